@@ -1,0 +1,153 @@
+"""Configuration of a Recformer model."""
+
+# No `from __future__ import annotations` here: `@strict` checks values against the annotations, and skips strings.
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class RecformerConfig(PreTrainedConfig):
+    r"""Configuration of [`RecformerModel`] and its heads. The defaults are the paper's base size.
+
+    All arguments are keywords. A configuration saved by the public replication (`temp`, `item_num`) loads too.
+
+    Args:
+        vocab_size (`int`, defaults to 50265): tokens in the vocabulary.
+        hidden_size (`int`, defaults to 768): width of the encoder and of user and item vectors.
+        num_hidden_layers (`int`, defaults to 12): layers of the encoder, at least 1.
+        num_attention_heads (`int`, defaults to 12): heads; must divide `hidden_size`.
+        intermediate_size (`int`, defaults to 3072): width of the feed-forward layers.
+        hidden_act (`str`, defaults to `"gelu"`): activation of the feed-forward layers, a name of `transformers`'
+            `ACT2FN`.
+        hidden_dropout_prob (`float`, defaults to 0.1): dropout of embeddings and of both sub-layers, in [0, 1).
+        attention_probs_dropout_prob (`float`, defaults to 0.1): dropout of attention probabilities, in [0, 1).
+        max_position_embeddings (`int`, *optional*): rows of the token-position table. Positions start at
+            `pad_token_id + 1` (the RoBERTa convention), so `max_token_num + pad_token_id + 1` are needed; that is
+            the default.
+        initializer_range (`float`, defaults to 0.02): standard deviation of initial weights.
+        layer_norm_eps (`float`, defaults to 1e-5): epsilon of the layer norms.
+        pad_token_id, bos_token_id, eos_token_id (`int`, defaults to 1, 0, 2): special tokens; `bos_token_id` is the
+            `<s>` (or `[CLS]`) that starts every sequence.
+        attention_window (`int` or `list[int]`, defaults to 64): tokens that a token sees around itself, half on each
+            side; even and positive; one number, or one a layer.
+        token_type_size (`int`, defaults to 4): token types (`<s>`, key, value, padding); at least 4.
+        max_token_num (`int`, defaults to 1024): tokens in a sequence, `<s>` included.
+        max_item_embeddings (`int`, defaults to 51): item positions; a history keeps its newest
+            `max_item_embeddings - 1` items.
+        max_attr_num (`int`, defaults to 3): attributes of an item.
+        max_attr_length (`int`, defaults to 32): tokens of an attribute, its key included.
+        pooler_type (`"cls"` or `"avg"`, defaults to `"cls"`): a sequence's vector is the hidden state of `<s>`, or the
+            mean over its real tokens.
+        temperature (`float`, defaults to 0.05): scores are cosine similarity / temperature.
+        mlm_weight (`float`, defaults to 0.1): weight of each masked-language-modelling loss in pretraining.
+        num_items (`int`, defaults to 0): rows of `RecformerForSeqRec.item_embeddings`.
+        use_token_type_embeddings, use_item_position_embeddings (`bool`, default to `True`): both `False` give the
+            paper's ablation 6.
+        tie_word_embeddings (`bool`, defaults to `True`): the MLM decoder shares the word embeddings.
+
+    Raises:
+        StrictDataclassClassValidationError: if values contradict each other (the message names both).
+        StrictDataclassFieldValidationError: if a value has the wrong type.
+    """
+
+    model_type = "recformer"
+
+    vocab_size: int = 50265
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.1
+    attention_probs_dropout_prob: float | int = 0.1
+    max_position_embeddings: int | None = None
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    pad_token_id: int = 1
+    bos_token_id: int = 0
+    eos_token_id: int | None = 2
+    attention_window: int | list[int] = 64
+    token_type_size: int = 4
+    max_token_num: int = 1024
+    max_item_embeddings: int = 51
+    max_attr_num: int = 3
+    max_attr_length: int = 32
+    pooler_type: Literal["cls", "avg"] = "cls"
+    temperature: float | int = 0.05
+    mlm_weight: float | int = 0.1
+    num_items: int = 0
+    use_token_type_embeddings: bool = True
+    use_item_position_embeddings: bool = True
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        # The replication's names. Its files also carry `temperature: 1.0`, a generation default of transformers 4.
+        if kwargs.get("temp") is not None:
+            self.temperature = kwargs.pop("temp")
+        if kwargs.get("item_num") is not None:
+            self.num_items = max(kwargs.pop("item_num"), 0)
+        if self.max_position_embeddings is None:
+            self.max_position_embeddings = self.max_token_num + self.pad_token_id + 1
+        super().__post_init__(**kwargs)
+
+    @property
+    def attention_windows(self) -> list[int]:
+        """`attention_window` spelt out, one number a layer."""
+        if isinstance(self.attention_window, int):
+            return [self.attention_window] * self.num_hidden_layers
+        return list(self.attention_window)
+
+    def validate_architecture(self) -> None:
+        """Cross-field checks, run by `@strict` at the end of construction."""
+        positive = (
+            "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_token_num max_attr_num "
+            "max_attr_length temperature layer_norm_eps"
+        )
+        for name in positive.split():
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        for name in ("num_items", "mlm_weight", "pad_token_id", "bos_token_id"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
+                f"({self.num_attention_heads})."
+            )
+        windows = self.attention_windows
+        if len(windows) != self.num_hidden_layers:
+            raise ValueError(
+                f"attention_window names {len(windows)} layers ({windows}), but num_hidden_layers is "
+                f"{self.num_hidden_layers}; give one number, or one a layer."
+            )
+        if any(window <= 0 or window % 2 for window in windows):
+            raise ValueError(f"attention_window must be even and positive in every layer, got {self.attention_window}.")
+        needed = self.max_token_num + self.pad_token_id + 1
+        if self.max_position_embeddings is None or self.max_position_embeddings < needed:
+            raise ValueError(
+                f"max_position_embeddings ({self.max_position_embeddings}) is too small for max_token_num "
+                f"({self.max_token_num}): positions start at pad_token_id + 1 = {self.pad_token_id + 1}, so {needed} "
+                "rows are needed. Leave max_position_embeddings out to get them."
+            )
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            if getattr(self, name) is not None and getattr(self, name) >= self.vocab_size:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be below vocab_size ({self.vocab_size}).")
+        if self.token_type_size < 4:
+            raise ValueError(
+                f"token_type_size must be at least 4 (<s>, key, value, padding), got {self.token_type_size}."
+            )
+        if self.max_item_embeddings < 2:
+            raise ValueError(
+                f"max_item_embeddings must be at least 2 (position 0 is <s>, 1 the newest item), got "
+                f"{self.max_item_embeddings}."
+            )
+        super().validate_architecture()
+
+
+__all__ = ["RecformerConfig"]

@@ -1,0 +1,100 @@
+"""The losses of pretraining and finetuning, as functions of vectors and scores."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPSILON = 1e-8
+"""Vectors shorter than this have a cosine near 0 with everything, as in `torch.nn.functional.cosine_similarity`."""
+
+
+def similarity_scores(users: Tensor, items: Tensor, temperature: float) -> Tensor:
+    """Cosine similarity over temperature of every user with every item (Recformer, equation 9), as one product.
+
+    Args:
+        users (`Tensor` `[num_users, hidden_size]`): user vectors, of any length.
+        items (`Tensor` `[num_items, hidden_size]`): item vectors, of any length.
+        temperature (`float`, positive): what the cosine is divided by.
+
+    Returns:
+        scores `[num_users, num_items]` in at least float32.
+    """
+    wide = torch.promote_types(users.dtype, torch.float32)
+    users, items = F.normalize(users.to(wide), dim=-1, eps=EPSILON), items.to(wide)
+    # The items' norms divide the product: a normalised copy of a large catalogue never exists.
+    norms = torch.linalg.vector_norm(items, dim=-1).clamp_min(EPSILON)
+    with torch.autocast(users.device.type, enabled=False):
+        return torch.matmul(users, items.T) / (norms * temperature)
+
+
+def candidate_scores(users: Tensor, candidates: Tensor, temperature: float) -> Tensor:
+    """Cosine similarity over temperature of every user with candidates of its own.
+
+    Args:
+        users (`Tensor` `[num_users, hidden_size]`): user vectors.
+        candidates (`Tensor` `[num_users, num_candidates, hidden_size]`): vectors of each user's candidates.
+        temperature (`float`, positive): what the cosine is divided by.
+
+    Returns:
+        scores `[num_users, num_candidates]` in at least float32.
+    """
+    wide = torch.promote_types(users.dtype, torch.float32)
+    users = F.normalize(users.to(wide), dim=-1, eps=EPSILON)
+    candidates = F.normalize(candidates.to(wide), dim=-1, eps=EPSILON)
+    with torch.autocast(users.device.type, enabled=False):
+        return torch.matmul(candidates, users[:, :, None]).squeeze(-1) / temperature
+
+
+def contrastive_loss(scores: Tensor, target_ids: Tensor | None = None, reduction: str = "mean") -> Tensor:
+    """Item-item contrastive loss (Recformer, equation 7): each context against the batch's positive items.
+
+    Args:
+        scores (`Tensor` `[batch, num_positives]`): score of each context with each positive; row `i`'s own positive is
+            column `i`.
+        target_ids (`Tensor` `[num_positives]`, *optional*): which item each column is. An item that is the positive of
+            several rows is no negative of any of them: its other columns leave the denominator.
+        reduction: `"mean"`, `"sum"` or `"none"`, over the batch.
+
+    Returns:
+        the loss; uniform scores give `log(num_positives)`.
+    """
+    rows = torch.arange(scores.shape[0], device=scores.device)
+    if target_ids is not None:
+        duplicate = target_ids[rows, None] == target_ids[None, :]
+        duplicate[rows, rows] = False
+        scores = scores.masked_fill(duplicate, float("-inf"))
+    return F.cross_entropy(scores, rows, reduction=reduction)
+
+
+def draw_negatives(labels: Tensor, num_items: int, num_negatives: int) -> Tensor:
+    """Draws negatives uniformly from the catalogue without each row's target, from torch's generator.
+
+    Args:
+        labels (`Tensor`, integer `[batch]`): target of each row.
+        num_items (`int`): size of the catalogue, at least 2.
+        num_negatives (`int`): negatives a row; the same item may come more than once.
+
+    Returns:
+        item rows `[batch, num_negatives]`, never the row's own label.
+    """
+    drawn = torch.randint(num_items - 1, (labels.shape[0], num_negatives), device=labels.device)
+    return drawn + (drawn >= labels[:, None])
+
+
+def masked_token_losses(logits: Tensor, labels: Tensor, in_context: Tensor) -> tuple[Tensor, Tensor]:
+    """Masked-language-modelling loss of the contexts and of the items, each the mean over its own masked tokens.
+
+    Args:
+        logits (`Tensor` `[num_masked, vocab_size]`): predictions at the masked tokens.
+        labels (`Tensor` `[num_masked]`): the tokens that stood there.
+        in_context (`Tensor`, bool `[num_masked]`): whether the token is a context's; else it is an item's.
+
+    Returns:
+        the loss of the contexts and that of the items; a side without masked tokens contributes 0.
+    """
+    losses = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels, reduction="none")
+    sides = torch.stack([in_context, ~in_context]).to(losses.dtype)
+    means = torch.mv(sides, losses) / sides.sum(1).clamp_min(1)
+    return means[0], means[1]

@@ -1,0 +1,177 @@
+"""Padded and packed batches: one meaning, two forms.
+
+*Padded* is what a tokenizer gives: every tensor is `[batch, seq_len]` and `attention_mask` marks the real tokens.
+*Packed* is what the encoder runs on: the same sequences end to end in one row, `[1, total_tokens]`, with `cu_seqlens`
+`[batch + 1]` telling where each begins. The model packs a padded batch at its door, so no linear layer ever sees a
+padding token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class SequenceLayout:
+    """Where the sequences of a packed row lie, with the index tensors that every layer of the encoder shares.
+
+    Args:
+        cu_seqlens (`Tensor`, integer `[batch + 1]`): cumulative lengths, from 0 to `total_tokens`, strictly growing.
+        total_tokens (`int`): tokens in the packed row.
+        device (`torch.device`): where the hidden states live.
+        max_seqlen (`int`, *optional*): length of the longest sequence. Given, a `cu_seqlens` on an accelerator is
+            neither read back nor checked, so building the layout does not wait for the device.
+
+    Raises:
+        ValueError: if `cu_seqlens` has another shape or type, does not start at 0, end at `total_tokens` or grow.
+    """
+
+    def __init__(
+        self, cu_seqlens: Tensor, total_tokens: int, device: torch.device, max_seqlen: int | None = None
+    ) -> None:
+        if cu_seqlens.ndim != 1 or cu_seqlens.numel() < 2 or cu_seqlens.is_floating_point():
+            raise ValueError(
+                "cu_seqlens must be an integer tensor [batch + 1] with at least one sequence, got shape "
+                f"{list(cu_seqlens.shape)} and dtype {cu_seqlens.dtype}."
+            )
+        self.total_tokens = total_tokens
+        self.num_sequences = cu_seqlens.numel() - 1
+        self.lengths: list[int] | None = None
+        if cu_seqlens.device.type == "cpu" or max_seqlen is None:
+            self.lengths = _checked_lengths(cu_seqlens.tolist(), total_tokens)
+            max_seqlen = max(self.lengths)
+        assert max_seqlen is not None
+        self.max_seqlen = max_seqlen
+        self.cu_seqlens = cu_seqlens.to(device=device, dtype=torch.int64)
+        self.first_tokens = self.cu_seqlens[:-1]
+        """Row of each sequence's `<s>`, `[batch]`."""
+        self.sequence_lengths = self.cu_seqlens.diff()
+        self.sequence_ids = torch.repeat_interleave(
+            torch.arange(self.num_sequences, device=device), self.sequence_lengths, output_size=total_tokens
+        )
+        """Sequence that each token belongs to, `[total_tokens]`."""
+        self.positions = torch.arange(total_tokens, device=device) - self.first_tokens[self.sequence_ids]
+        """Place of each token in its sequence, from 0, `[total_tokens]`."""
+        self.cache: dict[Any, Any] = {}
+        """What attention derives from the layout once and every layer reuses (window blocks, masks)."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.cu_seqlens.device
+
+    @property
+    def padded_mask(self) -> Tensor:
+        """`[batch, max_seqlen]`, True at real tokens."""
+        if "padded_mask" not in self.cache:
+            columns = torch.arange(self.max_seqlen, device=self.device)
+            self.cache["padded_mask"] = columns < self.sequence_lengths[:, None]
+            self.cache["padded_rows"] = (self.first_tokens[:, None] + columns).clamp_(max=self.total_tokens - 1)
+        return self.cache["padded_mask"]
+
+    def to_padded(self, packed: Tensor) -> Tensor:
+        """`[total_tokens, ...]` -> `[batch, max_seqlen, ...]`. Padding repeats tokens of other sequences: mask it."""
+        self.padded_mask  # noqa: B018 (fills the cache)
+        return packed[self.cache["padded_rows"]]
+
+    def to_packed(self, padded: Tensor) -> Tensor:
+        """`[batch, max_seqlen, ...]` -> `[total_tokens, ...]`."""
+        return padded.flatten(0, 1)[self.sequence_ids * self.max_seqlen + self.positions]
+
+
+def _checked_lengths(bounds: list[int], total_tokens: int) -> list[int]:
+    if bounds[0] != 0:
+        raise ValueError(f"cu_seqlens must start at 0, got {bounds[0]}.")
+    if bounds[-1] != total_tokens:
+        raise ValueError(f"cu_seqlens must end at the number of packed tokens ({total_tokens}), got {bounds[-1]}.")
+    lengths = [end - start for start, end in pairwise(bounds)]
+    if min(lengths) < 1:
+        where = next(row for row, length in enumerate(lengths) if length < 1)
+        raise ValueError(
+            f"cu_seqlens must grow: sequence {where} would run from {bounds[where]} to {bounds[where + 1]}. Every "
+            "sequence has at least its <s> token."
+        )
+    return lengths
+
+
+class PaddedIndex:
+    """The way from a padded batch to the packed row and back.
+
+    Args:
+        attention_mask (`Tensor` `[batch, seq_len]`): non-zero at real tokens, wherever they stand in their row.
+
+    Raises:
+        ValueError: if a row has no real token.
+    """
+
+    def __init__(self, attention_mask: Tensor) -> None:
+        self.shape = attention_mask.shape
+        real = attention_mask != 0
+        lengths = real.sum(1)
+        if attention_mask.device.type == "cpu" and not bool((lengths > 0).all()):
+            raise ValueError(
+                f"attention_mask row {int((lengths == 0).nonzero()[0])} has no real token: an encoder input has at "
+                "least its <s>. Leave empty rows out of the batch."
+            )
+        self.rows = real.flatten().nonzero().squeeze(1)
+        self.cu_seqlens = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """`[batch, seq_len, ...]` -> `[total_tokens, ...]`."""
+        return padded.flatten(0, 1)[self.rows]
+
+    def pad(self, packed: Tensor) -> Tensor:
+        """`[total_tokens, ...]` -> `[batch, seq_len, ...]`, zero at padding."""
+        padded = packed.new_zeros(self.shape.numel(), *packed.shape[1:])
+        return padded.index_copy(0, self.rows, packed).unflatten(0, self.shape)
+
+
+def pack_sequences(sequences: Sequence[dict[str, Sequence[int]]]) -> dict[str, Tensor]:
+    """Joins tokenized sequences into one packed batch.
+
+    Args:
+        sequences: dictionaries with `input_ids`, `token_type_ids` and `item_position_ids`, each `[length]`.
+
+    Returns:
+        `input_ids`, `token_type_ids`, `item_position_ids` `[1, total_tokens]` and `cu_seqlens` `[batch + 1]` (int32).
+    """
+    if not sequences:
+        raise ValueError("There is nothing to pack: give at least one sequence.")
+    names = ("input_ids", "token_type_ids", "item_position_ids")
+    batch = {
+        name: torch.from_numpy(np.concatenate([np.asarray(sequence[name]) for sequence in sequences]).astype(np.int64))[
+            None
+        ]
+        for name in names
+    }
+    lengths = [len(sequence["input_ids"]) for sequence in sequences]
+    batch["cu_seqlens"] = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    return batch
+
+
+def length_sorted_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
+    """Cuts sequences into batches of at most `max_tokens` tokens, longest first, so that a batch is even in length.
+
+    Longest first because memory then peaks at once, not at the end of a long run. A sequence longer than `max_tokens`
+    is a batch of its own.
+
+    Args:
+        lengths (`np.ndarray` `[num_sequences]`): tokens of each sequence.
+        max_tokens (`int`): token budget of a batch.
+
+    Yields:
+        `np.ndarray` of sequence indices; together they are every index exactly once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start, tokens = 0, 0
+    for place, index in enumerate(order):
+        if place > start and tokens + lengths[index] > max_tokens:
+            yield order[start:place]
+            start, tokens = place, 0
+        tokens += int(lengths[index])
+    if start < len(order):
+        yield order[start:]
