@@ -93,6 +93,18 @@ class RecformerConfig(PreTrainedConfig):
             self.max_position_embeddings = self.max_token_num + self.pad_token_id + 1
         super().__post_init__(**kwargs)
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "RecformerConfig":
+        """As `PreTrainedConfig.from_dict`, but refuses a configuration of another model in place of half-reading it."""
+        # The replication saves itself as a Longformer.
+        foreign = config_dict.get("model_type", "recformer") != "recformer" and "item_num" not in config_dict
+        if foreign and "temp" not in config_dict:
+            raise ValueError(
+                f"This is no Recformer configuration: its model type is {config_dict['model_type']!r}. A Recformer can be "
+                "started from text encoders with recformer_hf.conversion.from_text_encoder."
+            )
+        return super().from_dict({**config_dict, "model_type": "recformer"}, **kwargs)
+
     @property
     def attention_windows(self) -> list[int]:
         """`attention_window` spelt out, one number a layer."""

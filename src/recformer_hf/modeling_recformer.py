@@ -30,7 +30,8 @@ from .losses_recformer import (
     masked_token_losses,
     similarity_scores,
 )
-from .packing_recformer import SequenceLayout, length_sorted_batches
+from .packing_recformer import SequenceLayout, length_sorted_batches, pack_items
+from .remote_code_recformer import AUTO_MAP, write_code
 
 logger = logging.get_logger(__name__)
 
@@ -117,6 +118,7 @@ class RecformerPreTrainedModel(PreTrainedModel):
     # Trainer must not take `forward(**kwargs)` for a loss that is already scaled for gradient accumulation.
     accepts_loss_kwargs = False
 
+    _push_with_code = False
     # Weights of other heads that a checkpoint may carry; everything else that does not fit is an error.
     _droppable_weights: tuple[str, ...] = ("lm_head.", "item_embeddings")
     _optional_weights: tuple[str, ...] = ()
@@ -173,6 +175,31 @@ class RecformerPreTrainedModel(PreTrainedModel):
 
     def _after_loading(self, missing: set[str]) -> None:
         """What a head does about weights of its own that were not in the checkpoint."""
+
+    def save_pretrained(self, save_directory: Any, *args: Any, with_code: bool | None = None, **kwargs: Any) -> None:
+        """Saves as `PreTrainedModel.save_pretrained` does, in safetensors.
+
+        Args:
+            save_directory: the folder; made if need be.
+            with_code (`bool`): also write the model's code, so that the folder loads with `trust_remote_code=True`
+                where this package is not installed: every Auto class, whichever head is saved.
+            args, kwargs: those of transformers.
+        """
+        # A checkpoint that came with code leaves that behind unless it is asked for again.
+        self.config.__dict__.pop("auto_map", None)
+        if self._push_with_code if with_code is None else with_code:
+            write_code(save_directory)
+            self.config.auto_map = AUTO_MAP
+        super().save_pretrained(save_directory, *args, **kwargs)
+        self.config.__dict__.pop("auto_map", None)
+
+    def push_to_hub(self, repo_id: str, *, with_code: bool = False, **kwargs: Any) -> Any:
+        """Pushes as `PreTrainedModel.push_to_hub` does; `with_code` as in [`save_pretrained`]."""
+        self._push_with_code = with_code
+        try:
+            return super().push_to_hub(repo_id, **kwargs)
+        finally:
+            self._push_with_code = False
 
 
 def _first_few(names: Sequence[str], limit: int = 8) -> str:
@@ -422,6 +449,11 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
         self.item_embeddings = nn.Parameter(empty, requires_grad=False)
         self.post_init()
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the encoder; `item_embeddings` are float32 in any case."""
+        return self.recformer.dtype
+
     def _apply(self, fn: Any, recurse: bool = True) -> RecformerForSeqRec:
         exact = self.item_embeddings.data
         super()._apply(fn, recurse)
@@ -476,24 +508,21 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
             float32 `[num_items, hidden_size]` on the CPU, in the order of `items`. They are not normalised.
         """
         encoded = items if hasattr(items, "offsets") else tokenizer.encode_items(items)
+        config, num_items = self.config, len(encoded)
+        lengths = np.minimum(np.diff(encoded.offsets) + 1, config.max_token_num)
+        vectors = torch.empty(num_items, config.hidden_size)
+        show = num_items >= 512 if progress is None else progress
         was_training = self.training
         self.eval()
         try:
-            lengths = np.minimum(np.diff(encoded.offsets) + 1, self.config.max_token_num)
-            vectors = torch.empty(len(encoded), self.config.hidden_size)
-            bar = tqdm(
-                total=len(encoded),
-                desc="Encoding items",
-                disable=not (len(encoded) >= 512 if progress is None else progress),
-            )
-            for rows in length_sorted_batches(lengths, max_tokens):
-                batch = tokenizer.pack_items(encoded, rows)
-                batch = {name: torch.as_tensor(value) for name, value in batch.items()}
-                on_device = {name: value.to(self.device) for name, value in batch.items() if name != "cu_seqlens"}
-                pooled = self.recformer(**on_device, cu_seqlens=batch["cu_seqlens"], pooled_only=True).pooler_output
-                vectors[torch.from_numpy(rows)] = pooled.float().cpu()
-                bar.update(len(rows))
-            bar.close()
+            with tqdm(total=num_items, desc="Encoding items", unit="item", disable=not show) as bar:
+                for rows in length_sorted_batches(lengths, max_tokens):
+                    batch = pack_items(encoded, rows, config.bos_token_id, config.max_token_num)
+                    bounds = batch.pop("cu_seqlens")  # stays on the CPU, where it can be read without waiting
+                    batch = {name: value.to(self.device) for name, value in batch.items()}
+                    pooled = self.recformer(**batch, cu_seqlens=bounds, pooled_only=True).pooler_output
+                    vectors[torch.from_numpy(rows)] = pooled.float().cpu()
+                    bar.update(len(rows))
         finally:
             self.train(was_training)
         return vectors

@@ -175,3 +175,33 @@ def length_sorted_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.n
         tokens += int(lengths[index])
     if start < len(order):
         yield order[start:]
+
+
+def pack_items(encoded: Any, rows: np.ndarray, bos_token_id: int, max_token_num: int) -> dict[str, Tensor]:
+    """Packs items, each alone behind `<s>`: item position 1 for its tokens.
+
+    Args:
+        encoded: flat arrays `input_ids`, `token_type_ids` `[total]` and `offsets` `[num_items + 1]`
+            (`RecformerTokenizer.encode_items`).
+        rows (`np.ndarray`, int `[batch]`): which items.
+        bos_token_id (`int`): the id of `<s>`.
+        max_token_num (`int`): tokens of a sequence, `<s>` included.
+
+    Returns:
+        a packed batch as of [`pack_sequences`].
+    """
+    starts = np.asarray(encoded.offsets)[rows]
+    lengths = np.minimum(np.asarray(encoded.offsets)[rows + 1] - starts, max_token_num - 1)
+    bounds = np.concatenate([[0], np.cumsum(lengths + 1)])
+    sequence = np.repeat(np.arange(len(rows)), lengths + 1)
+    place = np.arange(bounds[-1]) - bounds[sequence]
+    source = starts[sequence] + np.maximum(place - 1, 0)
+    is_first = place == 0
+    columns = {
+        "input_ids": np.where(is_first, bos_token_id, np.asarray(encoded.input_ids)[source]),
+        "token_type_ids": np.where(is_first, 0, np.asarray(encoded.token_type_ids)[source]),
+        "item_position_ids": np.where(is_first, 0, 1),
+    }
+    batch = {name: torch.from_numpy(column.astype(np.int64))[None] for name, column in columns.items()}
+    batch["cu_seqlens"] = torch.from_numpy(bounds.astype(np.int32))
+    return batch
