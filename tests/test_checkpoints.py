@@ -310,9 +310,10 @@ class TestPush:
         ]
         assert not any(name.endswith((".py", ".bin")) for name in uploads["someone/recformer"])
 
-    def test_with_code(self, uploads):
+    def test_with_code(self, uploads, tokenizer):
         model = make("model")
         model.push_to_hub("someone/recformer", with_code=True)
+        tokenizer.push_to_hub("someone/recformer", with_code=True)
         assert {"modeling_recformer.py", "tokenization_recformer.py"} <= uploads["someone/recformer"]
         model.push_to_hub("someone/plain")
         assert "modeling_recformer.py" not in uploads["someone/plain"]

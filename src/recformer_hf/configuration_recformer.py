@@ -100,8 +100,8 @@ class RecformerConfig(PreTrainedConfig):
         foreign = config_dict.get("model_type", "recformer") != "recformer" and "item_num" not in config_dict
         if foreign and "temp" not in config_dict:
             raise ValueError(
-                f"This is no Recformer configuration: its model type is {config_dict['model_type']!r}. A Recformer can be "
-                "started from text encoders with recformer_hf.conversion.from_text_encoder."
+                f"This is no Recformer configuration: its model type is {config_dict['model_type']!r}. A Recformer can "
+                "be started from a text encoder with recformer_hf.conversion.from_text_encoder."
             )
         return super().from_dict({**config_dict, "model_type": "recformer"}, **kwargs)
 

@@ -31,7 +31,7 @@ from .losses_recformer import (
     similarity_scores,
 )
 from .packing_recformer import SequenceLayout, length_sorted_batches, pack_items
-from .remote_code_recformer import AUTO_MAP, write_code
+from .remote_code_recformer import SavesCode
 
 logger = logging.get_logger(__name__)
 
@@ -104,7 +104,7 @@ class RecformerForSeqRecOutput(ModelOutput):
         return self.scores
 
 
-class RecformerPreTrainedModel(PreTrainedModel):
+class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc]
     """Loading, saving and initialisation shared by all Recformer models."""
 
     config: RecformerConfig
@@ -118,7 +118,14 @@ class RecformerPreTrainedModel(PreTrainedModel):
     # Trainer must not take `forward(**kwargs)` for a loss that is already scaled for gradient accumulation.
     accepts_loss_kwargs = False
 
-    _push_with_code = False
+    _code_module = "modeling_recformer"
+    # The same whichever head is saved.
+    _auto_map_entries = {
+        "AutoConfig": "configuration_recformer.RecformerConfig",
+        "AutoModel": "modeling_recformer.RecformerModel",
+        "AutoModelForPreTraining": "modeling_recformer.RecformerForPretraining",
+        "AutoModelForSequenceClassification": "modeling_recformer.RecformerForSeqRec",
+    }
     # Weights of other heads that a checkpoint may carry; everything else that does not fit is an error.
     _droppable_weights: tuple[str, ...] = ("lm_head.", "item_embeddings")
     _optional_weights: tuple[str, ...] = ()
@@ -176,30 +183,10 @@ class RecformerPreTrainedModel(PreTrainedModel):
     def _after_loading(self, missing: set[str]) -> None:
         """What a head does about weights of its own that were not in the checkpoint."""
 
-    def save_pretrained(self, save_directory: Any, *args: Any, with_code: bool | None = None, **kwargs: Any) -> None:
-        """Saves as `PreTrainedModel.save_pretrained` does, in safetensors.
-
-        Args:
-            save_directory: the folder; made if need be.
-            with_code (`bool`): also write the model's code, so that the folder loads with `trust_remote_code=True`
-                where this package is not installed: every Auto class, whichever head is saved.
-            args, kwargs: those of transformers.
-        """
-        # A checkpoint that came with code leaves that behind unless it is asked for again.
+    def _set_auto_map(self, auto_map: dict[str, Any] | None) -> None:
         self.config.__dict__.pop("auto_map", None)
-        if self._push_with_code if with_code is None else with_code:
-            write_code(save_directory)
-            self.config.auto_map = AUTO_MAP
-        super().save_pretrained(save_directory, *args, **kwargs)
-        self.config.__dict__.pop("auto_map", None)
-
-    def push_to_hub(self, repo_id: str, *, with_code: bool = False, **kwargs: Any) -> Any:
-        """Pushes as `PreTrainedModel.push_to_hub` does; `with_code` as in [`save_pretrained`]."""
-        self._push_with_code = with_code
-        try:
-            return super().push_to_hub(repo_id, **kwargs)
-        finally:
-            self._push_with_code = False
+        if auto_map is not None:
+            self.config.auto_map = auto_map
 
 
 def _first_few(names: Sequence[str], limit: int = 8) -> str:

@@ -4,24 +4,58 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from transformers.dynamic_module_utils import get_relative_import_files
-
-AUTO_MAP: dict[str, str | list[str | None]] = {
-    "AutoConfig": "configuration_recformer.RecformerConfig",
-    "AutoModel": "modeling_recformer.RecformerModel",
-    "AutoModelForPreTraining": "modeling_recformer.RecformerForPretraining",
-    "AutoModelForSequenceClassification": "modeling_recformer.RecformerForSeqRec",
-    "AutoTokenizer": [None, "tokenization_recformer.RecformerTokenizer"],
-}
-"""What `config.json` tells the Auto classes; the same whichever head is saved."""
+from transformers.utils import PushToHubMixin
 
 
-def write_code(folder: str | Path) -> None:
-    """Copies the modules that `AUTO_MAP` names, and the siblings that they import, into `folder`."""
-    here = Path(__file__).parent
-    entry_points = [here / "modeling_recformer.py", here / "tokenization_recformer.py"]
-    needed = {Path(file) for entry in entry_points for file in (entry, *get_relative_import_files(entry))}
+def write_code(folder: str | Path, module: str) -> None:
+    """Copies a module of this folder, and the siblings that it imports, into `folder`."""
+    entry_point = Path(__file__).parent / f"{module}.py"
+    imported = [Path(str(file)) for file in get_relative_import_files(entry_point)]
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for file in sorted(needed):
+    for file in {entry_point, *imported}:
         shutil.copyfile(file, Path(folder) / file.name)
+
+
+class SavesCode(PushToHubMixin):
+    """`with_code` for models and tokenizers."""
+
+    _auto_map_entries: dict[str, Any]
+    """What the saved configuration tells the Auto classes."""
+    _code_module: str
+    """The module to write."""
+    _push_with_code = False
+
+    def _set_auto_map(self, auto_map: dict[str, Any] | None) -> None:
+        """Puts the map where saving finds it, or takes it away."""
+        raise NotImplementedError
+
+    def save_pretrained(self, save_directory: Any, *args: Any, with_code: bool | None = None, **kwargs: Any) -> Any:
+        """Saves as transformers does; weights in safetensors.
+
+        Args:
+            save_directory: the folder; made if need be.
+            with_code (`bool`): also write the code, so that the folder loads with `trust_remote_code=True` where this
+                package is not installed: every Auto class, whichever head is saved. Say it for model and tokenizer.
+            args, kwargs: those of transformers.
+        """
+        if with_code is None:
+            with_code = self._push_with_code
+        if with_code:
+            write_code(save_directory, self._code_module)
+        # A checkpoint that came with code leaves that behind unless it is asked for again.
+        self._set_auto_map(self._auto_map_entries if with_code else None)
+        try:
+            return super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            self._set_auto_map(None)
+
+    def push_to_hub(self, repo_id: str, *, with_code: bool = False, **kwargs: Any) -> Any:
+        """Pushes as transformers does; `with_code` as in [`save_pretrained`]."""
+        self._push_with_code = with_code
+        try:
+            return super().push_to_hub(repo_id, **kwargs)
+        finally:
+            self._push_with_code = False
