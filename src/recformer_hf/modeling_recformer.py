@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput, logging
 
 from .attention_recformer import IMPLEMENTATIONS, select_implementation
 from .configuration_recformer import RecformerConfig
+from .dropout_recformer import RecformerDropout  # noqa: F401 (older transformers copy only this file's own imports)
 from .encoder_recformer import RecformerEmbeddings, RecformerEncoder, RecformerLayerNorm
 from .inputs_recformer import PackedInputs, check_range, pack_inputs
 from .losses_recformer import (
@@ -182,6 +183,13 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
 
     def _after_loading(self, missing: set[str]) -> None:
         """What a head does about weights of its own that were not in the checkpoint."""
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        # "Original" names are whatever transformers renamed while loading, if only in its table of legacy names.
+        kwargs.setdefault("save_original_format", False)
+        return super().save_pretrained(save_directory, *args, **kwargs)
+
+    save_pretrained.__doc__ = SavesCode.save_pretrained.__doc__
 
     def _set_auto_map(self, auto_map: dict[str, Any] | None) -> None:
         self.config.__dict__.pop("auto_map", None)
