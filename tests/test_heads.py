@@ -203,6 +203,13 @@ class TestPretraining:
         untied = RecformerForPretraining(small_config(tie_word_embeddings=False))
         assert untied.lm_head.decoder.weight is not untied.recformer.embeddings.word_embeddings.weight
 
+    def test_vocabulary_can_grow(self, model):
+        model.resize_token_embeddings(330)
+        assert model.config.vocab_size == 330
+        assert model.lm_head.decoder.weight is model.get_input_embeddings().weight
+        batch = self.masked(random_batch([9, 8], model.config))
+        assert model(**batch).mlm_logits.shape[1] == 330
+
     def test_frozen_word_embeddings_leave_the_rest_training(self, model):
         model.get_input_embeddings().weight.requires_grad_(False)
         model(**self.masked(random_batch([20, 5, 9, 8], model.config))).loss.backward()

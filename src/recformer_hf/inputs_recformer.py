@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -40,9 +41,10 @@ class PackedInputs:
     def followed_by_copies(self, tokens: Tensor) -> PackedInputs:
         """The same sequences twice in one row, the second time with other `tokens` `[total_tokens]`."""
         layout = self.layout
-        bounds = torch.cat([layout.cu_seqlens, layout.cu_seqlens[1:] + layout.total_tokens])
-        if layout.lengths is not None:
-            bounds = bounds.cpu()
+        if layout.lengths is None:
+            bounds = torch.cat([layout.cu_seqlens, layout.cu_seqlens[1:] + layout.total_tokens])
+        else:
+            bounds = torch.tensor([0, *accumulate(layout.lengths * 2)])
         return replace(
             self,
             tokens=torch.cat([self.tokens, tokens]),
