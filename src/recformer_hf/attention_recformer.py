@@ -111,8 +111,11 @@ class WindowBlocks:
     def window_view(self, rows: Tensor, num_heads: int) -> Tensor:
         """`[total_tokens, hidden]` -> overlapping views `[num_blocks, num_heads, width, head_dim]` of one buffer."""
         hidden = rows.shape[1]
-        buffer = rows.new_zeros(self.padded_tokens + 2 * self.half, hidden)
-        buffer[self.half : self.half + self.total_tokens] = rows
+        end = self.half + self.total_tokens
+        buffer = rows.new_empty(self.padded_tokens + 2 * self.half, hidden)
+        buffer[: self.half].zero_()
+        buffer[self.half : end] = rows
+        buffer[end:].zero_()
         head_dim = hidden // num_heads
         size = (self.num_blocks, num_heads, self.width, head_dim)
         return buffer.as_strided(size, (self.half * hidden, head_dim, hidden, 1))
