@@ -705,6 +705,10 @@ def test_a_sentencepiece_model_of_xlm_roberta(tmp_path):
 def test_folders_that_hold_no_tokenizer(tmp_path):
     with pytest.raises(OSError, match=r"No tokenizer in .*expected a tokenizer.json"):
         RecformerTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(OSError, match="No tokenizer in"):  # not a tokenizer of special tokens alone
+        RecformerTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
     (tmp_path / "x.model").write_bytes(b"\x00 not protobuf")
     with pytest.raises(ValueError, match="no SentencePiece"):
         RecformerTokenizer.from_pretrained(tmp_path)

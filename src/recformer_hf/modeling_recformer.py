@@ -174,8 +174,8 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         if missing or unexpected or (mismatched and not kwargs.get("ignore_mismatched_sizes")):
             raise ValueError(
                 f"{pretrained_model_name_or_path} does not hold a {cls.__name__}: missing weights "
-                f"{_first_few(missing)}; unexpected weights {_first_few(unexpected)}; other shapes "
-                f"{_first_few(mismatched)}. A checkpoint of another model or of the public replication is read by "
+                f"{first_few(missing)}; unexpected weights {first_few(unexpected)}; other shapes "
+                f"{first_few(mismatched)}. A checkpoint of another model or of the public replication is read by "
                 "recformer_hf.conversion."
             )
         model._after_loading(set(info["missing_keys"]))
@@ -197,7 +197,7 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
             self.config.auto_map = auto_map
 
 
-def _first_few(names: Sequence[str], limit: int = 8) -> str:
+def first_few(names: Sequence[str], limit: int = 8) -> str:
     if not names:
         return "none"
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

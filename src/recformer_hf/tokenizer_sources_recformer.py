@@ -78,7 +78,8 @@ def find_source(path: str, cls: type, hub: dict[str, Any]) -> type[PreTrainedTok
         for file in ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model", *local):
             if found := find(file):
                 return Path(found)
-    if source is None:
+    # A class given no vocabulary would make a tokenizer of special tokens alone.
+    if source is None or not any(find(file) for file in source.vocab_files_names.values()):
         raise OSError(
             f"No tokenizer in {path}: expected a tokenizer.json, a vocab.json with merges.txt, a vocab.txt, or a "
             "SentencePiece .model file. Save one there with save_pretrained, or name the folder or Hub id that has it."
