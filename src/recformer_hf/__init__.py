@@ -9,6 +9,7 @@ from transformers import (
 )
 
 from ._version import __version__
+from .catalog_recformer import ItemCatalog, UnknownItemError
 from .configuration_recformer import RecformerConfig
 from .modeling_recformer import (
     RecformerForPretraining,
@@ -31,6 +32,7 @@ AutoTokenizer.register(RecformerConfig, tokenizer_class=RecformerTokenizer, exis
 __all__ = [
     "EncodedItem",
     "EncodedItems",
+    "ItemCatalog",
     "RecformerConfig",
     "RecformerForPreTrainingOutput",
     "RecformerForPretraining",
@@ -40,5 +42,6 @@ __all__ = [
     "RecformerModelOutput",
     "RecformerPreTrainedModel",
     "RecformerTokenizer",
+    "UnknownItemError",
     "__version__",
 ]

@@ -61,25 +61,39 @@ def item_attributes(item: Any, limit: int, where: str) -> list[tuple[str, str]]:
     return attributes[:limit]
 
 
-def _value_text(value: Any, where: str, key: str) -> str:
-    """A value that is no string, as text; "" for a missing one."""
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        return _scalar_text(value, where, key)
-    parts = [part if isinstance(part, str) else _scalar_text(part, where, key) for part in value]
-    return " ".join(part for part in parts if part and not part.isspace())
+def attribute_text(value: Any) -> str | None:
+    """One attribute's value as text; the tokenizer and the catalogue read items by this rule.
 
+    Args:
+        value: text; a number (`str` of it); a list of texts and numbers (joined by spaces, missing and blank ones left
+            out); `None` or NaN (missing).
 
-def _scalar_text(value: Any, where: str, key: str) -> str:
-    if value is None:
-        return ""
+    Returns:
+        The text, or `None` where the value is missing.
+
+    Raises:
+        TypeError: for anything else: dictionaries, lists in lists, dates, bytes.
+    """
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, (numbers.Real, Decimal, np.bool_)):
-        return str(value) if value == value else ""  # NaN differs from itself
-    raise TypeError(
-        f"{where} has a value of type {type(value).__name__} under {key!r}: {reprlib.repr(value)}. Values are strings, "
-        "numbers, None, or lists of strings and numbers; turn anything else into text first."
-    )
+        return str(value) if value == value else None  # NaN differs from itself
+    if isinstance(value, (list, tuple, np.ndarray)):
+        if any(isinstance(part, (list, tuple, np.ndarray)) for part in value):
+            raise TypeError("a list inside a list; join the inner lists to text first")
+        texts = (attribute_text(part) for part in value)
+        return " ".join(text for text in texts if text and not text.isspace())
+    raise TypeError(f"a {type(value).__name__}; expected text, a number, or a list of those. Turn it into text first")
+
+
+def _value_text(value: Any, where: str, key: str) -> str:
+    try:
+        return attribute_text(value) or ""
+    except TypeError as error:
+        raise TypeError(
+            f"{where} has a value of type {type(value).__name__} under {key!r}: {reprlib.repr(value)}. Values are "
+            "strings, numbers, None, or lists of strings and numbers; turn anything else into text first."
+        ) from error
 
 
 def _clean(text: str) -> str:
@@ -93,4 +107,4 @@ def _clean(text: str) -> str:
     return text
 
 
-__all__ = ["as_histories", "is_batch", "is_text", "item_attributes", "refuse_mapping"]
+__all__ = ["as_histories", "attribute_text", "is_batch", "is_text", "item_attributes", "refuse_mapping"]

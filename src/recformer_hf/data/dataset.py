@@ -1,0 +1,273 @@
+"""`SequentialDataset`: a catalogue and the users' sequences over it, in memory, on disk and on the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import CommitInfo, HfApi, snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from ..catalog_recformer import ItemCatalog
+from .atomic import atomic_folder, recover_folder
+from .dataset_card import dataset_card, dataset_statistics
+from .mapped_files import mapped_copy
+from .sequences import (
+    HISTORY,
+    ITEMS,
+    ROW_GROUP_ROWS,
+    TARGET,
+    USER_ID,
+    Sequences,
+    UserSequence,
+    read_sequences,
+    write_sequences,
+)
+
+SPLITS = ("train", "validation", "test")
+ITEMS_FILE = "items.parquet"
+INFO_FILE = "sequential_dataset.json"
+"""`info`, the names of the splits, and the format's version."""
+CARD_FILE = "README.md"
+FORMAT = 1
+
+# What `save_to_disk` may replace: its own files, and what git and the Hub's client keep beside them.
+_REPLACEABLE = (CARD_FILE, INFO_FILE, ITEMS_FILE, *(f"{name}.parquet" for name in SPLITS), ".gitattributes", ".cache")
+
+
+class SequentialDataset:
+    """A catalogue, and the users' sequences over it: what readers and preparation make, and everything else reads.
+
+    On disk it is a folder of parquet files with a dataset card: `items`, `train`, and where there are `validation` and
+    `test`. `datasets.load_dataset(folder, "items")` (or the name of another file) reads it without this package.
+
+    Args:
+        catalog: the items; sequences hold its rows.
+        train: whole training sequences, every user once.
+        validation: histories with their targets, or `None`.
+        test: histories with their targets, or `None`.
+        info: what a person has to know, all of it JSON: `name`, `source`, `protocol` (how it was split), `seed`, the
+            settings of its preparation, `share_tied_timestamps` in [0, 1] where it is known, `license`. After loading
+            it also has `statistics`.
+
+    Raises:
+        ValueError: if items or targets lie outside the catalogue, a user trains twice, or a split is of the wrong kind.
+        TypeError: if `info` is not JSON.
+    """
+
+    def __init__(
+        self,
+        catalog: ItemCatalog,
+        train: Sequences,
+        validation: Sequences | None,
+        test: Sequences | None,
+        info: dict[str, Any],
+    ) -> None:
+        self.catalog = catalog
+        self.train = train
+        self.validation = validation
+        self.test = test
+        self.info = info
+        for name, split in self.splits.items():
+            _check_split(name, split, len(catalog))
+        try:
+            json.dumps(info)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"info cannot be saved as JSON: {error}. Use text, numbers, lists and dicts.") from error
+
+    @property
+    def splits(self) -> dict[str, Sequences]:
+        """The splits that are there, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
+    @cached_property
+    def statistics(self) -> dict[str, Any]:
+        """Counts and shares of the dataset card; see `dataset_statistics` for what each one is."""
+        return dataset_statistics(self)
+
+    def __eq__(self, other: object) -> bool:
+        """Same catalogue and splits; `info` does not count."""
+        return isinstance(other, SequentialDataset) and self.catalog == other.catalog and self.splits == other.splits
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        return f"SequentialDataset({self.info.get('name', 'unnamed')}: {len(self.catalog):,} items; users: {rows})"
+
+    def save_to_disk(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the folder, whole or not at all.
+
+        Args:
+            folder: a new or empty folder.
+            overwrite: replace a dataset that is there already. A folder that holds anything but a dataset's own files
+                is never replaced.
+
+        Raises:
+            FileExistsError: before anything is written, if the folder may not be replaced.
+        """
+        import pyarrow.parquet as pq
+
+        info = {**self.info, "statistics": self.statistics}
+        with atomic_folder(folder, overwrite=overwrite, replaceable=_REPLACEABLE) as temporary:
+            items = temporary / ITEMS_FILE
+            pq.write_table(self.catalog.table, items, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+            for name, split in self.splits.items():
+                write_sequences(split, temporary / f"{name}.parquet")
+            described = {"format": FORMAT, "splits": list(self.splits), "info": info}
+            (temporary / INFO_FILE).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            card = dataset_card(self, self.statistics, ["items", *self.splits])
+            (temporary / CARD_FILE).write_text(card, "utf-8")
+
+    @classmethod
+    def load(
+        cls,
+        name_or_folder: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> SequentialDataset:
+        """Load a folder of [`~SequentialDataset.save_to_disk`] or a dataset repository on the Hub.
+
+        Args:
+            name_or_folder: the folder, or the repository.
+            revision, token, cache_dir, force_download, local_files_only: as in `huggingface_hub.snapshot_download`.
+
+        Raises:
+            FileNotFoundError: if there is no such folder or repository, or files of it are missing (all are named).
+            ValueError: if a file is damaged, has other columns, or holds items outside the catalogue.
+        """
+        recover_folder(name_or_folder)
+        if os.path.isdir(name_or_folder):
+            return cls._load_folder(Path(name_or_folder))
+        try:
+            downloaded = snapshot_download(
+                os.fspath(name_or_folder),
+                repo_type="dataset",
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                allow_patterns=["*.parquet", INFO_FILE, CARD_FILE],
+            )
+        except (HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError) as error:
+            raise FileNotFoundError(
+                f"{os.fspath(name_or_folder)!r} is neither a folder here nor a dataset repository in reach: {error}"
+            ) from error
+        return cls._load_folder(Path(downloaded))
+
+    @classmethod
+    def _load_folder(cls, folder: Path) -> SequentialDataset:
+        described = _read_description(folder)
+        splits = described["splits"]
+        files = [ITEMS_FILE, *(f"{name}.parquet" for name in splits)]
+        missing = [name for name in files if not (folder / name).is_file()]
+        if missing:
+            raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}. Copy or download the whole folder again.")
+        catalog = _read_items(folder / ITEMS_FILE)
+        sequences = {name: read_sequences(folder / f"{name}.parquet", name != "train") for name in splits}
+        try:
+            return cls(
+                catalog, sequences["train"], sequences.get("validation"), sequences.get("test"), described["info"]
+            )
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        commit_message: str = "Upload sequential dataset",
+        create_pr: bool = False,
+    ) -> CommitInfo:
+        """Upload the folder to a dataset repository on the Hub, made if it is not there, in one commit.
+
+        Args:
+            repo_id: `"name"` or `"organisation/name"`.
+            private, revision, token, commit_message, create_pr: as in `huggingface_hub.HfApi`.
+        """
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent, "dataset")
+            self.save_to_disk(folder)
+            return api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                repo_type="dataset",
+                revision=revision,
+                commit_message=commit_message,
+                create_pr=create_pr,
+                delete_patterns=["*.parquet"],  # a split of an earlier version that this one does not have
+            )
+
+
+def _read_items(path: Path) -> ItemCatalog:
+    try:
+        copy = mapped_copy(path, lambda copy: ItemCatalog.from_parquet(path).write_file(copy))
+        return ItemCatalog.from_parquet(path) if copy is None else ItemCatalog.open_file(copy)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _check_split(name: str, split: Sequences, num_items: int) -> None:
+    if (split.targets is None) != (name == "train"):
+        found, expected = ("no targets", "one a user") if split.targets is None else ("targets", "none")
+        raise ValueError(f"{name} has {found}; expected {expected}.")
+    if len(split) == 0:
+        raise ValueError(f"{name} has no users." + ("" if name == "train" else " Pass None instead."))
+    for kind, rows in (("items", split.items), ("targets", split.targets)):
+        if rows is not None and (rows.min() < 0 or rows.max() >= num_items):
+            outside = np.flatnonzero((rows < 0) | (rows >= num_items))
+            user = outside[0] if kind == "targets" else np.searchsorted(split.offsets, outside[0], side="right") - 1
+            raise ValueError(
+                f"{outside.size:,} of {rows.size:,} {kind} of {name} are not in the catalogue (rows 0 to "
+                f"{num_items - 1}), the first: {rows[outside[0]]} of user {split.user_ids[int(user)].as_py()!r}."
+            )
+    if name == "train":
+        import pyarrow.compute as pc
+
+        distinct = pc.count_distinct(split.user_ids).as_py()
+        if distinct < len(split):
+            raise ValueError(f"{len(split) - distinct:,} of {len(split):,} users of train come twice; expected once.")
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / INFO_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"No {INFO_FILE} in {folder}: not a folder of SequentialDataset.save_to_disk.")
+    try:
+        described = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        found = described.get("format") if isinstance(described, dict) else type(described).__name__
+        raise ValueError(f"{path} is of format {found!r}; this version reads {FORMAT}. Update recformer_hf.")
+    splits, info = described.get("splits"), described.get("info")
+    if not isinstance(splits, list) or not isinstance(info, dict) or "train" not in splits or set(splits) - {*SPLITS}:
+        raise ValueError(f"{path} names the splits {splits!r}; expected train, and any of {SPLITS[1:]}, and an info.")
+    return described
+
+
+__all__ = [
+    "HISTORY",
+    "ITEMS",
+    "TARGET",
+    "USER_ID",
+    "Sequences",
+    "SequentialDataset",
+    "UserSequence",
+]
