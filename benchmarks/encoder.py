@@ -38,7 +38,8 @@ from recformer_hf.packing_recformer import pack_sequences
 SIZES = {
     "base": {},
     "small": {
-        "vocab_size": 2000, "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 512,
+        "vocab_size": 2000, "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "intermediate_size": 512,
     },
 }  # fmt: skip
 WORKS = ["encode_items", "scores_1", "scores_16", "finetune_4", "finetune_8", "pretrain_2"]

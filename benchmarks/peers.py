@@ -25,9 +25,9 @@ class LongformerPeer(nn.Module):
         self.config, self.fair = config, fair
         self.embeddings = model.embeddings
         names = (
-            "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size layer_norm_eps "
-            "hidden_dropout_prob attention_probs_dropout_prob"
-        ).split()
+            *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+            *("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob"),
+        )
         self.encoder = LongformerEncoder(
             LongformerConfig(
                 attention_window=config.attention_windows, **{name: getattr(config, name) for name in names}

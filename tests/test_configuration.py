@@ -35,7 +35,7 @@ def test_round_trip(tmp_path):
 
 
 def test_arguments_are_keywords():
-    with pytest.raises((TypeError, ValueError), match="keyword|positional"):
+    with pytest.raises((TypeError, ValueError), match=r"keyword|positional"):
         RecformerConfig(50265)
 
 
