@@ -7,7 +7,7 @@ import torch
 from conftest import enliven, pack, random_batch, small_config
 from longformer_oracle import oracle_encoder, oracle_states
 
-from recformer_hf import attention_recformer, modeling_recformer
+from recformer_hf import attention_recformer, linear_recformer, modeling_recformer
 from recformer_hf.modeling_recformer import RecformerModel
 
 # window 8: below, at, one above and far above half of it and all of it
@@ -22,6 +22,7 @@ def implementation(request, monkeypatch) -> str | None:
         return None
     if "private" in request.param:
         monkeypatch.setattr(attention_recformer, "_cpu_flash_attention", lambda: None)
+        monkeypatch.setattr(linear_recformer, "_onednn_is_exact", lambda: False)
         return "sdpa"
     if request.param == "flex_attention":
         monkeypatch.setattr(modeling_recformer, "select_implementation", lambda *_: "flex_attention")

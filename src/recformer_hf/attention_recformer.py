@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from .dropout_recformer import keep_mask
+from .linear_recformer import is_plain_linear
 from .packing_recformer import SequenceLayout
 
 
@@ -316,7 +317,7 @@ def first_token_attention(
     heads = module.num_heads
     query = module.query_global(hidden[layout.first_tokens]).unflatten(1, (heads, -1))  # [batch, heads, head_dim]
     query = query * query.shape[-1] ** -0.5
-    if not (_is_plain_linear(module.key_global) and _is_plain_linear(module.value_global)):
+    if not (is_plain_linear(module.key_global) and is_plain_linear(module.value_global)):
         return _first_token_attention_projected(module, query, hidden, layout, dropout)
     key_weight = module.key_global.weight.unflatten(0, (heads, -1))  # [heads, head_dim, hidden]
     value_weight = module.value_global.weight.unflatten(0, (heads, -1))
@@ -326,10 +327,6 @@ def first_token_attention(
     output = torch.matmul(context.transpose(0, 1), value_weight.transpose(1, 2)).transpose(0, 1)
     output = output + (value_bias if mass is None else mass[..., None] * value_bias)
     return output.flatten(1), probabilities
-
-
-def _is_plain_linear(module: nn.Module) -> bool:
-    return type(module) is nn.Linear and module.weight.is_floating_point()
 
 
 def _attend_sequences(

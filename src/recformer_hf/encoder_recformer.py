@@ -14,6 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_recformer import ALL_ATTENTION_FUNCTIONS, at_least_float32, first_token_attention
 from .configuration_recformer import RecformerConfig
 from .dropout_recformer import RecformerDropout
+from .linear_recformer import apply_linear, apply_linear_gelu
 from .packing_recformer import SequenceLayout
 
 
@@ -81,12 +82,12 @@ class RecformerSelfAttention(nn.Module):
         with_probabilities = implementation == "eager"
         if first_tokens_only:
             return first_token_attention(self, hidden, layout, dropout)
-        key, value = self.key(hidden), self.value(hidden)
+        key, value = apply_linear(self.key, hidden), apply_linear(self.value, hidden)
         if rows is not None:
-            wanted = self.query(hidden[rows])
+            wanted = apply_linear(self.query, hidden[rows])
             query = torch.zeros_like(key).index_copy(0, rows, wanted)
         else:
-            query = self.query(hidden)
+            query = apply_linear(self.query, hidden)
         window = ALL_ATTENTION_FUNCTIONS[implementation]
         output, probabilities = window(self, query, key, value, layout, dropout)
         if rows is not None:
@@ -107,7 +108,7 @@ class RecformerSelfOutput(nn.Module):
         self.dropout = RecformerDropout(config.hidden_dropout_prob)
 
     def forward(self, attended: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(self.dense(attended)) + residual)
+        return self.LayerNorm(self.dropout(apply_linear(self.dense, attended)) + residual)
 
 
 class RecformerAttention(nn.Module):
@@ -122,9 +123,11 @@ class RecformerIntermediate(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACT2FN[config.hidden_act]
+        self.is_gelu = config.hidden_act == "gelu"
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.activation(self.dense(hidden))
+        fused = apply_linear_gelu(self.dense, hidden) if self.is_gelu else None
+        return self.activation(apply_linear(self.dense, hidden)) if fused is None else fused
 
 
 class RecformerOutput(nn.Module):
@@ -135,7 +138,7 @@ class RecformerOutput(nn.Module):
         self.dropout = RecformerDropout(config.hidden_dropout_prob)
 
     def forward(self, expanded: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(self.dense(expanded)) + residual)
+        return self.LayerNorm(self.dropout(apply_linear(self.dense, expanded)) + residual)
 
 
 class RecformerLayer(GradientCheckpointingLayer):

@@ -24,6 +24,7 @@ from .configuration_recformer import RecformerConfig
 from .dropout_recformer import RecformerDropout  # noqa: F401 (older transformers copy only this file's own imports)
 from .encoder_recformer import RecformerEmbeddings, RecformerEncoder, RecformerLayerNorm
 from .inputs_recformer import PackedInputs, check_range, pack_inputs
+from .linear_recformer import apply_linear  # noqa: F401 (as above)
 from .losses_recformer import (
     candidate_scores,
     contrastive_loss,

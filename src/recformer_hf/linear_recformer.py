@@ -1,0 +1,122 @@
+"""Linear layers on CPUs: through oneDNN, whose float32 products are faster than those of the default library.
+
+Everything else (GPUs, autocast, wrapped or hooked modules, compilation) takes the module's own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeGuard
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def is_plain_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether this is a floating-point `nn.Linear` that nobody wrapped, replaced or hooked."""
+    return (
+        type(module) is nn.Linear
+        and module.weight.is_floating_point()
+        and "forward" not in module.__dict__
+        and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    )
+
+
+def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
+    """`module(hidden)`, in float32 on a CPU through oneDNN, forward and backward.
+
+    Args:
+        module: an `nn.Linear`, or whatever stands in its place.
+        hidden (`Tensor` `[num_rows, in_features]`): its input.
+
+    Returns:
+        `[num_rows, out_features]`.
+    """
+    if not (hidden.dtype == torch.float32 and _onednn_serves(hidden) and is_plain_linear(module)):
+        return module(hidden)
+    if torch.is_grad_enabled() and (hidden.requires_grad or module.weight.requires_grad):
+        return _OneDnnLinear.apply(hidden, module.weight, module.bias)
+    with _onednn_products():
+        return F.linear(hidden, module.weight, module.bias)
+
+
+def apply_linear_gelu(module: nn.Module, hidden: Tensor) -> Tensor | None:
+    """GELU(`module(hidden)`) in one kernel, for inference on a CPU; None where that cannot be had."""
+    if torch.is_grad_enabled() or not _onednn_serves(hidden) or not is_plain_linear(module):
+        return None
+    kernel = _fused_gelu(hidden.dtype) if module.weight.dtype == hidden.dtype else None
+    return None if kernel is None else kernel(hidden, module.weight, module.bias, "gelu", [], "none")
+
+
+def _onednn_serves(hidden: Tensor) -> bool:
+    return (
+        hidden.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and _onednn_is_exact()
+    )
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden, weight)
+        with _onednn_products():
+            return F.linear(hidden, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        with _onednn_products():
+            return (
+                torch.mm(gradient, weight) if ctx.needs_input_grad[0] else None,
+                torch.mm(gradient.T, hidden) if ctx.needs_input_grad[1] else None,
+                gradient.sum(0) if ctx.needs_input_grad[2] else None,
+            )
+
+
+@contextmanager
+def _onednn_products() -> Iterator[None]:
+    """Sends float32 products to oneDNN by allowing it bfloat16, which [`_onednn_is_exact`] has shown it not to use."""
+    settings: Any = torch.backends.mkldnn
+    before = settings.matmul.fp32_precision
+    settings.matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        settings.matmul.fp32_precision = before
+
+
+@cache
+def _onednn_is_exact() -> bool:
+    """Whether oneDNN can be asked for, and keeps float32: on CPUs with matrix units for bfloat16 it would not."""
+    try:
+        generator = torch.Generator().manual_seed(0)
+        a, b = torch.randn(96, 768, generator=generator), torch.randn(768, 160, generator=generator)
+        with _onednn_products():
+            product = a @ b
+    except (AttributeError, RuntimeError, ValueError):  # torch before 2.9 has no such setting
+        return False
+    exact = a.double() @ b.double()
+    return bool(((product - exact).norm() / exact.norm()) < 1e-6)
+
+
+@cache
+def _fused_gelu(dtype: torch.dtype) -> Any:
+    """oneDNN's linear layer with GELU: a private operator, used only if it proves itself."""
+    try:
+        kernel = torch.ops.mkldnn._linear_pointwise
+        generator = torch.Generator().manual_seed(0)
+        hidden, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((5, 64), (48, 64), (48,)))
+        hidden, weight, bias = hidden.to(dtype), (weight / 8).to(dtype), bias.to(dtype)
+        with torch.inference_mode():
+            found = kernel(hidden, weight, bias, "gelu", [], "none")
+        expected = F.gelu(F.linear(hidden.double(), weight.double(), bias.double()))
+        tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+        return kernel if (found.double() - expected).abs().max() < tolerance else None
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return None
