@@ -1,0 +1,108 @@
+"""The array work under the splits: pieces of flat sequences, taken, thinned and joined without loops over rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..catalog_recformer import ItemCatalog
+from .dataset import Sequences
+from .preparation import EmptyResultError, PreparedInteractions
+from .stable_hash import stable_hash
+
+
+def sequences_between(
+    prepared: PreparedInteractions,
+    users: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    *,
+    targets: np.ndarray | None = None,
+) -> Sequences:
+    """The interactions `starts` to `ends` of the chosen users, and the items at `targets`.
+
+    Args:
+        prepared: whose users.
+        users: bool `[num_users]`, or their numbers, with one start, end and target for each number.
+        starts: int64 `[num_users]`, positions in the flat arrays; so are `ends` and `targets`.
+    """
+    numbers = np.flatnonzero(users) if users.dtype == bool else users
+    if users.dtype == bool:
+        starts, ends = starts[numbers], ends[numbers]
+        targets = None if targets is None else targets[numbers]
+    items, offsets = pieces(prepared.items, starts, ends)
+    return Sequences(
+        user_ids=take_ids(prepared.user_ids, numbers),
+        items=items,
+        offsets=offsets,
+        targets=None if targets is None else prepared.items[targets],
+    )
+
+
+def pieces(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pieces `starts` to `ends` of a flat array, end to end, and their offsets."""
+    offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int64)
+    positions = np.repeat(starts - offsets[:-1], ends - starts)
+    positions += np.arange(offsets[-1])
+    return items[positions], offsets
+
+
+def take_ids(user_ids: pa.Array, numbers: np.ndarray) -> pa.Array:
+    """The chosen ids; the array itself, not a copy, where all are chosen."""
+    if len(numbers) == len(user_ids) and np.array_equal(numbers, np.arange(len(user_ids))):
+        return user_ids
+    return user_ids.take(pa.array(numbers))
+
+
+def without_items(sequences: Sequences, held_out: np.ndarray) -> Sequences:
+    """The sequences without some items, bool `[num_items]`; rows without history, or whose target is one, go."""
+    if not held_out.any():
+        return sequences
+    kept = ~held_out[sequences.items]
+    before = np.concatenate([[0], np.cumsum(kept)])
+    offsets = before[sequences.offsets].astype(np.int64)
+    rows = np.diff(offsets) > 0
+    if sequences.targets is not None:
+        rows &= ~held_out[sequences.targets]
+    if not rows.any():
+        raise EmptyResultError("Nothing is left to train on without the held-out items. Hold out fewer.")
+    lengths = np.diff(offsets)[rows]
+    return Sequences(
+        take_ids(sequences.user_ids, np.flatnonzero(rows)),
+        # The items of a row that goes go with it.
+        sequences.items[kept & np.repeat(rows, sequences.lengths)],
+        np.concatenate([[0], np.cumsum(lengths)]),
+        None if sequences.targets is None else sequences.targets[rows],
+    )
+
+
+def concatenated(parts: list[Sequences]) -> Sequences:
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    targets = [part.targets for part in parts if part.targets is not None]
+    return Sequences(
+        pa.concat_arrays([part.user_ids for part in parts]),
+        np.concatenate([part.items for part in parts]),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate(targets) if targets else None,
+    )
+
+
+def joined_catalog(catalogs: dict[str, ItemCatalog]) -> tuple[ItemCatalog, dict[str, np.ndarray]]:
+    """One catalogue of all, an id's first text kept, and for each catalogue its rows in it, int32 `[num_items]`."""
+    table = pa.concat_tables([catalog.table for catalog in catalogs.values()])
+    ids = table["item_id"].combine_chunks()
+    encoded = ids.dictionary_encode()  # numbers ids by first appearance
+    numbers = encoded.indices.to_numpy()
+    first = np.unique(numbers, return_index=True)[1]
+    ends = np.cumsum([len(catalog) for catalog in catalogs.values()])
+    rows = {
+        name: numbers[end - len(catalog) : end] for (name, catalog), end in zip(catalogs.items(), ends, strict=True)
+    }
+    return ItemCatalog.from_arrow(table.take(pa.array(first))), rows
+
+
+def first_by_hash(ids: Any, number: int, seed: int) -> np.ndarray:
+    """Positions of the `number` ids with the smallest hashes, int64 `[number]`."""
+    return np.argsort(stable_hash(ids, seed), kind="stable")[:number]
