@@ -1,7 +1,7 @@
 """From a log of interactions to the batches that models take; docs/data.md tells the way.
 
-Reading and preparing raw data (`readers/`, `preparation`, `splits`, `recipes`) needs polars (`recformer-hf[data]`) and is
-imported by name; what training needs is here.
+Reading and preparing raw data (`readers/`, `preparation`, `splits`, `recipes`) needs polars (`recformer-hf[data]`) and
+is imported by name; what training needs is here.
 """
 
 from .collators import EvaluationCollator, FinetuningCollator, ItemCollator, PretrainingCollator
