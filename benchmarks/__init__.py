@@ -1,1 +1,1 @@
-"""Speed and memory, each against a peer in the same run. `python -m benchmarks` runs all of them."""
+"""Speed and memory, each against a peer in the same run: see `encoder` and `data_scale`."""

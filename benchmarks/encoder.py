@@ -4,8 +4,8 @@
     python -m benchmarks.encoder --size small             # seconds, to see that it runs
     python -m benchmarks.encoder --works finetune_8 --dtypes float32 --repeats 5 --output results.json
 
-Both sides get the same weights and the same ragged batches, and must agree before they are timed. The peers run in
-float32, as their users run them on a CPU; ours in float32 and in bfloat16. `share` is the floor
+Both sides get the same weights and the same ragged batches, and must agree in float32 before they are
+timed. The peers run in float32, as their users run them on a CPU; ours in float32 and in bfloat16. `share` is the floor
 over our time: the floor is what the needed matrix products on real tokens take at the rate that this machine reaches on
 one linear layer, measured in the same run. A step is forward and backward, without the optimizer, which is the same for
 both.
@@ -58,7 +58,6 @@ class Work:
     fair: Callable[[], Any]
     flops: float
     tokens: int
-    tolerance: float
 
 
 class Bench:
@@ -122,9 +121,7 @@ class Bench:
             with torch.inference_mode():
                 return torch.cat([fair(batch)[:, 0] for batch in sorted_batches])[back]
 
-        return Work(
-            ours, theirs, theirs_fair, self.flops(lengths, self.config.num_hidden_layers - 1), sum(lengths), 1e-4
-        )
+        return Work(ours, theirs, theirs_fair, self.flops(lengths, self.config.num_hidden_layers - 1), sum(lengths))
 
     def _scores(self, users: list[np.ndarray]) -> Work:
         sequences = [self.workload.history(user) for user in users]
@@ -146,7 +143,7 @@ class Bench:
                 return fair.scores(fair(padded)[:, 0], items)
 
         flops = self.flops(lengths, self.config.num_hidden_layers - 1) + 2 * len(users) * items.numel()
-        return Work(ours, theirs, theirs_fair, flops, sum(lengths), 1e-3)
+        return Work(ours, theirs, theirs_fair, flops, sum(lengths))
 
     def _finetune(self, users: list[np.ndarray]) -> Work:
         sequences = [self.workload.history(user) for user in users]
@@ -172,7 +169,7 @@ class Bench:
             return step
 
         flops = self.flops(lengths, self.config.num_hidden_layers - 1) + 2 * len(users) * items.numel()
-        return Work(ours, with_peer(faithful), with_peer(fair), 3 * flops, sum(lengths), 1e-3)
+        return Work(ours, with_peer(faithful), with_peer(fair), 3 * flops, sum(lengths))
 
     def _pretrain(self, users: list[np.ndarray]) -> Work:
         contexts = [self.workload.history(user[:-1]) for user in users]
@@ -214,7 +211,7 @@ class Bench:
         width, inner = self.config.hidden_size, self.config.intermediate_size
         flops = 2 * self.flops(lengths, self.config.num_hidden_layers - 1) + sum(lengths) * 4 * width**2
         flops += num_masked * (4 * width**2 + 4 * width * inner + 2 * width**2 + 2 * width * self.config.vocab_size)
-        return Work(ours, with_peer(faithful), with_peer(fair), 3 * flops, 2 * sum(lengths), 1e-3)
+        return Work(ours, with_peer(faithful), with_peer(fair), 3 * flops, 2 * sum(lengths))
 
 
 def disagreement(bench: Bench, name: str) -> float:

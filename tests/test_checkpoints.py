@@ -76,6 +76,10 @@ class TestRoundTrip:
         assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
         loaded = type(model).from_pretrained(tmp_path)
         assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
+        if head == "seqrec with items":
+            batch = random_batch([20, 3], model.config)
+            with torch.no_grad():
+                assert torch.equal(loaded.eval()(**batch).scores, model(**batch).scores)
 
     def test_saved_keys_are_those_of_a_fresh_model(self, head, tmp_path):
         model = make(head)
@@ -107,6 +111,8 @@ class TestCrossLoading:
             assert loaded.config.num_items == expected
         if (source, target) == ("seqrec with items", "seqrec"):
             assert torch.equal(loaded.item_embeddings, saved.item_embeddings)
+        if target == "pretraining" and source != "pretraining":
+            assert "lm_head.dense.weight" in caplog.text  # what starts fresh is logged
         lost = {"pretraining": "lm_head", "seqrec with items": "item_embeddings"}.get(source)
         if lost and not source.startswith(target):
             assert lost in caplog.text  # what is dropped is logged
@@ -139,8 +145,15 @@ class TestCrossLoading:
 
     def test_another_width_raises(self, tmp_path):
         make("model").save_pretrained(tmp_path)
-        with pytest.raises((ValueError, RuntimeError), match=r"embeddings|mismatch|size"):
+        with pytest.raises(ValueError, match=r"other shapes embeddings\.\S+ is \[.*64\], expected \[.*32\]"):
             RecformerModel.from_pretrained(tmp_path, hidden_size=32)
+
+    def test_a_setting_given_while_loading_is_checked(self, tmp_path):
+        make("model").save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match="even and positive"):
+            RecformerModel.from_pretrained(tmp_path, attention_window=33)
+        with pytest.raises(ValueError, match="too small for max_token_num"):
+            RecformerModel.from_pretrained(tmp_path, max_token_num=4096)
 
     def test_a_checkpoint_of_another_architecture_raises(self, tmp_path):
         from transformers import BertConfig, BertModel
@@ -181,6 +194,24 @@ class TestItemEmbeddings:
         batch = random_batch([20, 3], model.config)
         with torch.no_grad():
             assert torch.equal(RecformerForSeqRec.from_pretrained(tmp_path)(**batch).scores, model(**batch).scores)
+
+
+class TestPlaces:
+    def test_subfolder_variant_and_device_map(self, tmp_path):
+        model = make("seqrec with items")
+        model.save_pretrained(tmp_path / "sub", variant="a", max_shard_size="100KB")
+        loaded = RecformerForSeqRec.from_pretrained(tmp_path, subfolder="sub", variant="a", device_map="cpu")
+        assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+    def test_offloaded_weights_give_the_same_result(self):
+        from accelerate import cpu_offload
+
+        model = make("model")
+        batch = random_batch([20, 3], model.config)
+        with torch.no_grad():
+            expected = model(**batch).last_hidden_state
+            cpu_offload(model, execution_device=torch.device("cpu"))
+            torch.testing.assert_close(model(**batch).last_hidden_state, expected, atol=1e-5, rtol=0)
 
 
 class TestAutoClasses:
@@ -241,9 +272,13 @@ class TestCodeOnTheSide:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
             assert type(tokenizer).__name__ == "RecformerTokenizer"
             assert tokenizer({ITEMS[0]!r})["input_ids"] == {tokenizer(ITEMS[0])["input_ids"]}
-            model.save_pretrained(folder + "-again", with_code=True)
-            again = AutoModel.from_pretrained(folder + "-again", trust_remote_code=True)
-            assert type(again).__name__ == "RecformerModel"
+            model.save_pretrained(folder + "-again")  # what came with code keeps it, for every head
+            tokenizer.save_pretrained(folder + "-again")
+            for auto in (AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification):
+                again = auto.from_pretrained(folder + "-again", trust_remote_code=True)
+                assert type(again).__name__ == heads[auto.__name__], type(again)
+            again = AutoTokenizer.from_pretrained(folder + "-again", trust_remote_code=True)
+            assert type(again).__name__ == "RecformerTokenizer"
             assert "recformer_hf" not in sys.modules
         """
         environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "OMP_NUM_THREADS": "1", "PATH": ""}

@@ -24,7 +24,7 @@ def test_defaults_are_the_papers_base_size():
 
 
 def test_position_table_follows_max_token_num():
-    assert RecformerConfig(max_token_num=200, pad_token_id=0).max_position_embeddings == 201
+    assert RecformerConfig(max_token_num=200, pad_token_id=0, bos_token_id=3).max_position_embeddings == 201
 
 
 def test_round_trip(tmp_path):
@@ -51,6 +51,10 @@ def test_arguments_are_keywords():
         ({"token_type_size": 3}, ["token_type_size", "3"]),
         ({"max_item_embeddings": 1}, ["max_item_embeddings", "1"]),
         ({"bos_token_id": 50265}, ["bos_token_id", "50265", "vocab_size"]),
+        ({"bos_token_id": 1}, ["bos_token_id", "pad_token_id", "1"]),
+        ({"hidden_act": "foo"}, ["hidden_act", "foo", "gelu"]),
+        ({"temperature": float("nan")}, ["temperature", "nan"]),
+        ({"mlm_weight": float("inf")}, ["mlm_weight", "inf"]),
         ({"temperature": 0}, ["temperature", "0"]),
         ({"mlm_weight": -0.1}, ["mlm_weight", "-0.1"]),
         ({"num_items": -1}, ["num_items", "-1"]),

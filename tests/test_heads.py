@@ -81,6 +81,7 @@ class TestSeqRec:
             ({"labels": torch.tensor([9, 0])}, "labels must lie between 0 and 8 .*num_items is 9.*got 9"),
             ({"labels": torch.tensor([-1, 0])}, "got -1"),
             ({"labels": torch.tensor([1])}, "labels has 1 rows, but the batch has 2"),
+            ({"candidates": torch.tensor([[1], [2], [3]]), "labels": torch.tensor([1, 2])}, "candidates has 3 rows"),
             ({"labels": torch.tensor([[1], [0]])}, r"labels must be \[batch\]"),
             ({"candidates": torch.tensor([1, 2])}, r"candidates must be \[batch, num_candidates\]"),
             ({"candidates": torch.tensor([[1, 2]])}, "candidates has 1 rows"),
@@ -94,9 +95,24 @@ class TestSeqRec:
             ({"num_negatives": 3, "candidates": torch.tensor([[1], [0]])}, "at most one"),
         ],
     )
-    def test_bad_arguments(self, seqrec, arguments, message):
+    def test_bad_arguments(self, seqrec, arguments, message, monkeypatch):
+        """All of them before the encoder runs."""
+        monkeypatch.setattr(seqrec.recformer, "forward", lambda *_, **__: pytest.fail("the encoder ran"))
         with pytest.raises(ValueError, match=message):
             seqrec(**random_batch([20, 3], seqrec.config), **arguments)
+
+    def test_labels_of_any_integer_type(self, seqrec):
+        batch, labels = random_batch([20, 3], seqrec.config), torch.tensor([1, 0])
+        expected = seqrec(**batch, labels=labels).loss
+        assert torch.equal(seqrec(**batch, labels=labels.int()).loss, expected)
+
+    def test_models_of_one_config_have_catalogues_of_their_own(self):
+        config = small_config()
+        full, empty = RecformerForSeqRec(config), RecformerForSeqRec(config)
+        full.set_item_embeddings(torch.ones(5, 64))
+        assert (full.config.num_items, empty.config.num_items, config.num_items) == (5, 0, 0)
+        with pytest.raises(ValueError, match="no items"):
+            empty(**random_batch([5], config))
 
     def test_a_model_without_items_says_what_to_do(self):
         model = RecformerForSeqRec(small_config())
@@ -134,6 +150,22 @@ class TestEncodeItems:
             with torch.no_grad():
                 alone = model.recformer(**tokenizer(item, return_tensors="pt")).pooler_output[0]
             torch.testing.assert_close(vector, alone, atol=1e-5, rtol=0)
+
+    def test_the_first_token_is_the_tokenizers(self, tokenizer):
+        """Also where a hand-made configuration names another."""
+        model = enliven(RecformerForSeqRec(small_config(bos_token_id=5, max_token_num=24))).eval()
+        vectors = model.encode_items(ITEMS[:1], tokenizer)
+        with torch.no_grad():
+            alone = model.recformer(**tokenizer(ITEMS[0], return_tensors="pt")).pooler_output
+        torch.testing.assert_close(vectors, alone, atol=1e-5, rtol=0)
+
+    def test_modules_keep_their_mode(self, tokenizer):
+        model = RecformerForSeqRec(small_config()).train()
+        model.recformer.embeddings.eval()
+        model.encode_items(ITEMS[:2], tokenizer)
+        assert model.training
+        assert model.recformer.encoder.training
+        assert not model.recformer.embeddings.training
 
     def test_order_and_batches_do_not_matter(self, tokenizer):
         model = enliven(RecformerForSeqRec(small_config())).eval()
@@ -225,6 +257,7 @@ class TestPretraining:
             ({"mlm_labels": None}, "together"),
             ({"mlm_input_ids": torch.zeros(4, 3, dtype=torch.long)}, r"mlm_input_ids has shape \[4, 3\]"),
             ({"target_ids": torch.tensor([1, 2, 3])}, r"target_ids must be \[2\]"),
+            ({"mlm_labels": torch.zeros(4, 20, dtype=torch.long)}, "<s> is never masked"),
         ],
     )
     def test_bad_arguments(self, model, change, message):

@@ -67,6 +67,16 @@ def test_the_settings_of_torch_are_as_before(layer, hidden):
         assert torch.backends.mkldnn.matmul.fp32_precision == "none"
 
 
+@needs_onednn
+def test_threads_leave_the_setting_as_it_was(layer, hidden):
+    from concurrent.futures import ThreadPoolExecutor
+
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: apply_linear(layer, hidden), range(400)))
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
 def test_wrapped_and_hooked_modules_go_their_own_way(layer, hidden):
     class Scaled(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

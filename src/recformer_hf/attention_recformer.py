@@ -148,16 +148,16 @@ class _BlockedWindow(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: WindowBlocks, heads: int, p: float
     ) -> Tensor:
         probabilities = _block_probabilities(query, key, blocks, heads)
-        ctx.keep, ctx.scale = keep_mask(probabilities.shape, p, query.device) if p else (None, 1.0)
-        ctx.save_for_backward(query, key, value)
+        keep, ctx.scale = keep_mask(probabilities.shape, p, query.device) if p else (None, 1.0)
+        ctx.save_for_backward(query, key, value, keep)
         ctx.blocks, ctx.heads = blocks, heads
-        if ctx.keep is not None:
-            probabilities.mul_(ctx.keep).mul_(ctx.scale)
+        if keep is not None:
+            probabilities.mul_(keep).mul_(ctx.scale)
         return blocks.join_queries(torch.matmul(probabilities, blocks.gather_keys(value, heads)))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value = ctx.saved_tensors
+        query, key, value, keep = ctx.saved_tensors
         blocks, heads = ctx.blocks, ctx.heads
         scale = (query.shape[1] // heads) ** -0.5
         output_gradient = blocks.split_queries(gradients[0], heads).contiguous()
@@ -165,9 +165,9 @@ class _BlockedWindow(torch.autograd.Function):
         # d(dropped probabilities), then through dropout, softmax and the scaled product.
         inner = torch.matmul(output_gradient, blocks.gather_keys(value, heads).transpose(-1, -2))
         dropped = probabilities
-        if ctx.keep is not None:
-            dropped = (probabilities * ctx.keep).mul_(ctx.scale)
-            inner.mul_(ctx.keep).mul_(ctx.scale)
+        if keep is not None:
+            dropped = (probabilities * keep).mul_(ctx.scale)
+            inner.mul_(keep).mul_(ctx.scale)
         value_gradient = blocks.scatter_keys(torch.matmul(dropped.transpose(-1, -2), output_gradient))
         inner.mul_(probabilities)
         inner.addcmul_(probabilities, inner.sum(-1, keepdim=True), value=-1).mul_(scale)
@@ -206,15 +206,18 @@ def _cpu_flash_attention() -> Callable[..., tuple[Tensor, Tensor]] | None:
     """torch's CPU flash kernel that also returns the log-sum-exp: a private operator, used only if it proves itself."""
     try:
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        query = torch.linspace(-1, 1, 2 * 2 * 4 * 8).view(2, 2, 4, 8)
-        buffer = torch.linspace(1, -1, 8 * 16).cos()
+        # Types and places are spelt out: whoever comes first may have other defaults, or autocast on.
+        settings: Any = {"dtype": torch.float32, "device": "cpu"}
+        query = torch.linspace(-1, 1, 2 * 2 * 4 * 8, **settings).view(2, 2, 4, 8)
+        buffer = torch.linspace(1, -1, 8 * 16, **settings).cos()
         keys = buffer.as_strided((2, 2, 6, 8), (2 * 16, 8, 16, 1))
-        bias = torch.zeros(2, 1, 4, 7).masked_fill_(torch.arange(7) == 2, torch.finfo(torch.float32).min)[..., :6]
-        output, lse = kernel(query, keys, keys, 0.0, False, attn_mask=bias)
-        scores = query @ keys.transpose(-1, -2) * 8**-0.5 + bias
-        if torch.allclose(output, scores.softmax(-1) @ keys, atol=1e-5) and torch.allclose(
-            lse, scores.logsumexp(-1), atol=1e-5
-        ):
+        bias = torch.zeros(2, 1, 4, 7, **settings)
+        bias = bias.masked_fill_(torch.arange(7, device="cpu") == 2, torch.finfo(torch.float32).min)[..., :6]
+        with torch.autocast("cpu", enabled=False):
+            output, lse = kernel(query, keys, keys, 0.0, False, attn_mask=bias)
+            scores = query @ keys.transpose(-1, -2) * 8**-0.5 + bias
+            expected, expected_lse = scores.softmax(-1) @ keys, scores.logsumexp(-1)
+        if torch.allclose(output, expected, atol=1e-5) and torch.allclose(lse, expected_lse, atol=1e-5):
             return kernel
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):
         pass
@@ -226,7 +229,9 @@ def blocked_window_attention(
 ) -> tuple[Tensor, None]:
     """Window attention in blocks; see [`eager_window_attention`] for arguments and result."""
     blocks = WindowBlocks.of(layout, module.half_window)
-    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+    with_gradient = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    if with_gradient or dropout:
+        blocks.bias(query.dtype)  # made here, so that a compiler does not meet its making inside the function
         return _BlockedWindow.apply(query, key, value, blocks, module.num_heads, dropout), None
     return _blocked_window_inference(query, key, value, blocks, module.num_heads), None
 
@@ -382,7 +387,7 @@ def select_implementation(
 
     Args:
         requested: what the user set (`attn_implementation`), or None to choose here.
-        device, dtype: of the computation.
+        device, dtype: of the weights.
         dropout (`float`): dropout of the probabilities in this forward; 0 outside training.
         output_attentions: whether the probabilities are to be returned.
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 
 @strict
@@ -54,6 +55,7 @@ class RecformerConfig(PreTrainedConfig):
     """
 
     model_type = "recformer"
+    keys_to_ignore_at_inference = ["user_embeds", "hidden_states", "attentions"]
 
     vocab_size: int = 50265
     hidden_size: int = 768
@@ -94,16 +96,22 @@ class RecformerConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """As `PreTrainedConfig.get_config_dict`; the replication saves itself as a Longformer, but is a Recformer."""
+        config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if config_dict.get("model_type") == "longformer" and {"temp", "item_num"} & config_dict.keys():
+            config_dict = {**config_dict, "model_type": cls.model_type}
+        return config_dict, unused
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "RecformerConfig":
         """As `PreTrainedConfig.from_dict`, but refuses a configuration of another model in place of half-reading it."""
-        # The replication saves itself as a Longformer.
-        foreign = config_dict.get("model_type", "recformer") != "recformer" and "item_num" not in config_dict
-        if foreign and "temp" not in config_dict:
+        if config_dict.get("model_type", cls.model_type) != cls.model_type:
             raise ValueError(
                 f"This is no Recformer configuration: its model type is {config_dict['model_type']!r}. A Recformer can "
                 "be started from a text encoder with recformer_hf.conversion.from_text_encoder."
             )
-        return super().from_dict({**config_dict, "model_type": "recformer"}, **kwargs)
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def attention_windows(self) -> list[int]:
@@ -119,11 +127,13 @@ class RecformerConfig(PreTrainedConfig):
             "max_attr_length temperature layer_norm_eps"
         )
         for name in positive.split():
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
         for name in ("num_items", "mlm_weight", "pad_token_id", "bos_token_id"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must not be negative or infinite, got {getattr(self, name)}.")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act {self.hidden_act!r} is unknown; known are {', '.join(ACT2FN)}.")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
@@ -150,6 +160,11 @@ class RecformerConfig(PreTrainedConfig):
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
             if getattr(self, name) is not None and getattr(self, name) >= self.vocab_size:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be below vocab_size ({self.vocab_size}).")
+        if self.bos_token_id == self.pad_token_id:
+            raise ValueError(
+                f"bos_token_id and pad_token_id are both {self.pad_token_id}: <s> would have the row of padding, which "
+                "is never trained."
+            )
         if self.token_type_size < 4:
             raise ValueError(
                 f"token_type_size must be at least 4 (<s>, key, value, padding), got {self.token_type_size}."

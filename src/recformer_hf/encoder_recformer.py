@@ -150,6 +150,14 @@ class RecformerLayer(GradientCheckpointingLayer):
         self.intermediate = RecformerIntermediate(config)
         self.output = RecformerOutput(config)
 
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What the linear layers take: their weights' dtype, or the norms' where the weights are quantised."""
+        weight = getattr(self.output.dense, "weight", None)
+        if isinstance(weight, Tensor) and weight.is_floating_point():
+            return weight.dtype
+        return self.output.LayerNorm.weight.dtype
+
     def forward(
         self,
         hidden: Tensor,
@@ -169,7 +177,7 @@ class RecformerLayer(GradientCheckpointingLayer):
         Returns:
             the tokens asked for, `[num_tokens, hidden_size]`, and the attention probabilities if `eager`.
         """
-        dtype = self.output.LayerNorm.weight.dtype
+        dtype = self.compute_dtype
         attended, probabilities = self.attention.self(hidden.to(dtype), layout, implementation, rows, first_tokens_only)
         residual = hidden[layout.first_tokens] if first_tokens_only else hidden if rows is None else hidden[rows]
         hidden = self.attention.output(attended, residual)
@@ -185,13 +193,24 @@ class RecformerEncoder(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(
-        self, hidden: Tensor, layout: SequenceLayout, implementation: str, num_layers: int | None = None
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Runs the first `num_layers` layers (all): the states before and after each of them, and the attentions."""
-        states, attentions = [hidden], []
+        self,
+        hidden: Tensor,
+        layout: SequenceLayout,
+        implementation: str,
+        num_layers: int | None = None,
+        keep_states: bool = False,
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Runs the first `num_layers` layers (all).
+
+        Returns:
+            the last states `[total_tokens, hidden_size]`; all states, the input's among them, if `keep_states`; and the
+            attentions of each layer, if `eager`.
+        """
+        states, attentions = [hidden] if keep_states else [], []
         for layer in self.layer[:num_layers]:
             hidden, probabilities = layer(hidden, layout, implementation)
-            states.append(hidden)
+            if keep_states:
+                states.append(hidden)
             if probabilities is not None:
                 attentions.append(probabilities)
-        return states, attentions
+        return hidden, states, attentions

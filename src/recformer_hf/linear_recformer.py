@@ -5,6 +5,7 @@ Everything else (GPUs, autocast, wrapped or hooked modules, compilation) takes t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,7 +22,8 @@ def is_plain_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
         type(module) is nn.Linear
         and module.weight.is_floating_point()
         and "forward" not in module.__dict__
-        and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not (module._backward_hooks or module._backward_pre_hooks)
     )
 
 
@@ -79,16 +81,34 @@ class _OneDnnLinear(torch.autograd.Function):
             )
 
 
+_lock = threading.Lock()
+_inside, _before = 0, "none"
+
+
 @contextmanager
 def _onednn_products() -> Iterator[None]:
-    """Sends float32 products to oneDNN by allowing it bfloat16, which [`_onednn_is_exact`] has shown it not to use."""
+    """Sends float32 products to oneDNN by allowing it bfloat16, which [`_onednn_is_exact`] has shown it not to use.
+
+    The setting is the process's. The first thread in changes it, the last one out puts it back.
+    """
+    global _inside, _before
     settings: Any = torch.backends.mkldnn
-    before = settings.matmul.fp32_precision
-    settings.matmul.fp32_precision = "bf16"
+    with _lock:
+        if _inside == 0:
+            _before = settings.matmul.fp32_precision
+            settings.matmul.fp32_precision = "bf16"
+        _inside += 1
     try:
         yield
     finally:
-        settings.matmul.fp32_precision = before
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                settings.matmul.fp32_precision = _before
+
+
+# For the self-tests below: whoever comes first may have other defaults, or autocast on.
+_FLOAT32: Any = {"dtype": torch.float32, "device": "cpu"}
 
 
 @cache
@@ -96,8 +116,8 @@ def _onednn_is_exact() -> bool:
     """Whether oneDNN can be asked for, and keeps float32: on CPUs with matrix units for bfloat16 it would not."""
     try:
         generator = torch.Generator().manual_seed(0)
-        a, b = torch.randn(96, 768, generator=generator), torch.randn(768, 160, generator=generator)
-        with _onednn_products():
+        a, b = (torch.randn(*shape, generator=generator, **_FLOAT32) for shape in ((96, 768), (768, 160)))
+        with torch.autocast("cpu", enabled=False), _onednn_products():
             product = a @ b
     except (AttributeError, RuntimeError, ValueError):  # torch before 2.9 has no such setting
         return False
@@ -111,7 +131,8 @@ def _fused_gelu(dtype: torch.dtype) -> Any:
     try:
         kernel = torch.ops.mkldnn._linear_pointwise
         generator = torch.Generator().manual_seed(0)
-        hidden, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((5, 64), (48, 64), (48,)))
+        shapes = ((5, 64), (48, 64), (48,))
+        hidden, weight, bias = (torch.randn(*shape, generator=generator, **_FLOAT32) for shape in shapes)
         hidden, weight, bias = hidden.to(dtype), (weight / 8).to(dtype), bias.to(dtype)
         with torch.inference_mode():
             found = kernel(hidden, weight, bias, "gelu", [], "none")

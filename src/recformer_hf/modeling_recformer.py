@@ -7,6 +7,7 @@ bfloat16 the sum over the layers would lose more than the layers themselves do.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,6 +133,10 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     _droppable_weights: tuple[str, ...] = ("lm_head.", "item_embeddings")
     _optional_weights: tuple[str, ...] = ()
 
+    def __init__(self, config: RecformerConfig, *args: Any, **kwargs: Any) -> None:
+        config.validate_architecture()  # again, because `from_pretrained(..., name=value)` sets values afterwards
+        super().__init__(config, *args, **kwargs)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -165,14 +170,21 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         Raises:
             ValueError: if weights are missing, unexpected or of another shape; the message names them.
         """
+        ignore_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         loaded: Any = super().from_pretrained(
-            pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+            pretrained_model_name_or_path,
+            *model_args,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are checked, and named, below
+            **kwargs,
         )
         model, info = loaded
         missing = sorted(name for name in info["missing_keys"] if not name.startswith(cls._optional_weights or ("\0",)))
         unexpected = sorted(name for name in info["unexpected_keys"] if not name.startswith(cls._droppable_weights))
-        mismatched = sorted(str(entry) for entry in info["mismatched_keys"])
-        if missing or unexpected or (mismatched and not kwargs.get("ignore_mismatched_sizes")):
+        mismatched = sorted(
+            f"{name} is {list(found)}, expected {list(expected)}" for name, found, expected in info["mismatched_keys"]
+        )
+        if missing or unexpected or (mismatched and not ignore_shapes):
             raise ValueError(
                 f"{pretrained_model_name_or_path} does not hold a {cls.__name__}: missing weights "
                 f"{first_few(missing)}; unexpected weights {first_few(unexpected)}; other shapes "
@@ -181,6 +193,9 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
             )
         model._after_loading(set(info["missing_keys"]))
         return (model, info) if output_loading_info else model
+
+    def _returns_dict(self, return_dict: bool | None) -> bool:
+        return bool(self.config.return_dict if return_dict is None else return_dict)
 
     def _after_loading(self, missing: set[str]) -> None:
         """What a head does about weights of its own that were not in the checkpoint."""
@@ -270,25 +285,27 @@ class RecformerModel(RecformerPreTrainedModel):
             cu_seqlens, max_seqlen,
         )  # fmt: skip
         short = pooled_only and self.config.pooler_type == "cls" and not (output_hidden_states or output_attentions)
-        states, attentions = self._encode(batch, len(self.encoder.layer) - short, bool(output_attentions))
+        num_layers = len(self.encoder.layer) - short
+        last, states, attentions = self._encode(batch, num_layers, bool(output_hidden_states), bool(output_attentions))
         if short:
-            pooled = self._last_layer(states[-1], batch.layout, first_tokens_only=True)
+            pooled = self._last_layer(last, batch.layout, first_tokens_only=True)
         else:
-            pooled = self._pool(states[-1], batch.layout)
+            pooled = self._pool(last, batch.layout)
         output = RecformerModelOutput(
-            last_hidden_state=None if pooled_only else batch.restore(states[-1]),
+            last_hidden_state=None if pooled_only else batch.restore(last),
             pooler_output=pooled,
             hidden_states=tuple(batch.restore(state) for state in states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
-        return output if return_dict is not False else output.to_tuple()
+        return output if self._returns_dict(return_dict) else output.to_tuple()
 
     def _encode(
-        self, batch: PackedInputs, num_layers: int, output_attentions: bool = False
-    ) -> tuple[list[Tensor], list[Tensor]]:
+        self, batch: PackedInputs, num_layers: int, keep_states: bool = False, output_attentions: bool = False
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         words = batch.tokens if batch.tokens.ndim == 2 else self.embeddings.word_embeddings(batch.tokens)
         hidden = self.embeddings(words, batch.token_type_ids, batch.item_position_ids, batch.position_ids)
-        return self.encoder(hidden, batch.layout, self._implementation(hidden, output_attentions), num_layers)
+        implementation = self._implementation(hidden, output_attentions)
+        return self.encoder(hidden, batch.layout, implementation, num_layers, keep_states)
 
     def _last_layer(self, hidden: Tensor, layout: SequenceLayout, **wanted: Any) -> Tensor:
         """The last layer for the tokens that are wanted; see [`RecformerLayer`]."""
@@ -297,7 +314,7 @@ class RecformerModel(RecformerPreTrainedModel):
     def _implementation(self, hidden: Tensor, output_attentions: bool) -> str:
         dropout = self.config.attention_probs_dropout_prob if self.training else 0.0
         requested = self.config._attn_implementation
-        return select_implementation(requested, hidden.device, hidden.dtype, dropout, output_attentions)
+        return select_implementation(requested, hidden.device, self.dtype, dropout, output_attentions)
 
     def _pool(self, hidden: Tensor, layout: SequenceLayout) -> Tensor:
         if self.config.pooler_type == "cls":
@@ -316,7 +333,7 @@ class RecformerLMHead(nn.Module):
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        hidden = F.gelu(self.dense(hidden.to(self.dense.weight.dtype)))
+        hidden = F.gelu(self.dense(hidden.to(self.layer_norm.weight.dtype)))
         return self.decoder(self.layer_norm(hidden))
 
 
@@ -400,10 +417,12 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             check_range("mlm_input_ids", copies, self.config.vocab_size, "vocab_size")
             masked = (labels != -100).nonzero().squeeze(1)
             check_range("mlm_labels", labels[masked], self.config.vocab_size, "vocab_size")
+            if labels.device.type == "cpu" and bool((labels[layout.first_tokens] != -100).any()):
+                raise ValueError("mlm_labels must be -100 at the first token of every sequence: <s> is never masked.")
             batch = batch.followed_by_copies(copies)
 
-        states, _ = self.recformer._encode(batch, self.config.num_hidden_layers - 1)
-        vectors = self._sequence_vectors(states[-1][: layout.total_tokens], layout)
+        states, _, _ = self.recformer._encode(batch, self.config.num_hidden_layers - 1)
+        vectors = self._sequence_vectors(states[: layout.total_tokens], layout)
         contexts, items = vectors[:pairs], vectors[pairs:]
         scores = similarity_scores(contexts, items, self.config.temperature)
         loss = contrastive = contrastive_loss(scores, target_ids)
@@ -411,7 +430,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             contrastive_loss=contrastive, logits=scores, context_embeds=contexts, item_embeds=items
         )
         if masked is not None:
-            hidden = self.recformer._last_layer(states[-1][layout.total_tokens :], layout, rows=masked)
+            hidden = self.recformer._last_layer(states[layout.total_tokens :], layout, rows=masked)
             output.mlm_logits = self.lm_head(hidden)
             in_context, in_item = masked_token_losses(
                 output.mlm_logits, labels[masked], in_context=layout.sequence_ids[masked] < pairs
@@ -419,7 +438,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             output.mlm_context_loss, output.mlm_item_loss = in_context, in_item
             loss = contrastive + self.config.mlm_weight * (in_context + in_item)
         output.loss = loss
-        return output if return_dict is not False else output.to_tuple()
+        return output if self._returns_dict(return_dict) else output.to_tuple()
 
     def _sequence_vectors(self, hidden: Tensor, layout: SequenceLayout) -> Tensor:
         if self.config.pooler_type == "cls":
@@ -439,8 +458,8 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
     _keep_in_fp32_modules_strict = ["item_embeddings"]
 
     def __init__(self, config: RecformerConfig) -> None:
-        super().__init__(config)
-        self.recformer = RecformerModel(config)
+        super().__init__(copy.deepcopy(config))  # its own, because `num_items` changes with the catalogue
+        self.recformer = RecformerModel(self.config)
         empty = torch.zeros(config.num_items, config.hidden_size, dtype=torch.float32)
         self.item_embeddings = nn.Parameter(empty, requires_grad=False)
         self.post_init()
@@ -506,21 +525,23 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
         encoded = items if hasattr(items, "offsets") else tokenizer.encode_items(items)
         config, num_items = self.config, len(encoded)
         lengths = np.minimum(np.diff(encoded.offsets) + 1, config.max_token_num)
-        vectors = torch.empty(num_items, config.hidden_size)
+        vectors = torch.empty(num_items, config.hidden_size, dtype=torch.float32, device="cpu")
         show = num_items >= 512 if progress is None else progress
-        was_training = self.training
+        first_token = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        in_training = [module for module in self.modules() if module.training]
         self.eval()
         try:
             with tqdm(total=num_items, desc="Encoding items", unit="item", disable=not show) as bar:
                 for rows in length_sorted_batches(lengths, max_tokens):
-                    batch = pack_items(encoded, rows, config.bos_token_id, config.max_token_num)
+                    batch = pack_items(encoded, rows, first_token, config.max_token_num)
                     bounds = batch.pop("cu_seqlens")  # stays on the CPU, where it can be read without waiting
                     batch = {name: value.to(self.device) for name, value in batch.items()}
                     pooled = self.recformer(**batch, cu_seqlens=bounds, pooled_only=True).pooler_output
                     vectors[torch.from_numpy(rows)] = pooled.float().cpu()
                     bar.update(len(rows))
         finally:
-            self.train(was_training)
+            for module in in_training:
+                module.training = True
         return vectors
 
     def forward(
@@ -560,16 +581,16 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
             ValueError: as [`RecformerModel`], for items outside the catalogue, for a catalogue that is empty, and for
                 arguments that exclude each other.
         """
-        self._check_items(candidates, labels, num_negatives, negatives)
+        tokens = input_ids if inputs_embeds is None else inputs_embeds
+        batch_size = None if tokens is None else tokens.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
+        self._check_items(batch_size, candidates, labels, num_negatives, negatives)
         output = self.recformer(
             input_ids, token_type_ids, item_position_ids, attention_mask, position_ids, inputs_embeds, cu_seqlens,
             max_seqlen, pooled_only=True, output_hidden_states=output_hidden_states,
             output_attentions=output_attentions, return_dict=True,
         )  # fmt: skip
         users, temperature = output.pooler_output, self.config.temperature
-        for name, value in (("labels", labels), ("candidates", candidates), ("negatives", negatives)):
-            if value is not None and value.shape[0] != users.shape[0]:
-                raise ValueError(f"{name} has {value.shape[0]} rows, but the batch has {users.shape[0]} histories.")
+        labels = None if labels is None else labels.long()
         scores = loss = None
         if labels is not None and num_negatives:
             negatives = draw_negatives(labels, self.config.num_items, num_negatives)
@@ -592,11 +613,17 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
             hidden_states=output.hidden_states,
             attentions=output.attentions,
         )
-        return result if return_dict is not False else result.to_tuple()
+        return result if self._returns_dict(return_dict) else result.to_tuple()
 
     def _check_items(
-        self, candidates: Tensor | None, labels: Tensor | None, num_negatives: int | None, negatives: Tensor | None
+        self,
+        batch_size: int | None,
+        candidates: Tensor | None,
+        labels: Tensor | None,
+        num_negatives: int | None,
+        negatives: Tensor | None,
     ) -> None:
+        """Everything about items, before any work on the histories."""
         num_items = self.config.num_items
         if num_items == 0:
             raise ValueError(
@@ -619,6 +646,8 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
                 raise ValueError(f"{name} must be [batch, num_{name}], got shape {list(value.shape)}.")
         for name, value in (("labels", labels), ("candidates", candidates), ("negatives", negatives)):
             if value is not None:
+                if batch_size is not None and len(value) != batch_size:
+                    raise ValueError(f"{name} has {len(value)} rows, but the batch has {batch_size} histories.")
                 check_range(name, value, num_items, "num_items")
         if candidates is not None and labels is not None and labels.device.type == "cpu":
             absent = ~(candidates == labels[:, None]).any(1)

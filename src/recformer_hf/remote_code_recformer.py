@@ -38,15 +38,16 @@ class SavesCode(PushToHubMixin):
         Args:
             save_directory: the folder; made if need be.
             with_code (`bool`): also write the code, so that the folder loads with `trust_remote_code=True` where this
-                package is not installed: every Auto class, whichever head is saved. Say it for model and tokenizer.
+                package is not installed: every Auto class, whichever head is saved. Say it for model and tokenizer. If
+                left out: only where the object itself came from such code.
             args, kwargs: those of transformers.
         """
         if with_code is None:
-            with_code = self._push_with_code
+            # transformers marks what it loaded from code with `_auto_class`, and would write that head's code alone.
+            with_code = self._push_with_code or getattr(self, "_auto_class", None) is not None
         if with_code:
             write_code(save_directory, self._code_module)
-        # A checkpoint that came with code leaves that behind unless it is asked for again.
-        self._set_auto_map(self._auto_map_entries if with_code else None)
+        self._set_auto_map(dict(self._auto_map_entries) if with_code else None)
         try:
             return super().save_pretrained(save_directory, *args, **kwargs)
         finally:
