@@ -6,7 +6,7 @@ try:
     import polars as pl
 except ImportError as error:
     raise ImportError(
-        "Reading and preparing raw data needs polars. Install it: `pip install 'recformer-hf[data]'` (or polars>=1.32.3)."
+        "Reading and preparing raw data needs polars. Install it: `pip install 'recformer-hf[data]'`."
     ) from error
 
 __all__ = ["pl"]
