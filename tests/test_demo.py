@@ -22,10 +22,10 @@ DOCS = Path(__file__).parents[1] / "docs" / "demo_shop.md"
 RECOMMENDERS = ("oracle", "popularity", "last-item text", "Markov")
 
 DIGESTS = {
-    "kitchen": "300e928d944b6405",
-    "garden": "cb4312a970d1c5bb",
-    "music": "dd26313d61573e69",
-    "outdoor": "696d850df647eff6",
+    "kitchen": "b52b6e2c4fc46580",
+    "garden": "1d2e0edb3232d3e7",
+    "music": "712ab93f0206c2cc",
+    "outdoor": "3c2b0b41528e6509",
 }
 
 load = lru_cache(maxsize=None)(load_demo_domain)
@@ -209,9 +209,9 @@ def test_scores_are_the_documented_probabilities() -> None:
         mine, taste = attributes(row), 0
         for age, item in enumerate(reversed(history[-8:])):
             theirs = attributes(item)
-            taste += (7, 6, 6, 5, 5, 4, 4, 3)[age] * sum(demo.TASTE[key] for key in mine if mine[key] == theirs[key])
-        points = 100 * taste // (24 + 40) + round(34 * np.log(appeal[row] / appeal.min()))
-        weights[row] = np.exp((points - 60 if row in history[-8:] else points) / 34)
+            taste += (6, 5, 5, 5, 5, 5, 4, 4)[age] * sum(demo.TASTE[key] for key in mine if mine[key] == theirs[key])
+        points = 100 * taste // (24 + 39) + round(33 * np.log(appeal[row] / appeal.min()))
+        weights[row] = np.exp((points - 40 if row in history[-8:] else points) / 33)
     expected = 0.8 * weights / weights.sum() + 0.2 / 800
     clipped = np.isin(np.arange(800), history[-8:])  # points never fall below 0
     assert np.allclose(oracle.scores([history])[0][~clipped], expected[~clipped], rtol=0.03)
@@ -408,3 +408,11 @@ def test_only_the_demo_shop_has_an_oracle() -> None:
     mixed = SequentialDataset(changed.catalog, changed.train, None, None, dataset.info)
     with pytest.raises(ValueError, match="are not those that this version's demo shop has"):
         DemoOracle.from_dataset(mixed)
+
+
+def test_the_oracle_fits_its_own_shop_only() -> None:
+    kitchen, garden = (load_demo_domain(name, num_users=20, num_items=100) for name in ("kitchen", "garden"))
+    oracle = DemoOracle.from_dataset(kitchen)
+    assert oracle.fit(kitchen) is oracle
+    with pytest.raises(ValueError, match="other items"):
+        oracle.fit(garden)

@@ -33,16 +33,16 @@ from .dataset import Sequences, SequentialDataset
 
 TASTE = {"style": 3, "brand": 2, "category": 2, "price_band": 2, "colour": 2, "series": 1}
 """What an item and a history item may have in common, and how much that counts."""
-RECENCY_WEIGHTS = (7, 6, 6, 5, 5, 4, 4, 3)
+RECENCY_WEIGHTS = (6, 5, 5, 5, 5, 5, 4, 4)
 """Weight of the newest history item, of the one before it, ...; still older items count nothing."""
 RESERVE = 24
 """The taste is the weighed sum of what is shared, divided by this and the sum of the weights: with a short history a
 shopper's taste is weak."""
 TASTE_POINTS = 100
-OWNED_POINTS = 60
+OWNED_POINTS = 40
 BRAND_APPEAL, ITEM_APPEAL = 3, 9
 """Points between one of ten brands and the next; an item's own points are from 0 up to the second number."""
-POINT_SCALE = 34.0
+POINT_SCALE = 33.0
 GIFT_RATE = 0.2
 SERIES_SIZE = 5
 COLD_SERIES_RATE = 2 / 3
@@ -182,7 +182,7 @@ def load_demo_domain(name: str, seed: int = 0, num_users: int = 2000, num_items:
     validation's, and everything before that trains.
 
     The shop releases its cold items, about one in eight, just before the test choice, which is drawn among all items;
-    every earlier one is drawn among the others. So one test split has rows with a cold target (about one in six) and
+    every earlier one is drawn among the others. So one test split has rows with a cold target (about one in seven) and
     rows with an in-set target, drawn by one process. `train` tells them apart, or `info["cold_item_ids"]`.
 
     Args:
@@ -259,6 +259,16 @@ class DemoOracle:
                 "Make the dataset again with load_demo_domain(name)."
             )
         return oracle
+
+    def fit(self, dataset: SequentialDataset) -> DemoOracle:
+        """Checks that the dataset is of this oracle's shop; there is nothing to learn.
+
+        Raises:
+            ValueError: if it has other items.
+        """
+        if dataset.catalog.fingerprint != ItemCatalog.from_items(self._shop.texts).fingerprint:
+            raise ValueError(f"{dataset!r} has other items than this oracle's shop. Use DemoOracle.from_dataset.")
+        return self
 
     @property
     def is_cold(self) -> np.ndarray:
