@@ -1,0 +1,111 @@
+"""`RecformerScorer`: a model with item embeddings as a scorer, its histories packed by tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..catalog_recformer import ItemCatalog
+from ..data.collators import EvaluationCollator
+from ..data.sampling import EvaluationSequences, bounds_of
+from ..data.sequences import Sequences
+from ..data.tokenized_catalog import TokenizedCatalog
+from ..losses_recformer import similarity_scores
+from ..packing_recformer import length_sorted_batches
+
+if TYPE_CHECKING:
+    from ..data.dataset import SequentialDataset
+    from ..modeling_recformer import RecformerForSeqRec
+    from ..tokenization_recformer import RecformerTokenizer
+
+
+class RecformerScorer:
+    """Scores a catalogue by cosine over temperature with the vectors of histories (Recformer, equation 9).
+
+    Nothing is padded: the histories of a call are sorted by length and go through the encoder packed, at most
+    `max_tokens` tokens at a time; then all are scored in one product. The model is put into evaluation mode for the
+    time of a call.
+
+    Args:
+        model: a model with item embeddings, on any device.
+        tokenizer: the model's.
+        catalog: the items that the embeddings are of; an `ItemCatalog` is tokenized here.
+        max_tokens (`int`): tokens of one forward.
+
+    Raises:
+        ValueError: if the catalogue has more or fewer items than the model, or was tokenized by another tokenizer.
+    """
+
+    def __init__(
+        self,
+        model: RecformerForSeqRec,
+        tokenizer: RecformerTokenizer,
+        catalog: TokenizedCatalog | ItemCatalog,
+        max_tokens: int = 8192,
+    ) -> None:
+        if isinstance(catalog, ItemCatalog):
+            catalog = TokenizedCatalog.build(catalog, tokenizer)
+        if len(catalog) != model.config.num_items:
+            raise ValueError(
+                f"The model has {model.config.num_items:,} item embeddings, the catalogue {len(catalog):,} items. Fill "
+                "them with model.set_item_embeddings(model.encode_items(catalog, tokenizer))."
+            )
+        self.model = model
+        self.catalog = catalog
+        self.collator = EvaluationCollator(catalog, tokenizer)
+        self.max_tokens = max_tokens
+
+    def fit(self, dataset: SequentialDataset) -> RecformerScorer:
+        """Nothing is learned here (a trainer does that); the dataset's catalogue must be the scorer's.
+
+        Raises:
+            ValueError: if it is not.
+        """
+        mine, theirs = self.catalog.catalog_fingerprint, dataset.catalog.fingerprint
+        if len(self.catalog) != len(dataset.catalog) or mine not in ("", theirs):
+            raise ValueError(
+                f"The scorer's catalogue ({len(self.catalog):,} items, fingerprint {mine!r}) is not the dataset's "
+                f"({len(dataset.catalog):,} items, {theirs!r}): other items, texts or order. Re-encode the dataset's "
+                "with model.set_item_embeddings(model.encode_items(dataset.catalog, tokenizer)), and make the scorer "
+                "with it."
+            )
+        return self
+
+    @torch.no_grad()
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """float32 `[batch, num_items]`, on the model's device.
+
+        Raises:
+            ValueError: for an empty history, or items outside the catalogue.
+        """
+        batch = len(histories)
+        offsets = bounds_of(np.array([len(history) for history in histories], np.int64))
+        split = Sequences([""] * batch, np.concatenate(histories), offsets, np.zeros(batch, np.int32))
+        data = EvaluationSequences(split)
+        model, config = self.model, self.model.config
+        vectors = torch.empty(batch, config.hidden_size, device=model.device)
+        in_training = [module for module in model.modules() if module.training]
+        model.eval()
+        try:
+            for rows in length_sorted_batches(self.collator.lengths(data), self.max_tokens):
+                inputs = self.collator(data[rows])
+                pooled = model.recformer(
+                    **{name: inputs[name].to(model.device) for name in _TOKENS},
+                    cu_seqlens=inputs["cu_seqlens"],  # stays on the CPU, where it can be read without waiting
+                    max_seqlen=inputs["max_seqlen"],
+                    pooled_only=True,
+                ).pooler_output
+                vectors[torch.from_numpy(rows).to(model.device)] = pooled.float()
+        finally:
+            for module in in_training:
+                module.training = True
+        return similarity_scores(vectors, model.item_embeddings, config.temperature)
+
+
+_TOKENS = ("input_ids", "token_type_ids", "item_position_ids")
+
+__all__ = ["RecformerScorer"]
