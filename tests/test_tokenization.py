@@ -249,7 +249,18 @@ def test_a_value_without_tokens_leaves_its_key(folders):
 
 
 @pytest.mark.parametrize(
-    "value", [{"a": "b"}, b"bytes", {"a", "b"}, [["a"]], [{"a": 1}], object(), 1j, np.zeros((2, 2))]
+    "value",
+    [
+        {"a": "b"},
+        b"bytes",
+        {"a", "b"},
+        [["a"]],
+        [{"a": 1}],
+        object(),
+        1j,
+        np.zeros((2, 2)),
+        pytest.param(10**5000, id="huge"),
+    ],
 )
 def test_values_that_are_no_text_raise(tokenizer, value):
     with pytest.raises(TypeError, match=r"The item has a value of type \w+ under 'details'"):

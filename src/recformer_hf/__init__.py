@@ -7,6 +7,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from ._version import __version__
 from .catalog_recformer import ItemCatalog, UnknownItemError
@@ -20,6 +21,8 @@ from .modeling_recformer import (
     RecformerModelOutput,
     RecformerPreTrainedModel,
 )
+from .pipeline_recformer import SequentialRecommendationPipeline
+from .recommendation_recformer import Recommendations
 from .tokenization_recformer import EncodedItem, EncodedItems, RecformerTokenizer
 
 AutoConfig.register("recformer", RecformerConfig, exist_ok=True)
@@ -28,6 +31,13 @@ AutoModelForPreTraining.register(RecformerConfig, RecformerForPretraining, exist
 # The classes of the recommendation head are items.
 AutoModelForSequenceClassification.register(RecformerConfig, RecformerForSeqRec, exist_ok=True)
 AutoTokenizer.register(RecformerConfig, tokenizer_class=RecformerTokenizer, exist_ok=True)
+if "sequential-recommendation" not in PIPELINE_REGISTRY.supported_tasks:  # reloading the package would warn
+    PIPELINE_REGISTRY.register_pipeline(
+        "sequential-recommendation",
+        pipeline_class=SequentialRecommendationPipeline,
+        pt_model=AutoModelForSequenceClassification,
+        type="text",
+    )
 
 __all__ = [
     "EncodedItem",
@@ -42,6 +52,8 @@ __all__ = [
     "RecformerModelOutput",
     "RecformerPreTrainedModel",
     "RecformerTokenizer",
+    "Recommendations",
+    "SequentialRecommendationPipeline",
     "UnknownItemError",
     "__version__",
 ]

@@ -72,12 +72,15 @@ def attribute_text(value: Any) -> str | None:
         The text, or `None` where the value is missing.
 
     Raises:
-        TypeError: for anything else: dictionaries, lists in lists, dates, bytes.
+        TypeError: for anything else: dictionaries, lists in lists, dates, bytes, numbers of thousands of digits.
     """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (numbers.Real, Decimal, np.bool_)):
-        return str(value) if value == value else None  # NaN differs from itself
+        try:
+            return str(value) if value == value else None  # NaN differs from itself
+        except ValueError as error:  # Python refuses to write out integers of thousands of digits
+            raise TypeError(f"a whole number too long to be an attribute ({error})") from error
     if isinstance(value, (list, tuple, np.ndarray)):
         if any(isinstance(part, (list, tuple, np.ndarray)) for part in value):
             raise TypeError("a list inside a list; join the inner lists to text first")
@@ -91,9 +94,16 @@ def _value_text(value: Any, where: str, key: str) -> str:
         return attribute_text(value) or ""
     except TypeError as error:
         raise TypeError(
-            f"{where} has a value of type {type(value).__name__} under {key!r}: {reprlib.repr(value)}. Values are "
+            f"{where} has a value of type {type(value).__name__} under {key!r}: {_shown(value)}. Values are "
             "strings, numbers, None, or lists of strings and numbers; turn anything else into text first."
         ) from error
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "too long to be shown"
 
 
 def _clean(text: str) -> str:

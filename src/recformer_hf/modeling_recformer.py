@@ -12,20 +12,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, initialization
 from transformers.utils import ModelOutput, logging
 
+# Older transformers copy only the files that this one imports itself: what is imported here and not used is for them.
+from .atomic_recformer import atomic_file  # noqa: F401
 from .attention_recformer import IMPLEMENTATIONS, select_implementation
+from .catalog_arrow_recformer import arrow  # noqa: F401
+from .catalog_ids_recformer import ItemIds  # noqa: F401
+from .catalog_recformer import ItemCatalog
+from .catalog_sources_recformer import item_id_text  # noqa: F401
+from .companions_recformer import NO_ITEMS
 from .configuration_recformer import RecformerConfig
-from .dropout_recformer import RecformerDropout  # noqa: F401 (older transformers copy only this file's own imports)
+from .dropout_recformer import RecformerDropout  # noqa: F401
 from .encoder_recformer import RecformerEmbeddings, RecformerEncoder, RecformerLayerNorm
+from .encoding_recformer import EncodingMixin  # noqa: F401
+from .export_recformer import write_embeddings  # noqa: F401
+from .faiss_recformer import FaissIndex  # noqa: F401
+from .histories_recformer import HistoryResolver  # noqa: F401
 from .inputs_recformer import PackedInputs, check_range, pack_inputs
-from .linear_recformer import apply_linear  # noqa: F401 (as above)
+from .item_text_recformer import attribute_text  # noqa: F401
+from .linear_recformer import apply_linear  # noqa: F401
 from .losses_recformer import (
     candidate_scores,
     contrastive_loss,
@@ -33,8 +43,11 @@ from .losses_recformer import (
     masked_token_losses,
     similarity_scores,
 )
-from .packing_recformer import SequenceLayout, length_sorted_batches, pack_items
+from .packing_recformer import SequenceLayout
+from .pipeline_recformer import SequentialRecommendationPipeline  # noqa: F401 (a checkpoint's code has it)
+from .recommendation_recformer import RecommendationMixin
 from .remote_code_recformer import SavesCode
+from .search_recformer import ExactIndex  # noqa: F401
 
 logger = logging.get_logger(__name__)
 
@@ -446,11 +459,17 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         return self.recformer._pool(self.recformer._last_layer(hidden, layout), layout)
 
 
-class RecformerForSeqRec(RecformerPreTrainedModel):
+class RecformerForSeqRec(RecommendationMixin, RecformerPreTrainedModel):
     """Recformer that scores a catalogue of items for a history, by cosine similarity with their vectors.
 
     `item_embeddings` `[config.num_items, hidden_size]` is a weight like any other: saved, loaded and sharded with the
-    model. It stays in float32 and takes no gradient unless it is asked to.
+    model. It stays in float32 and takes no gradient unless it is asked to. `catalog`, where there is one, names its
+    rows; it is saved and loaded beside the weights.
+
+    ```python
+    >>> model = RecformerForSeqRec.from_pretrained(folder).with_catalog({"B01": {"title": "Hammer"}, ...}, tokenizer)
+    >>> model.recommend([["B01", {"title": "Nails"}]], tokenizer, top_k=5).item_ids
+    ```
     """
 
     _droppable_weights = ("lm_head.",)
@@ -477,6 +496,7 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
         return self
 
     def _after_loading(self, missing: set[str]) -> None:
+        self.item_embeddings.requires_grad_(False)  # loading makes every weight trainable
         if "item_embeddings" in missing and self.config.num_items:
             logger.warning(
                 f"The checkpoint names {self.config.num_items} items but holds no item_embeddings: the catalogue is "
@@ -484,14 +504,28 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
             )
             self.set_item_embeddings(torch.zeros(0, self.config.hidden_size))
 
-    def set_item_embeddings(self, embeddings: Tensor) -> None:
-        """Replaces the catalogue's vectors; `config.num_items` follows.
+    def _set_auto_map(self, auto_map: dict[str, Any] | None) -> None:
+        super()._set_auto_map(auto_map)
+        self.config.__dict__.pop("custom_pipelines", None)
+        if auto_map is not None:
+            self.config.custom_pipelines = {
+                "sequential-recommendation": {
+                    "impl": "pipeline_recformer.SequentialRecommendationPipeline",
+                    "pt": ["AutoModelForSequenceClassification"],
+                    "type": "text",
+                }
+            }
+
+    def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None:
+        """Replaces the items' vectors; `config.num_items` follows.
 
         Args:
             embeddings (`Tensor`, float `[num_items, hidden_size]`): one vector an item; copied, in float32.
+            catalog: what the rows are. Left out, the model has no catalogue afterwards: the one before may name other
+                items. The same items encoded anew are `set_item_embeddings(vectors, model.catalog)`.
 
         Raises:
-            ValueError: for another shape or values that are not finite.
+            ValueError: for another shape, values that are not finite, or a catalogue of another number of items.
         """
         width = self.config.hidden_size
         if embeddings.ndim != 2 or embeddings.shape[1] != width:
@@ -499,50 +533,15 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
         embeddings = embeddings.detach().to(device=self.item_embeddings.device, dtype=torch.float32)
         if not bool(torch.isfinite(embeddings).all()):
             raise ValueError("Item embeddings hold NaN or infinite values.")
+        if catalog is not None and len(catalog) != len(embeddings):
+            raise ValueError(f"There are {len(embeddings):,} item embeddings, but {len(catalog):,} items.")
         if embeddings.shape == self.item_embeddings.shape:
             self.item_embeddings.data.copy_(embeddings)
         else:
             trainable = self.item_embeddings.requires_grad
             self.item_embeddings = nn.Parameter(embeddings.clone(), requires_grad=trainable)
         self.config.num_items = embeddings.shape[0]
-
-    @torch.no_grad()
-    def encode_items(
-        self, items: Sequence[Any], tokenizer: Any, max_tokens: int = 8192, progress: bool | None = None
-    ) -> Tensor:
-        """Vectors of items: each item alone behind `<s>`, through the same encoder as histories.
-
-        Args:
-            items: item dictionaries, or what `tokenizer.encode_items` made of them.
-            tokenizer: a `RecformerTokenizer`.
-            max_tokens (`int`): tokens of one forward. Items are sorted by length and packed, so that no padding is
-                computed.
-            progress (`bool`): whether to show a bar; if left out, from 512 items on.
-
-        Returns:
-            float32 `[num_items, hidden_size]` on the CPU, in the order of `items`. They are not normalised.
-        """
-        encoded = items if hasattr(items, "offsets") else tokenizer.encode_items(items)
-        config, num_items = self.config, len(encoded)
-        lengths = np.minimum(np.diff(encoded.offsets) + 1, config.max_token_num)
-        vectors = torch.empty(num_items, config.hidden_size, dtype=torch.float32, device="cpu")
-        show = num_items >= 512 if progress is None else progress
-        first_token = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-        in_training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
-            with tqdm(total=num_items, desc="Encoding items", unit="item", disable=not show) as bar:
-                for rows in length_sorted_batches(lengths, max_tokens):
-                    batch = pack_items(encoded, rows, first_token, config.max_token_num)
-                    bounds = batch.pop("cu_seqlens")  # stays on the CPU, where it can be read without waiting
-                    batch = {name: value.to(self.device) for name, value in batch.items()}
-                    pooled = self.recformer(**batch, cu_seqlens=bounds, pooled_only=True).pooler_output
-                    vectors[torch.from_numpy(rows)] = pooled.float().cpu()
-                    bar.update(len(rows))
-        finally:
-            for module in in_training:
-                module.training = True
-        return vectors
+        self.catalog = catalog
 
     def forward(
         self,
@@ -626,10 +625,7 @@ class RecformerForSeqRec(RecformerPreTrainedModel):
         """Everything about items, before any work on the histories."""
         num_items = self.config.num_items
         if num_items == 0:
-            raise ValueError(
-                "This model has no items to score. Give it some: "
-                "model.set_item_embeddings(model.encode_items(items, tokenizer))."
-            )
+            raise ValueError(NO_ITEMS)
         if sum(option is not None for option in (candidates, num_negatives, negatives)) > 1:
             raise ValueError("Give at most one of candidates, num_negatives and negatives.")
         if labels is None and (num_negatives is not None or negatives is not None):

@@ -1,0 +1,220 @@
+"""Finding the nearest items: exact and approximate search, beside numpy and faiss-flat; and what the pipeline adds.
+
+    python -m benchmarks.search                                    # 1,000,000 items x 768; builds take most of the time
+    python -m benchmarks.search --items 20000 --width 128          # seconds, to see that it runs
+    python -m benchmarks.search --kinds numpy flat exact bfloat16 --repeats 9 --output results.json
+    python -m benchmarks.search --works pipeline                   # base size, a history of 300 tokens, 5,000 items
+
+Vectors are invented: items lie in clusters, as texts of one brand or category do (random directions alone would be far
+harder for the approximate kinds than any catalogue), and a query is near an item, as a history's vector is. `numpy` is
+what one writes by hand: a product with normalised vectors and `argpartition`. `extra_MB` is resident memory that a kind
+needs beside the float32 vectors, `search_MB` what a search of the largest batch adds at its peak (Linux). `recall@10`
+is the share of the exact ten that are found. `flat_over_it` is faiss-flat's time over this kind's, the median of turns
+taken side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import pipeline
+
+from benchmarks.measure import environment, interleaved_medians, print_table, write_report
+from benchmarks.workload import make_workload
+from recformer_hf import ItemCatalog, RecformerConfig, RecformerForSeqRec, RecformerTokenizer
+from recformer_hf.faiss_recformer import FaissIndex
+from recformer_hf.search_recformer import BFloat16Index, ExactIndex
+
+KINDS = ["numpy", "faiss-flat", "exact", "bfloat16", "ivfpq", "hnsw"]
+TOP_K = 10
+Search = Callable[[torch.Tensor], np.ndarray]
+
+
+def clustered_vectors(count: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Unit vectors, float32 `[count, width]`: one cluster for every 200, made in blocks."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(max(1, count // 200), width, generator=generator)
+    vectors = torch.empty(count, width)
+    for block in vectors.split(1 << 16):
+        own = centres[torch.randint(len(centres), (len(block),), generator=generator)]
+        block.copy_(own).add_(torch.randn(block.shape, generator=generator), alpha=0.7)
+        block /= block.norm(dim=1, keepdim=True)
+    return vectors
+
+
+def near_items(vectors: torch.Tensor, count: int, seed: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(len(vectors), (count,), generator=generator)
+    noise = torch.randn(count, vectors.shape[1], generator=generator) / vectors.shape[1] ** 0.5
+    return vectors[rows] + 0.7 * noise
+
+
+def resident(field: str = "VmRSS") -> float:
+    """Of this process, in MB; nan where there is no /proc."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def peak_above(function: Callable[[], Any]) -> float:
+    """MB that a call adds at its peak."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return float("nan")
+    before = resident()
+    function()
+    return max(0.0, resident("VmHWM") - before)
+
+
+def numpy_search(vectors: np.ndarray) -> Search:
+    def search(queries: torch.Tensor) -> np.ndarray:
+        unit = (queries / queries.norm(dim=1, keepdim=True)).numpy()
+        scores = unit @ vectors.T
+        best = np.argpartition(scores, -TOP_K, axis=1)[:, -TOP_K:]
+        return np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
+
+    return search
+
+
+def faiss_flat_search(vectors: np.ndarray) -> Search:
+    import faiss
+
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+
+    def search(queries: torch.Tensor) -> np.ndarray:
+        return index.search((queries / queries.norm(dim=1, keepdim=True)).numpy(), TOP_K)[1]
+
+    return search
+
+
+def make(kind: str, vectors: torch.Tensor, exact: ExactIndex) -> Search:
+    if kind == "numpy":
+        return numpy_search(vectors.numpy())
+    if kind == "faiss-flat":
+        return faiss_flat_search(vectors.numpy())
+    if kind == "exact":
+        index: Any = ExactIndex(vectors)
+    elif kind == "bfloat16":
+        index = BFloat16Index(exact)
+    else:
+        index = FaissIndex.build(exact, kind)
+    return lambda queries: index.search(queries, TOP_K)[1].numpy()
+
+
+def search_rows(num_items: int, width: int, kinds: list[str], batches: list[int], repeats: int) -> list[dict[str, Any]]:
+    print(f"making {num_items:,} vectors of width {width}", flush=True)
+    vectors = clustered_vectors(num_items, width)
+    exact = ExactIndex(vectors)
+    queries = {size: near_items(vectors, size, seed=size) for size in batches}
+    judged = near_items(vectors, 256, seed=7)
+    expected = exact.search(judged, TOP_K)[1].numpy()
+    searches: dict[str, Search] = {}
+    rows = []
+    for kind in kinds:
+        print(f"building {kind}", flush=True)
+        before, start = resident(), time.perf_counter()
+        searches[kind] = make(kind, vectors, exact)
+        row: dict[str, Any] = {"kind": kind, "build_s": time.perf_counter() - start, "extra_MB": resident() - before}
+        row["search_MB"] = peak_above(partial(searches[kind], queries[max(batches)]))
+        found = searches[kind](judged)
+        row["recall@10"] = float((found[:, :, None] == expected[:, None, :]).any(2).mean())
+        rows.append(row)
+    for size in batches:
+        calls = {kind: partial(searches[kind], queries[size]) for kind in kinds}
+        seconds = interleaved_medians(calls, repeats)
+        for row in rows:
+            mine = seconds[row["kind"]]
+            row[f"ms_{size}"] = 1000 * statistics.median(mine)
+            row[f"best_ms_{size}"] = 1000 * min(mine)
+            if "faiss-flat" in kinds:
+                ratios = [flat / own for flat, own in zip(seconds["faiss-flat"], mine, strict=True)]
+                row[f"flat_over_it_{size}"] = statistics.median(ratios)
+    return rows
+
+
+def pipeline_row(num_items: int, repeats: int, size: str) -> dict[str, Any]:
+    """One history of 300 tokens: the bare model, on its tensors, and the pipeline, from ids to attributes."""
+    torch.manual_seed(0)
+    words = make_workload(2000).items
+    items = {
+        f"item-{row}": {"title": " ".join(f"word{token}" for token in words[row % len(words)][0][:12])}
+        for row in range(num_items)
+    }
+    tokenizer = RecformerTokenizer.train_from_catalog(items.values(), vocab_size=4000)
+    small = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 512}
+    config = RecformerConfig(vocab_size=len(tokenizer), num_items=num_items, **(small if size == "small" else {}))
+    model = RecformerForSeqRec(config).eval()
+    model.set_item_embeddings(torch.randn(num_items, config.hidden_size), ItemCatalog.from_items(items))
+    history, ids = [], list(items)
+    while len(tokenizer([items[item_id] for item_id in [*history, ids[0]]])["input_ids"]) <= 300:
+        history.append(ids.pop(0))
+    batch = tokenizer([items[item_id] for item_id in history], return_tensors="pt")
+    recommender = pipeline("sequential-recommendation", model=model, tokenizer=tokenizer, device="cpu")
+
+    def bare() -> torch.Tensor:
+        with torch.no_grad():
+            return model(**batch).scores.topk(TOP_K)
+
+    seconds = interleaved_medians({"bare": bare, "pipeline": lambda: recommender(history)}, repeats, warmup=2)
+    medians = {name: 1000 * statistics.median(values) for name, values in seconds.items()}
+    best = {name: 1000 * min(values) for name, values in seconds.items()}
+    return {
+        "tokens": batch["input_ids"].shape[1],
+        "items": num_items,
+        "bare_ms": medians["bare"],
+        "pipeline_ms": medians["pipeline"],
+        "added": medians["pipeline"] / medians["bare"] - 1,
+        "added_best": best["pipeline"] / best["bare"] - 1,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--works", nargs="+", choices=["search", "pipeline"], default=["search", "pipeline"])
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--pipeline_items", type=int, default=5000)
+    parser.add_argument("--size", choices=["base", "small"], default="base", help="of the pipeline's model")
+    parser.add_argument("--threads", type=int, help="torch's and faiss's; all processors if left out")
+    parser.add_argument("--output", help="write everything as JSON")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    report: dict[str, Any] = {"options": vars(options), "environment": environment()}
+    if report["environment"]["other_load"] > 0.2:
+        print(f"warning: others use {report['environment']['other_load']} processors; times will be off")
+    try:
+        import faiss
+
+        faiss.omp_set_num_threads(torch.get_num_threads())
+        report["environment"]["faiss"] = faiss.__version__
+    except ImportError:
+        options.kinds = [kind for kind in options.kinds if kind in ("numpy", "exact", "bfloat16")]
+        print("faiss is not installed: pip install recformer-hf[faiss]. Left out: its kinds.")
+    if "search" in options.works:
+        report["search"] = search_rows(options.items, options.width, options.kinds, options.batches, options.repeats)
+        print_table(report["search"])
+    if "pipeline" in options.works:
+        report["pipeline"] = pipeline_row(options.pipeline_items, options.repeats, options.size)
+        print_table([report["pipeline"]])
+    report["environment"]["other_load_after"] = environment()["other_load"]
+    write_report(options.output, report)
+
+
+if __name__ == "__main__":
+    main()

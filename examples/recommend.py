@@ -1,0 +1,120 @@
+"""Recommendations for histories: JSON lines in, JSON lines out, as a stream.
+
+    python examples/recommend.py --model shop --histories histories.jsonl --output answers.jsonl
+    echo '["B01", {"title": "Digital caliper, 150 mm"}]' | python examples/recommend.py --model shop --top_k 3
+
+    # zero-shot: for a catalogue that the checkpoint has never seen, see examples/encode_items.py --save_model
+
+A line is a history, oldest item first: a list of item ids and item dictionaries; or an object with that list under
+`history` and anything else, which is handed on (`{"user": "u1", "history": ["B01", "B02"]}`). A line of the answer is
+that object with `recommendations`: a list of `item_id`, `score` and `attributes`. A line that cannot be answered stops
+the run and is named; with `--on_error report` it is answered with `error`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal, TextIO
+
+from transformers import HfArgumentParser, pipeline
+
+import recformer_hf  # noqa: F401 (registers the pipeline)
+
+
+@dataclass
+class RecommendationArguments:
+    """Which checkpoint, which histories, which items."""
+
+    model: str = field(metadata={"help": "A RecformerForSeqRec with its catalogue and tokenizer: folder or Hub id."})
+    histories: str = field(default="-", metadata={"help": "File of JSON lines; - for standard input."})
+    output: str = field(default="-", metadata={"help": "File to write; - for standard output."})
+    top_k: int = field(default=10, metadata={"help": "Items for a history."})
+    keep_history: bool = field(default=False, metadata={"help": "Also recommend what is in the history."})
+    candidates: str | None = field(default=None, metadata={"help": "File of item ids, one a line, to choose from."})
+    exclude: str | None = field(default=None, metadata={"help": "File of item ids, one a line, to leave out."})
+    batch_size: int = field(default=64, metadata={"help": "Lines that are read and answered together."})
+    on_error: Literal["raise", "report"] = field(default="raise", metadata={"help": "What a bad line does."})
+    attributes: bool = field(default=True, metadata={"help": "Write the items' attributes."})
+    device: str | None = field(default=None, metadata={"help": "cpu, cuda:0, ...; the first accelerator if left out."})
+    dtype: str = field(default="auto", metadata={"help": "Of the weights: auto, float32, bfloat16 or float16."})
+
+
+def read_lines(file: Iterable[str]) -> Iterator[tuple[int, str]]:
+    return ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+
+
+def read_history(line: str) -> tuple[dict[str, Any], list[Any]]:
+    """What is handed on, and the history."""
+    content = json.loads(line)
+    if isinstance(content, list):
+        return {"history": content}, content
+    if not isinstance(content, dict) or not isinstance(content.get("history"), list):
+        raise ValueError('expected a list of items, or an object with that list under "history"')
+    return content, content["history"]
+
+
+def answer(
+    recommender: Any, lines: list[tuple[int, str]], options: RecommendationArguments, **wanted: Any
+) -> Iterator[Any]:
+    """Answers to a batch of lines, in their order; bad ones cost the others nothing but being asked one by one."""
+    try:
+        read = [read_history(line) for _, line in lines]
+        answers = recommender([history for _, history in read], **wanted)
+    except (TypeError, ValueError, KeyError) as error:
+        if len(lines) > 1:
+            for line in lines:
+                yield from answer(recommender, [line], options, **wanted)
+            return
+        if options.on_error == "raise":
+            raise ValueError(f"line {lines[0][0]}: {error}") from error
+        yield {"line": lines[0][0], "error": str(error)}
+        return
+    for (given, _), items in zip(read, answers, strict=True):
+        if not options.attributes:
+            items = [{"item_id": item["item_id"], "score": item["score"]} for item in items]
+        yield {**given, "recommendations": items}
+
+
+def read_ids(path: str | None) -> list[str] | None:
+    if path is None:
+        return None
+    with open(path, encoding="utf-8") as file:
+        return [line.strip() for line in file if line.strip()]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = HfArgumentParser([RecommendationArguments], description=__doc__.split("\n", 1)[0])
+    (options,) = parser.parse_args_into_dataclasses(arguments)
+    try:
+        recommender = pipeline(
+            "sequential-recommendation", model=options.model, device=options.device, dtype=options.dtype
+        )
+        wanted = {
+            "top_k": options.top_k,
+            "exclude_history": not options.keep_history,
+            "candidates": read_ids(options.candidates),
+            "exclude": read_ids(options.exclude),
+        }
+        with ExitStack() as files:
+            source: TextIO = sys.stdin
+            target: TextIO = sys.stdout
+            if options.histories != "-":
+                source = files.enter_context(open(options.histories, encoding="utf-8"))
+            if options.output != "-":
+                target = files.enter_context(open(options.output, "w", encoding="utf-8"))
+            lines = read_lines(source)
+            while batch := list(islice(lines, options.batch_size)):
+                for line in answer(recommender, batch, options, **wanted):
+                    target.write(json.dumps(line, ensure_ascii=False) + "\n")
+                target.flush()
+    except (ValueError, OSError) as error:
+        sys.exit(f"recommend.py: {' '.join(str(error).split())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The pipeline "sequential-recommendation": histories in, items out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+from transformers import Pipeline
+
+_OPTIONS = ("top_k", "exclude_history", "candidates", "exclude", "max_tokens")
+
+
+class SequentialRecommendationPipeline(Pipeline):
+    """Recommends items for histories.
+
+    ```python
+    >>> from transformers import pipeline
+    >>> import recformer_hf  # registers the task
+    >>> recommender = pipeline("sequential-recommendation", model="org/recformer-scientific")
+    >>> recommender(["B01ABC", {"title": "Digital caliper, 150 mm"}], top_k=3)  # one history, oldest item first
+    [{'item_id': 'B07XYZ', 'score': 14.2, 'attributes': {'title': ..., 'brand': ...}}, ...]
+    ```
+
+    The options may be given to `pipeline(...)`, as defaults, or to a call.
+
+    Args:
+        model: a `RecformerForSeqRec` with items and their catalogue, or the name of one.
+        tokenizer: its `RecformerTokenizer`.
+        top_k (`int`, defaults to 10): how many items for a history.
+        exclude_history (`bool`, defaults to `True`): leave out items of the history itself.
+        candidates (list of ids): choose among these only.
+        exclude (list of ids): leave these out.
+        batch_size (`int`, defaults to 1): histories of a stream that are read and answered together: 1 gives every
+            answer as soon as its history is there, more is faster. A list is always answered as a whole.
+        max_tokens (`int`, defaults to 8,192): tokens of one forward; histories are sorted by length and packed.
+    """
+
+    model: Any
+    _load_tokenizer: Any = True
+    _load_processor: Any = False
+    _load_image_processor: Any = False
+    _load_video_processor: Any = False
+    _load_feature_extractor: Any = False
+
+    def __call__(self, histories: Any, *, batch_size: int | None = None, num_workers: int = 0, **options: Any) -> Any:  # type: ignore[override]
+        """Recommends items.
+
+        Args:
+            histories: one history: a list of entries, oldest first, each an item dictionary, an id of the model's
+                catalogue, or a mix; a single entry is a history of one. Or a list of histories. Or any other iterable
+                of histories (a generator, a dataset's column), which is read as it is asked for.
+            batch_size, options: see the class.
+            num_workers: 0; there is for other pipelines.
+
+        Returns:
+            for one history a list of `{"item_id": str, "score": float, "attributes": dict}`, best first; for a list of
+            histories a list of those; for a stream an iterator of those.
+
+        Raises:
+            TypeError, ValueError, UnknownItemError: as `RecformerForSeqRec.recommend`.
+        """
+        batch_size = self._batch_size if batch_size is None else batch_size
+        if batch_size is not None and (
+            isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
+        ):
+            raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}.")
+        given = {**self._forward_params, **self._sanitize_parameters(**options)[1]}
+        if isinstance(histories, (str, int, Mapping)):
+            return self._recommend([[histories]], given)[0]
+        if isinstance(histories, np.ndarray) and histories.ndim == 1 and histories.dtype != object:
+            histories = list(histories)
+        if not isinstance(histories, (list, tuple)):
+            if isinstance(histories, Dataset) and not isinstance(histories, Iterable):  # torch's: by index, in order
+                histories = map(histories.__getitem__, range(len(histories)))  # type: ignore[arg-type]
+            if not isinstance(histories, Iterable) or isinstance(histories, (bytes, bytearray)):
+                raise TypeError(
+                    f"Expected a history (a list of items), a list of histories, or an iterable of histories, got a "
+                    f"{type(histories).__name__}."
+                )
+            return self._stream(iter(histories), batch_size or 1, given)
+        if not any(isinstance(entry, (list, tuple, np.ndarray)) for entry in histories):
+            return self._recommend([histories], given)[0]
+        return self._recommend(histories, given)
+
+    def _stream(
+        self, histories: Iterator[Any], batch_size: int, options: dict[str, Any]
+    ) -> Iterator[list[dict[str, Any]]]:
+        start = 0
+        while batch := list(islice(histories, batch_size)):
+            yield from self._recommend(batch, {**options, "number_from": start})
+            start += len(batch)
+
+    def _recommend(self, histories: Any, options: dict[str, Any]) -> list[list[dict[str, Any]]]:
+        # Not through `forward`, which would look for tensors in every item: the model moves its own.
+        with self.device_placement():
+            return self.postprocess(self._forward(self.preprocess(histories), **options))
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if unknown := sorted(set(options) - set(_OPTIONS)):
+            raise TypeError(
+                f"This pipeline has no option {', '.join(unknown)}; it has {', '.join(_OPTIONS)}, batch_size."
+            )
+        return {}, options, {}
+
+    def preprocess(self, histories: Any, **_: Any) -> dict[str, Any]:  # type: ignore[override]
+        if self.tokenizer is None:
+            raise ValueError(
+                "The pipeline has no tokenizer. Save it beside the model, tokenizer.save_pretrained(folder), or pass "
+                "tokenizer=RecformerTokenizer.from_pretrained(...)."
+            )
+        return {"histories": histories}
+
+    def _forward(self, inputs: dict[str, Any], **options: Any) -> Any:  # type: ignore[override]
+        options.setdefault("progress", False)
+        return self.model.recommend(inputs["histories"], self.tokenizer, **options)
+
+    def postprocess(self, found: Any, **_: Any) -> list[list[dict[str, Any]]]:  # type: ignore[override]
+        return found.to_dicts()
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Saves model, catalogue and tokenizer; `with_code=True` also the code, this pipeline's included."""
+        self.model.save_pretrained(save_directory, **kwargs)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(save_directory, **kwargs)
+
+
+__all__ = ["SequentialRecommendationPipeline"]
