@@ -47,25 +47,36 @@ def candidate_scores(users: Tensor, candidates: Tensor, temperature: float) -> T
         return torch.matmul(candidates, users[:, :, None]).squeeze(-1) / temperature
 
 
-def contrastive_loss(scores: Tensor, target_ids: Tensor | None = None, reduction: str = "mean") -> Tensor:
+def contrastive_loss(
+    scores: Tensor, target_ids: Tensor | None = None, reduction: str = "mean", first_positive: int = 0
+) -> Tensor:
     """Item-item contrastive loss (Recformer, equation 7): each context against the batch's positive items.
 
     Args:
         scores (`Tensor` `[batch, num_positives]`): score of each context with each positive; row `i`'s own positive is
-            column `i`.
+            column `first_positive + i`.
         target_ids (`Tensor` `[num_positives]`, *optional*): which item each column is. An item that is the positive of
             several rows is no negative of any of them: its other columns leave the denominator.
         reduction: `"mean"`, `"sum"` or `"none"`, over the batch.
+        first_positive (`int`, defaults to 0): column of the first row's positive; above 0 where the columns of other
+            processes come first.
 
     Returns:
         the loss; uniform scores give `log(num_positives)`.
     """
-    rows = torch.arange(scores.shape[0], device=scores.device)
     if target_ids is not None:
-        duplicate = target_ids[rows, None] == target_ids[None, :]
-        duplicate[rows, rows] = False
-        scores = scores.masked_fill(duplicate, float("-inf"))
-    return F.cross_entropy(scores, rows, reduction=reduction)
+        scores = mask_duplicates(scores, target_ids, first_positive)
+    own = torch.arange(first_positive, first_positive + scores.shape[0], device=scores.device)
+    return F.cross_entropy(scores, own, reduction=reduction)
+
+
+def mask_duplicates(scores: Tensor, target_ids: Tensor, first_positive: int = 0) -> Tensor:
+    """The scores of [`contrastive_loss`] with -inf wherever a row's own item stands in another column."""
+    rows = torch.arange(scores.shape[0], device=scores.device)
+    own = rows + first_positive
+    duplicate = target_ids[own, None] == target_ids[None, :]
+    duplicate[rows, own] = False
+    return scores.masked_fill(duplicate, float("-inf"))
 
 
 def draw_negatives(labels: Tensor, num_items: int, num_negatives: int) -> Tensor:

@@ -1,0 +1,236 @@
+"""How well a checkpoint recommends, and simple baselines beside it: every item of the catalogue ranked for every user.
+
+    # baselines on the invented demo shop; `oracle` knows how its choices are drawn
+    python examples/evaluate.py --dataset demo:kitchen --baselines popularity markov last_item_text oracle
+
+    # a finetuned checkpoint on its dataset (folders or Hub ids), with and without the history among the candidates
+    python examples/evaluate.py --model finetuned --dataset shop --protocol both --baselines markov --output_dir results
+
+    # zero-shot: the checkpoint has never seen this catalogue, so its texts are encoded now
+    python examples/evaluate.py --model pretrained --dataset other-shop --encode_items
+
+    # another run against a ranking that an earlier one saved: a paired test over users
+    python examples/evaluate.py --model another --dataset shop --compare_with results/model-kept.npz
+
+    # the same numbers on several processes
+    accelerate launch --num_processes 4 examples/evaluate.py --model finetuned --dataset shop
+
+`--output_dir` gets `metrics.json` (everything in `docs/evaluation.md`, intervals and breakdowns included) and a ranking
+`<scorer>-<protocol>.npz` each. Among them `model` is the checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from accelerate import Accelerator
+from transformers import HfArgumentParser
+
+from recformer_hf import RecformerForSeqRec, RecformerTokenizer
+from recformer_hf.baselines import LastItemText, Markov, Popularity
+from recformer_hf.data.atomic import atomic_file
+from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.data.demo import DemoOracle
+from recformer_hf.data.opening import open_dataset
+from recformer_hf.evaluation import Ranking, RecformerScorer, Scorer, paired_test, rank_split, ranking_report
+from recformer_hf.evaluation.report import comparable
+
+BASELINES: dict[str, Callable[[], Scorer]] = {
+    "popularity": Popularity,
+    "markov": Markov,
+    "last_item_text": LastItemText,
+}
+PROTOCOLS = {"kept": False, "excluded": True}
+
+
+@dataclass
+class EvaluationArguments:
+    """What to rank, and how."""
+
+    dataset: str = field(
+        metadata={"help": "A folder or a Hub id of a SequentialDataset, or demo:kitchen and the like."}
+    )
+    model: str | None = field(default=None, metadata={"help": "A RecformerForSeqRec: a folder or a Hub id."})
+    baselines: list[str] = field(
+        default_factory=list, metadata={"help": f"Any of {', '.join(BASELINES)}, and on the demo shop's test: oracle."}
+    )
+    split: Literal["validation", "test"] = field(default="test", metadata={"help": "The split to rank."})
+    encode_items: bool = field(
+        default=False, metadata={"help": "Encode the dataset's catalogue with the model first (zero-shot)."}
+    )
+    protocol: Literal["kept", "excluded", "both"] | None = field(
+        default=None, metadata={"help": "Whether the history's items are candidates; kept if left out."}
+    )
+    exclude_history: bool = field(default=False, metadata={"help": "Short for --protocol excluded."})
+    ties: Literal["average", "optimistic", "pessimistic"] = field(
+        default="average", metadata={"help": "Where a target stands among candidates of the same score."}
+    )
+    ks: list[int] = field(default_factory=lambda: [10, 50], metadata={"help": "Cut-offs of the metrics."})
+    compare_with: str | None = field(
+        default=None, metadata={"help": "A ranking (.npz) of another run: a paired test in NDCG at the first k."}
+    )
+    max_tokens: int = field(default=8192, metadata={"help": "Tokens that the model encodes at a time."})
+    seed: int = field(default=0, metadata={"help": "Of the bootstrap, and of the demo shop."})
+    output_dir: str | None = field(default=None, metadata={"help": "Where to write metrics.json and the rankings."})
+
+
+def protocols(args: EvaluationArguments) -> list[str]:
+    if args.exclude_history and args.protocol == "kept":
+        raise ValueError("--exclude_history and --protocol kept contradict each other; give one of them.")
+    chosen = args.protocol or ("excluded" if args.exclude_history else "kept")
+    return list(PROTOCOLS) if chosen == "both" else [chosen]
+
+
+def load_model(
+    name: str, args: EvaluationArguments, dataset: SequentialDataset, accelerator: Accelerator
+) -> RecformerScorer:
+    model = RecformerForSeqRec.from_pretrained(name).to(accelerator.device).eval()
+    tokenizer = RecformerTokenizer.from_pretrained(name)
+    if args.encode_items:
+        progress = None if accelerator.is_main_process else False
+        model.set_item_embeddings(model.encode_items(dataset.catalog, tokenizer, args.max_tokens, progress))
+        model.catalog = dataset.catalog
+    check_catalog(model, dataset, args)
+    return RecformerScorer(model, tokenizer, dataset.catalog, args.max_tokens).fit(dataset)
+
+
+def check_catalog(model: Any, dataset: SequentialDataset, args: EvaluationArguments) -> None:
+    """Rows of item embeddings must be the dataset's items, or every number would be of the wrong item."""
+    mine, theirs = model.catalog, dataset.catalog
+    if mine is not None and mine.fingerprint == theirs.fingerprint:
+        return
+    if mine is None:
+        found = (
+            f"it has {model.config.num_items:,} item embeddings and no catalogue beside it that names them "
+            "(catalog.save_pretrained(folder) writes one)"
+        )
+    else:
+        rows = mine.rows_of(theirs.ids, unknown="mark")
+        shared = int((rows >= 0).sum())
+        found = f"it has {len(mine):,} items, and {shared:,} of the dataset's {len(theirs):,} ids are among them"
+        if shared == len(mine) == len(theirs):
+            same_order = (rows == range(len(theirs))).all()
+            found += ", with other texts" if same_order else ", in another order"
+    raise ValueError(
+        f"{args.model} was not made for the catalogue of {args.dataset}: {found}. Pass --encode_items to encode the "
+        "dataset's texts with the model (zero-shot), or evaluate on the dataset that it was finetuned on."
+    )
+
+
+def load_scorers(args: EvaluationArguments, dataset: SequentialDataset, accelerator: Accelerator) -> dict[str, Scorer]:
+    unknown = [name for name in args.baselines if name not in (*BASELINES, "oracle")]
+    if unknown:
+        raise ValueError(f"No baseline {', '.join(unknown)}; there are {', '.join(BASELINES)} and oracle.")
+    if args.model is None and not args.baselines:
+        raise ValueError("There is nothing to rank with: give --model, --baselines or both.")
+    if args.model is None and args.encode_items:
+        raise ValueError("--encode_items needs a --model to encode with.")
+    if "oracle" in args.baselines and args.split != "test":
+        raise ValueError("The oracle's scores are of the test choice; leave it out on --split validation.")
+    scorers: dict[str, Any] = (
+        {} if args.model is None else {"model": load_model(args.model, args, dataset, accelerator)}
+    )
+    for name in args.baselines:
+        scorers[name] = DemoOracle.from_dataset(dataset) if name == "oracle" else BASELINES[name]().fit(dataset)
+    return scorers
+
+
+def evaluate(args: EvaluationArguments, accelerator: Accelerator) -> tuple[dict[str, Any], dict[str, Ranking]]:
+    """Reports and rankings, by scorer and protocol."""
+    chosen = protocols(args)
+    other = None if args.compare_with is None else Ranking.load(args.compare_with)
+    dataset = open_dataset(args.dataset, seed=args.seed)
+    if args.split not in dataset.splits:
+        raise ValueError(f"{args.dataset} has no {args.split} split; it has {', '.join(dataset.splits)}.")
+    split = dataset.splits[args.split]
+    rankings = {
+        f"{name}-{protocol}": rank_split(
+            scorer, split, exclude_history=PROTOCOLS[protocol], ties=args.ties, accelerator=accelerator
+        )
+        for name, scorer in load_scorers(args, dataset, accelerator).items()
+        for protocol in chosen
+    }
+    results: dict[str, Any] = {
+        "model": args.model, "dataset": args.dataset, "split": args.split, "ties": args.ties, "seed": args.seed,
+        "items_encoded_zero_shot": args.encode_items,
+        "rankings": {
+            name: ranking_report(ranking, dataset, split, ks=args.ks, seed=args.seed)
+            for name, ranking in rankings.items()
+        },
+    }  # fmt: skip
+    if other is not None:
+        same = {name: ranking for name, ranking in rankings.items() if comparable(ranking, other)}
+        if not same:
+            raise ValueError(
+                f"{args.compare_with} ranks other targets, or under another protocol, than this run. Compare runs on "
+                "the same dataset and split with the same --protocol."
+            )
+        metric = f"ndcg@{args.ks[0]}"
+        results["compared_with"] = args.compare_with
+        results["comparisons"] = {
+            name: paired_test(ranking, other, metric, args.seed) for name, ranking in same.items()
+        }
+    return results, rankings
+
+
+def table(results: dict[str, Any], ks: list[int]) -> str:
+    shown = [f"{name}@{k}" for k in ks for name in ("ndcg", "recall")] + ["mrr"]
+    first = shown[0]
+    lines = [["scorer", "history", *shown, f"95 % of {first}", f"in-set {first}", f"cold {first}", "coverage@10"]]
+    for name, report in results["rankings"].items():
+        scorer, _, protocol = name.rpartition("-")
+        overall = report["overall"]
+        low, high = overall["intervals"][first]
+        groups = [report[group].get("metrics", {}).get(first) for group in ("in_set", "cold")]
+        lines.append([
+            scorer, protocol, *(f"{overall['metrics'][metric]:.4f}" for metric in shown), f"{low:.4f}-{high:.4f}",
+            *("-" if value is None else f"{value:.4f}" for value in groups),
+            f"{report['recommendations']['catalog_coverage']:.1%}",
+        ])  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def show(results: dict[str, Any], args: EvaluationArguments) -> None:
+    report = next(iter(results["rankings"].values()))
+    print(
+        f"{args.dataset}, {args.split}: {report['overall']['users']:,} users, {report['cold']['users']:,} cold targets"
+    )
+    print(table(results, args.ks))
+    for name, test in results.get("comparisons", {}).items():
+        print(
+            f"{name} minus {args.compare_with}: {test['metric']} {test['difference']:+.4f} "
+            f"(95 % {test['low']:+.4f} to {test['high']:+.4f}), p = {test['p_value']:.4f}, {test['users']:,} users"
+        )
+
+
+def save(results: dict[str, Any], rankings: dict[str, Ranking], folder: Path) -> None:
+    for name, ranking in rankings.items():
+        ranking.save(folder / f"{name}.npz")
+    with atomic_file(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    print(f"written to {folder}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = HfArgumentParser(EvaluationArguments, description=__doc__.split("\n", 1)[0])  # type: ignore[arg-type]
+    (args,) = parser.parse_args_into_dataclasses(arguments)
+    accelerator = Accelerator()
+    try:
+        results, rankings = evaluate(args, accelerator)
+        if accelerator.is_main_process:
+            show(results, args)
+            if args.output_dir is not None:
+                save(results, rankings, Path(args.output_dir))
+    except (ValueError, OSError) as error:  # the arguments, the data or the disk: what is wrong, not where in the code
+        sys.exit(f"evaluate.py: {' '.join(str(error).split())}" if accelerator.is_main_process else 1)
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

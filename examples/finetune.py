@@ -1,0 +1,191 @@
+"""Two-stage finetuning of a Recformer on one dataset, to a recommender that anyone can load.
+
+    # the invented demo shop: pretrains a tiny model on three domains, finetunes it on the fourth, compares; minutes
+    python examples/finetune.py
+
+    # a dataset of yours (examples/prepare_data.py makes it), from a pretrained or warm-started model
+    python -m recformer_hf.conversion text-encoder allenai/longformer-base-4096 warm-recformer
+    accelerate launch examples/finetune.py --model warm-recformer --dataset shop --output_dir finetuned
+    accelerate launch --config_file examples/configs/two_cpu_processes.yaml examples/finetune.py ...
+
+    # what was interrupted: the same command again, and
+    ... --resume_from_checkpoint true
+
+Every field of `RecformerFinetuningArguments` is a flag (`--help`): `--recipe lecture`, `--stage1_freeze
+word_embeddings`, `--num_negatives 500`, `--exclude_history true`, `--push_to_hub true`, ...
+The folder then holds the recommender, its metrics in both protocols, curves, and a model card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from transformers import HfArgumentParser, set_seed
+
+from recformer_hf import RecformerConfig, RecformerForPretraining, RecformerForSeqRec, RecformerTokenizer
+from recformer_hf.baselines import LastItemText, Markov, Popularity
+from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.data.demo import DemoOracle, demo_domains, load_demo_domain
+from recformer_hf.data.opening import open_dataset
+from recformer_hf.evaluation.ranking import Ranking, rank_split
+from recformer_hf.training import (
+    RecformerFinetuningArguments,
+    RecformerFinetuningTrainer,
+    RecformerPretrainingArguments,
+    RecformerPretrainingTrainer,
+)
+
+DEMO_DOMAIN = "kitchen"
+# A tiny model from random weights learns in minutes with large steps; the paper's settings are for base size.
+DEMO_MODEL = {
+    "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256,
+    "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.05, "pooler_type": "avg",
+    "max_token_num": 256, "max_position_embeddings": 258,
+}  # fmt: skip
+DEMO_SHARED = {"per_device_train_batch_size": 64, "warmup_steps": 0.1, "weight_decay": 0.01, "logging_steps": 25}
+DEMO_PRETRAINING = {
+    **DEMO_SHARED, "num_train_epochs": 4, "learning_rate": 5e-3, "mlm_probability": 0.0, "eval_strategy": "no",
+    "freeze_word_embeddings": False,
+}  # fmt: skip
+DEMO_FINETUNING = {
+    **DEMO_SHARED, "output_dir": "demo-recformer", "num_train_epochs": 8, "learning_rate": 1e-3,
+    "stage2_num_train_epochs": 2, "stage2_learning_rate": 3e-4, "resume_from_checkpoint": "true",
+}  # fmt: skip
+
+
+@dataclass
+class DataArguments:
+    """What to finetune, and on what."""
+
+    model: str | None = field(
+        default=None, metadata={"help": "Pretrained or warm-started Recformer: a folder or a Hub id."}
+    )
+    dataset: str | None = field(
+        default=None, metadata={"help": "A folder or a Hub id of a SequentialDataset, or demo:kitchen and the like."}
+    )
+    max_token_num: int | None = field(
+        default=None, metadata={"help": "Tokens of a history, newest kept; the model's own limit if left out."}
+    )
+
+
+def parse(command_line: list[str] | None) -> tuple[DataArguments, RecformerFinetuningArguments]:
+    parser = HfArgumentParser([DataArguments, RecformerFinetuningArguments], description=__doc__.split("\n", 1)[0])
+    given, _ = parser.parse_known_args(command_line)
+    if given.model is None and given.dataset is None:
+        parser.set_defaults(**DEMO_FINETUNING)
+    elif given.model is None or given.dataset is None:
+        parser.error("give --model and --dataset together, or neither for the demo shop")
+    return parser.parse_args_into_dataclasses(command_line)
+
+
+def finetune(data: DataArguments, args: RecformerFinetuningArguments) -> None:
+    limits = {} if data.max_token_num is None else {"max_token_num": data.max_token_num}
+    trainer = RecformerFinetuningTrainer(
+        RecformerForSeqRec.from_pretrained(data.model, **limits),
+        args,
+        train_dataset=open_dataset(data.dataset),
+        processing_class=RecformerTokenizer.from_pretrained(data.model, **limits),
+    )
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.finish()
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+def demo(args: RecformerFinetuningArguments) -> None:
+    """Pretraining on three domains of the demo shop, finetuning on the fourth, and what comes of it."""
+    shop = load_demo_domain(DEMO_DOMAIN, seed=args.seed)
+    others = [load_demo_domain(name, seed=args.seed) for name in demo_domains() if name != DEMO_DOMAIN]
+    pretrained = pretrain_demo(others, shop, args)
+
+    model = RecformerForSeqRec.from_pretrained(pretrained)
+    tokenizer = RecformerTokenizer.from_pretrained(pretrained)
+    trainer = RecformerFinetuningTrainer(model, args, train_dataset=shop, processing_class=tokenizer)
+    trainer.encode_items()
+    rankings = {
+        "popularity": rank_split(Popularity().fit(shop), shop.test),
+        "last-item text": rank_split(LastItemText().fit(shop), shop.test),
+        "Markov": rank_split(Markov().fit(shop), shop.test),
+        "Recformer, zero-shot": trainer.rank(shop.test),
+    }
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    rankings["Recformer, finetuned"] = finetuned = trainer.rank(shop.test)
+    rankings["(knows the process)"] = rank_split(DemoOracle.from_dataset(shop), shop.test)
+    trainer.finish()
+    if trainer.is_world_process_zero():
+        print(table(rankings, shop))
+        print(stories(finetuned, shop))
+        print(f"The recommender, its card and its curves are in {args.output_dir}.")
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+def pretrain_demo(
+    datasets: list[SequentialDataset], target: SequentialDataset, args: RecformerFinetuningArguments
+) -> Path:
+    folder = Path(args.output_dir or "", "pretrained")
+    set_seed(args.seed)
+    items = chain.from_iterable(dataset.catalog for dataset in [*datasets, target])
+    tokenizer = RecformerTokenizer.train_from_catalog(items, vocab_size=1000, max_token_num=DEMO_MODEL["max_token_num"])
+    trainer = RecformerPretrainingTrainer(
+        RecformerForPretraining(RecformerConfig(vocab_size=len(tokenizer), **DEMO_MODEL)),
+        RecformerPretrainingArguments(
+            output_dir=str(folder), seed=args.seed, use_cpu=args.use_cpu, bf16=args.bf16, fp16=args.fp16,
+            report_to=args.report_to, disable_tqdm=args.disable_tqdm, **DEMO_PRETRAINING,
+        ),
+        train_datasets=datasets,
+        processing_class=tokenizer,
+    )  # fmt: skip
+    trainer.train(resume_from_checkpoint=True)
+    return folder
+
+
+def table(rankings: dict[str, Ranking], shop: SequentialDataset) -> str:
+    """NDCG@10 and Recall@10 of each, targets seen in training apart from cold ones."""
+    cold = ~np.isin(shop.test.targets, shop.train.items)
+    lines = [
+        f"\n{shop.info['name']}: {len(shop.test):,} test users, {cold.sum()} with a cold target; whole catalogue "
+        f"({len(shop.catalog)} items) ranked, history kept. The shop is invented.\n",
+        f"{'':22}   in-set                 cold",
+        f"{'':22}   NDCG@10   Recall@10    NDCG@10   Recall@10",
+    ]
+    for name, ranking in rankings.items():
+        parts = [ranking.select(rows).metrics([10]) for rows in (~cold, cold)]
+        values = [part[metric] for part in parts for metric in ("ndcg@10", "recall@10")]
+        lines.append(f"{name:22}" + "".join(f"{value:10.3f}" if i % 2 == 0 else f"{value:12.3f}  "
+                                             for i, value in enumerate(values)))  # fmt: skip
+    return "\n".join(lines)
+
+
+def stories(ranking: Ranking, shop: SequentialDataset, users: tuple[int, ...] = (0, 1, 2)) -> str:
+    """What some users chose, what they are recommended, and what they chose next."""
+
+    def described(item: int) -> str:
+        attributes = shop.catalog[int(item)]
+        return f"{attributes['title']} ({attributes['brand']})"
+
+    lines = []
+    for user in users:
+        _, history, target = shop.test[user]
+        best = ranking.recommended[user][:5]
+        lines += [f"\nUser {user} chose ..., " + ", ".join(described(item) for item in history[-3:])]
+        lines += [f"  {place}. {described(item)}{'  <- chosen next' if item == target else ''}"
+                  for place, item in enumerate(best, 1)]  # fmt: skip
+        if target not in best:
+            lines.append(f"  (chosen next, ranked {ranking.ranks[user]:.0f}: {described(target)})")
+    return "\n".join(lines) + "\n"
+
+
+def main(command_line: list[str] | None = None) -> None:
+    data, args = parse(command_line)
+    if data.model is None:
+        demo(args)
+    else:
+        finetune(data, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Pretrain a Recformer on the sequences of several shops.
+
+    # the invented demo shop: two domains to train on, one to validate on; two to rank, one of them new to the model
+    python examples/pretrain.py
+
+    # datasets of prepare_data.py (folders or Hub ids), warm-started from a text encoder, with the paper's settings
+    python examples/pretrain.py --datasets automotive electronics home --validation_dataset cds \
+        --zero_shot_datasets scientific=prepared/scientific games=prepared/games \
+        --text_encoder allenai/longformer-base-4096 --output_dir pretrained --eval_strategy steps --eval_steps 2000 \
+        --bf16
+
+    # go on from a Recformer checkpoint; or a model from scratch
+    ... --model my-recformer
+    ... --hidden_size 256 --num_hidden_layers 4 --num_attention_heads 4 --vocab_size 16000
+
+    # several processes; large batches on little memory; what was interrupted
+    accelerate launch --config_file examples/configs/multi_gpu.yaml --num_processes 4 examples/pretrain.py ... \
+        --per_device_train_batch_size 16
+    ... --per_device_train_batch_size 512 --contrastive_chunk_size 16
+    ... --resume_from_checkpoint true
+
+    # leave out users who also are users of a target, where user ids are shared: strict transfer
+    ... --exclude_users_of prepared/scientific
+
+The folder then holds the best model, its tokenizer, and `zero_shot.jsonl` and `zero_shot.png`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import HfArgumentParser, set_seed
+
+from recformer_hf import RecformerConfig, RecformerForPretraining, RecformerTokenizer
+from recformer_hf.conversion import from_text_encoder
+from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.data.opening import open_dataset
+from recformer_hf.training import RecformerPretrainingArguments, RecformerPretrainingTrainer
+from recformer_hf.training.zero_shot import without_users
+
+# What runs without arguments, in minutes on a CPU: a tiny model from scratch, which averages its tokens' states.
+DEMO: dict[str, Any] = {
+    "datasets": ["demo:garden", "demo:music"],
+    "validation_dataset": "demo:outdoor",
+    "zero_shot_datasets": ["garden=demo:garden", "kitchen=demo:kitchen"],
+    "hidden_size": 64,
+    "pooler_type": "avg",
+    "max_token_num": 256,
+    "output_dir": "demo-pretrained",
+    "num_train_epochs": 3,
+    "learning_rate": 1e-3,
+    "logging_steps": 20,
+}
+
+
+@dataclass
+class DataArguments:
+    """What to train on. A dataset is a folder of prepare_data.py, a Hub id, or demo:NAME of the demo shop."""
+
+    datasets: list[str] | None = field(default=None, metadata={"help": "Datasets whose train splits are trained on."})
+    dataset_weights: list[float] | None = field(
+        default=None, metadata={"help": "How often an epoch goes through each of them (default: once)."}
+    )
+    validation_dataset: str | None = field(
+        default=None, metadata={"help": "A domain kept apart; the best model is the one with the best accuracy on it."}
+    )
+    zero_shot_datasets: list[str] | None = field(
+        default=None, metadata={"help": "Datasets to rank at every evaluation, each as NAME=DATASET."}
+    )
+    exclude_users_of: list[str] | None = field(
+        default=None, metadata={"help": "Leave the users of these datasets, by id, out of training and validation."}
+    )
+
+
+@dataclass
+class ModelArguments:
+    """What to start from: a text encoder, a Recformer, or random weights."""
+
+    text_encoder: str | None = field(
+        default=None, metadata={"help": "Warm start from BERT, RoBERTa, Longformer and the like: folder or Hub id."}
+    )
+    model: str | None = field(default=None, metadata={"help": "Go on from a Recformer checkpoint: folder or Hub id."})
+    tokenizer: str | None = field(
+        default=None, metadata={"help": "Tokenizer of a model from scratch (default: one trained on the catalogues)."}
+    )
+    vocab_size: int = field(default=8000, metadata={"help": "From scratch: tokens of the tokenizer trained for it."})
+    hidden_size: int = field(default=128, metadata={"help": "From scratch: width."})
+    num_hidden_layers: int = field(default=2, metadata={"help": "From scratch: layers."})
+    num_attention_heads: int = field(default=4, metadata={"help": "From scratch: heads."})
+    attention_window: int | None = field(
+        default=None, metadata={"help": "Tokens that a token sees around itself (default: 64)."}
+    )
+    max_token_num: int | None = field(default=None, metadata={"help": "Tokens of a sequence (default: 1024)."})
+    max_attr_num: int | None = field(default=None, metadata={"help": "Attributes of an item (default: 3)."})
+    max_attr_length: int | None = field(default=None, metadata={"help": "Tokens of an attribute (default: 32)."})
+    max_item_embeddings: int | None = field(
+        default=None, metadata={"help": "One more than the items of a history (default: 51)."}
+    )
+    pooler_type: Literal["cls", "avg"] | None = field(
+        default=None, metadata={"help": "How a sequence becomes one vector (default: cls)."}
+    )
+    temperature: float | None = field(default=None, metadata={"help": "Of the contrastive loss (default: 0.05)."})
+    mlm_weight: float | None = field(default=None, metadata={"help": "Of the MLM losses (default: 0.1)."})
+
+    def settings(self) -> dict[str, Any]:
+        """Of the configuration, where given."""
+        names = ("attention_window", "max_token_num", "max_attr_num", "max_attr_length", "max_item_embeddings")
+        values = {name: getattr(self, name) for name in (*names, "pooler_type", "temperature", "mlm_weight")}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def named_datasets(names: list[str]) -> dict[str, SequentialDataset]:
+    pairs = [name.partition("=") for name in names]
+    bare = [name for name, equals, _ in pairs if not equals]
+    if bare:
+        raise ValueError(f"--zero_shot_datasets takes NAME=DATASET, got {', '.join(bare)}.")
+    return {name: open_dataset(dataset) for name, _, dataset in pairs}
+
+
+def load_model(
+    arguments: ModelArguments, datasets: list[SequentialDataset]
+) -> tuple[RecformerForPretraining, RecformerTokenizer]:
+    settings = arguments.settings()
+    if arguments.text_encoder is not None:
+        return from_text_encoder(arguments.text_encoder, **settings)
+    if arguments.model is not None:
+        model = RecformerForPretraining.from_pretrained(arguments.model, **settings)
+        return model, RecformerTokenizer.from_pretrained(arguments.model)
+    limits = {name: value for name, value in settings.items() if name.startswith("max_")}
+    if arguments.tokenizer is not None:
+        tokenizer = RecformerTokenizer.from_pretrained(arguments.tokenizer, **limits)
+    else:
+        items = chain.from_iterable(dataset.catalog for dataset in datasets)
+        tokenizer = RecformerTokenizer.train_from_catalog(items, arguments.vocab_size, **limits)
+    config = RecformerConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=arguments.hidden_size,
+        num_hidden_layers=arguments.num_hidden_layers,
+        num_attention_heads=arguments.num_attention_heads,
+        intermediate_size=4 * arguments.hidden_size,
+        **settings,
+    )
+    return RecformerForPretraining(config), tokenizer
+
+
+def parse(command_line: list[str] | None) -> tuple[DataArguments, ModelArguments, RecformerPretrainingArguments]:
+    parser = HfArgumentParser(
+        [DataArguments, ModelArguments, RecformerPretrainingArguments], description=__doc__.split("\n", 1)[0]
+    )
+    given, _ = parser.parse_known_args(command_line)
+    if given.text_encoder is None and given.model is None:
+        parser.set_defaults(freeze_word_embeddings=False)  # nobody keeps random word embeddings
+    if given.datasets is None:
+        parser.set_defaults(**DEMO)
+    return parser.parse_args_into_dataclasses(command_line)
+
+
+def run(data: DataArguments, start: ModelArguments, args: RecformerPretrainingArguments) -> RecformerPretrainingTrainer:
+    if start.text_encoder is not None and start.model is not None:
+        raise ValueError("Give --text_encoder or --model, one of the two.")
+    excluded = [open_dataset(name) for name in data.exclude_users_of or []]
+    datasets = [without_users(open_dataset(name), excluded) for name in data.datasets or []]
+    validation = None if data.validation_dataset is None else open_dataset(data.validation_dataset)
+    set_seed(args.seed)
+    model, tokenizer = load_model(start, datasets)
+    trainer = RecformerPretrainingTrainer(
+        model,
+        args,
+        train_datasets=datasets,
+        processing_class=tokenizer,
+        eval_dataset=None if validation is None else without_users(validation, excluded),
+        zero_shot_datasets=named_datasets(data.zero_shot_datasets or []),
+        dataset_weights=data.dataset_weights,
+    )
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.finish()
+    if args.push_to_hub:
+        trainer.push_to_hub()
+    return trainer
+
+
+def main(command_line: list[str] | None = None) -> None:
+    data, start, args = parse(command_line)
+    try:
+        trainer = run(data, start, args)
+    except (ValueError, OSError) as error:  # the settings, the data, or the disk
+        sys.exit(f"pretrain.py: {' '.join(str(error).split())}")
+    if trainer.is_world_process_zero():
+        state = trainer.state
+        best = state.best_global_step or state.global_step
+        print(f"\n{state.global_step:,} steps; the best weights, of step {best:,}, are in {Path(args.output_dir)}.")
+        for row in trainer.zero_shot_log.rows:
+            curve = [f"{name} {value:.4f}" for name, value in row.items() if name.endswith("_ndcg@10")]
+            print(f"  zero-shot at step {row['step']:6,}: {', '.join(curve)}")
+
+
+if __name__ == "__main__":
+    main()

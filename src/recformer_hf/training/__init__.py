@@ -1,0 +1,14 @@
+"""Trainers: pretraining on several shops, two-stage finetuning on one."""
+
+from .finetuning import RecformerFinetuningArguments, RecformerFinetuningTrainer
+from .pretraining import RecformerPretrainingArguments, RecformerPretrainingTrainer
+from .trainer import LossNotFiniteError, RecformerTrainer
+
+__all__ = [
+    "LossNotFiniteError",
+    "RecformerFinetuningArguments",
+    "RecformerFinetuningTrainer",
+    "RecformerPretrainingArguments",
+    "RecformerPretrainingTrainer",
+    "RecformerTrainer",
+]

@@ -1,0 +1,204 @@
+"""Checkpoints that are there whole or not at all, on any number of processes.
+
+`staged_folder` gives a hidden sibling to write to, `.checkpoint-40.partial`; it is flushed to disk and renamed to
+`checkpoint-40` when every process is done. A run that dies meanwhile leaves the sibling, which nobody reads and the
+next write removes; a checkpoint to delete is renamed away before its files go. So whatever is called `checkpoint-N` is
+complete, unless somebody else cut it short in copying: a list of its files and their sizes tells (`is_complete`).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from transformers.trainer_callback import TrainerState
+from transformers.utils import logging
+
+from ..atomic_recformer import atomic_file, flush_to_disk
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.get_logger(__name__)
+
+STATE_FILE = "trainer_state.json"
+SIZES_FILE = "checkpoint_files.json"
+"""Size in bytes of every other file of a checkpoint."""
+RUN_FILE = "run.json"
+"""In the folder of a run that is done: which checkpoint its result is from."""
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_PARTIAL, _REMOVED = "partial", "removed"
+
+
+@contextmanager
+def staged_folder(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
+    """Gives all processes one hidden folder to fill; it becomes `folder` when the block ends on all of them.
+
+    Args:
+        folder: what to write; one of that name is replaced.
+        accelerator: of the run; its main process makes, flushes and renames.
+
+    Yields:
+        The folder to write to, the same on every process of a machine.
+
+    Raises:
+        OSError: if it cannot be written (a full disk); nothing half-written stays, what was there stays.
+    """
+    staging = folder.with_name(f".{folder.name}.{_PARTIAL}")
+    if accelerator.is_main_process:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder.parent)
+        staging.mkdir()
+    accelerator.wait_for_everyone()
+    try:
+        yield staging
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            sizes = {path.relative_to(staging).as_posix(): path.stat().st_size for path in _files(staging)}
+            (staging / SIZES_FILE).write_text(json.dumps(sizes, indent=2) + "\n", "utf-8")
+            for path in (*staging.rglob("*"), staging):
+                flush_to_disk(path)
+            remove_folder(folder)
+            staging.rename(folder)
+            flush_to_disk(folder.parent)
+    except BaseException:
+        if accelerator.is_main_process:
+            shutil.rmtree(staging, ignore_errors=True)
+        raise
+    accelerator.wait_for_everyone()
+
+
+@contextmanager
+def staged_files(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
+    """Gives all processes one hidden folder to fill; its files move into `folder`, each whole, when the block ends.
+
+    Args, yields, raises: as in [`staged_folder`]; what else is in `folder` stays.
+    """
+    staging = folder / f".result.{_PARTIAL}"
+    if accelerator.is_main_process:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    try:
+        yield staging
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            for path in _files(staging):
+                flush_to_disk(path)
+                target = folder / path.relative_to(staging)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+            flush_to_disk(folder)
+    finally:
+        if accelerator.is_main_process:
+            shutil.rmtree(staging, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+@contextmanager
+def clear_write_errors(what: str) -> Iterator[None]:
+    """Gives every error of writing the same form; torch and safetensors have errors of their own for a full disk.
+
+    Raises:
+        OSError: saying what could not be written, and how to go on.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise OSError(
+            getattr(error, "errno", None) or errno.EIO,
+            f"{what} could not be written ({error}). What was written before is whole: make room, then go on with "
+            "resume_from_checkpoint.",
+        ) from error
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder under another name, so that nobody takes what is left for the whole. None is fine."""
+    if folder.exists():
+        removed = folder.with_name(f".{folder.name}.{_REMOVED}")
+        shutil.rmtree(removed, ignore_errors=True)
+        folder.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed run was writing to a folder, or removing from it."""
+    for leftover in (*folder.glob(f".*.{_PARTIAL}"), *folder.glob(f".*.{_REMOVED}")):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints of a run's folder, those of fewer steps first; others are named in a log line."""
+    if not folder.is_dir():
+        return []
+    matches = ((path, _CHECKPOINT.fullmatch(path.name)) for path in folder.iterdir() if path.is_dir())
+    found = sorted((int(match[1]), path) for path, match in matches if match)
+    complete = [path for _, path in found if is_complete(path)]
+    for _, path in found:
+        if path not in complete:
+            logger.warning(f"{path} is not complete (files are missing or cut short): ignored.")
+    return complete
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint whose best one is complete too: what a run goes on from. `None`: there is none."""
+    complete = complete_checkpoints(folder)
+    best = {path: load_state(path).best_global_step for path in complete}
+    whole = [path for path in complete if not best[path] or path.with_name(f"checkpoint-{best[path]}") in complete]
+    if len(whole) < len(complete):
+        logger.warning(f"Checkpoints of {folder} whose best checkpoint is not complete are ignored.")
+    return whole[-1] if whole else None
+
+
+def remove_later(checkpoint: Path) -> None:
+    """Removes the checkpoints beside this one that have more steps."""
+    step = load_state(checkpoint).global_step
+    for later in reversed(complete_checkpoints(checkpoint.parent)):
+        if load_state(later).global_step > step:
+            remove_folder(later)
+
+
+def asked_to_resume(resume: str | bool | None) -> str | bool | None:
+    """What `resume_from_checkpoint` says, from a command line too, where booleans are words."""
+    return {"true": True, "false": False}.get(str(resume).lower(), resume)
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Whether a folder holds every file of a checkpoint at its full size, and a state that can be read."""
+    try:
+        sizes = json.loads((checkpoint / SIZES_FILE).read_text("utf-8"))
+        load_state(checkpoint)
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, TypeError, AttributeError):
+        return False
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def load_state(checkpoint: Path) -> TrainerState:
+    return TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+
+
+def rotate_checkpoints(folder: Path, limit: int | None, best: Path | None) -> None:
+    """Removes all but the newest `limit` checkpoints and the best one; `None` keeps all."""
+    if limit is None:
+        return
+    checkpoints = complete_checkpoints(folder)
+    for path in checkpoints[: max(len(checkpoints) - limit, 0)]:
+        if best is None or path.name != best.name:
+            remove_folder(path)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file that is there whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

@@ -1,0 +1,568 @@
+"""Two-stage finetuning (Recformer, Algorithm 1) as two ordinary `train()` runs in folders of their own.
+
+output_dir/
+  stage-1/checkpoint-40/     of a stage: whole or not there; the best one is kept
+  stage-1/stage.json         the stage is done: its best checkpoint and its log
+  stage-2/...
+  model.safetensors, ...     the finished recommender: weights, item vectors, tokenizer, catalogue
+  run.json                   the run is done
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import set_seed
+from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, TrainOutput
+from transformers.utils import logging
+
+from ..catalog_recformer import ItemCatalog
+from ..data.collators import EvaluationCollator, FinetuningCollator, ItemCollator
+from ..data.dataset import SequentialDataset
+from ..data.sequences import Sequences
+from ..data.tokenized_catalog import TokenizedCatalog
+from ..evaluation.metrics import metric_names
+from ..evaluation.ranking import Ranking
+from ..modeling_recformer import RecformerForSeqRec
+from ..tokenization_recformer import RecformerTokenizer
+from .arguments import RecformerTrainingArguments, one_of
+from .checkpoints import (
+    RUN_FILE,
+    asked_to_resume,
+    is_complete,
+    last_checkpoint,
+    load_state,
+    remove_folder,
+    remove_later,
+    remove_leftovers,
+    rotate_checkpoints,
+    write_json,
+)
+from .freezing import Freeze, frozen
+from .item_matrix import encode_item_matrix
+from .model_ranking import rank_sequences
+from .recipes import RECIPES, ItemMatrix
+from .sharding import copy_into, reshard, set_up_fsdp
+from .trainer import RecformerTrainer, metrics_of_step
+
+logger = logging.get_logger(__name__)
+
+STAGE_FILE = "stage.json"
+
+
+@dataclass
+class RecformerFinetuningArguments(RecformerTrainingArguments):
+    """Settings of [`RecformerFinetuningTrainer`]. What a recipe leaves to choose is set stage by stage.
+
+    A stage's own field, where given, goes before the recipe's.
+    """
+
+    num_train_epochs: float = field(
+        default=128, metadata={"help": "At most this many epochs a stage. The public replication: 128."}
+    )
+    recipe: str = field(
+        default="paper",
+        metadata={
+            "help": "Settings of both stages: paper (Algorithm 1), lecture, ablation-1 ... ablation-4 (rows of the "
+            "paper's ablation table)."
+        },
+    )
+    stage1_item_matrix: ItemMatrix | None = field(
+        default=None, metadata={"help": "Item matrix in stage 1. Algorithm 1: reencode, every epoch."}
+    )
+    stage2_item_matrix: ItemMatrix | None = field(
+        default=None, metadata={"help": "Item matrix in stage 2. Algorithm 1: frozen."}
+    )
+    stage1_freeze: Freeze | None = field(
+        default=None, metadata={"help": "Weights frozen in stage 1. Algorithm 1: none."}
+    )
+    stage2_freeze: Freeze | None = field(
+        default=None, metadata={"help": "Weights frozen in stage 2. Algorithm 1: none."}
+    )
+    skip_stage1: bool | None = field(default=None, metadata={"help": "Leave stage 1 out."})
+    skip_stage2: bool | None = field(default=None, metadata={"help": "Leave stage 2 out."})
+    stage1_patience: int = field(
+        default=5, metadata={"help": "Stop stage 1 after this many evaluations without a better metric. The paper: 5."}
+    )
+    stage2_patience: int = field(
+        default=3, metadata={"help": "The same for stage 2. The public replication: 3 (stage 1: 5)."}
+    )
+    stage2_num_train_epochs: float | None = field(
+        default=None, metadata={"help": "At most this many epochs of stage 2; as num_train_epochs if left out."}
+    )
+    stage2_learning_rate: float | None = field(
+        default=None, metadata={"help": "Peak learning rate of stage 2; as learning_rate if left out."}
+    )
+    num_negatives: int = field(
+        default=0,
+        metadata={"help": "Sampled softmax over this many negatives a user; 0: the whole catalogue (the paper)."},
+    )
+    metric_for_best_model: str | None = field(
+        default="ndcg@10", metadata={"help": "Validation metric of Algorithm 1. The paper: NDCG@10."}
+    )
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that metric is better."})
+
+    def __post_init__(self) -> None:
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False  # what no gradient reaches is frozen
+        super().__post_init__()
+        if self.recipe not in RECIPES:
+            raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}.")
+        for number, recipe in enumerate(RECIPES[self.recipe], start=1):
+            if getattr(self, f"skip_stage{number}") is None:
+                setattr(self, f"skip_stage{number}", recipe is None)
+            # A stage that the recipe leaves out and a person puts back is Algorithm 1's.
+            of_stage = recipe or RECIPES["paper"][number - 1]
+            assert of_stage is not None
+            for name in ("item_matrix", "freeze"):
+                if getattr(self, f"stage{number}_{name}") is None:
+                    setattr(self, f"stage{number}_{name}", getattr(of_stage, name))
+            one_of(f"stage{number}_item_matrix", getattr(self, f"stage{number}_item_matrix"), ItemMatrix)
+            one_of(f"stage{number}_freeze", getattr(self, f"stage{number}_freeze"), Freeze)
+        if self.skip_stage1 and self.skip_stage2:
+            raise ValueError("skip_stage1 and skip_stage2 leave nothing to train: drop one of them.")
+        if min(self.stage1_patience, self.stage2_patience) < 1:
+            raise ValueError(f"Patience is at least 1, got {self.stage1_patience} and {self.stage2_patience}.")
+
+    def stages(self) -> list[Stage]:
+        """The stages that are not skipped."""
+        first = Stage(
+            1, self.stage1_item_matrix, self.stage1_freeze, self.stage1_patience, self.num_train_epochs,
+            self.learning_rate,
+        )  # fmt: skip
+        epochs, rate = self.stage2_num_train_epochs, self.stage2_learning_rate
+        second = Stage(
+            2, self.stage2_item_matrix, self.stage2_freeze, self.stage2_patience,
+            first.num_train_epochs if epochs is None else epochs, first.learning_rate if rate is None else rate,
+        )  # fmt: skip
+        return [stage for stage, skipped in ((first, self.skip_stage1), (second, self.skip_stage2)) if not skipped]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's own settings."""
+
+    number: int
+    item_matrix: Any
+    freeze: Any
+    patience: int
+    num_train_epochs: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a finished stage left (`stage.json`).
+
+    Args:
+        stage: 1 or 2.
+        checkpoint: name of the checkpoint with the stage's model and item matrix, beside `stage.json`.
+        best_metric: its validation metric, or `None` without evaluation.
+        improved: whether it is better than all before; else the result of the run is an earlier stage's.
+        global_step: optimizer steps of the stage.
+        train_loss: mean over its steps since the last start.
+        log_history: as in `TrainerState`.
+    """
+
+    stage: int
+    checkpoint: str
+    best_metric: float | None
+    improved: bool
+    global_step: int
+    train_loss: float
+    log_history: list[dict[str, Any]]
+
+
+class RecformerFinetuningTrainer(RecformerTrainer):
+    """Finetunes a Recformer on one dataset in the two stages of Algorithm 1.
+
+    Stage 1 re-encodes the item matrix with the model at the start of every epoch; stage 2 goes on from its best model
+    with its best matrix frozen, and counts only what is better than that. The run's result is the best model with its
+    item matrix; if stage 2 never improves, exactly that of stage 1.
+
+    Args:
+        model: its items, if any, give way to the dataset's.
+        args: settings.
+        train_dataset: trains on `train`; `catalog` is what is recommended from.
+        eval_dataset: histories with targets; `train_dataset.validation` if left out.
+        processing_class: the tokenizer.
+        tokenized_catalog: `train_dataset.catalog` through the tokenizer, where it is at hand.
+        kwargs: `compute_metrics` (gets ranks `[num_users]` as predictions, targets as label_ids), `callbacks`,
+            `optimizer_cls_and_kwargs` and the like, as in `transformers.Trainer`.
+
+    Raises:
+        ValueError: without a validation split to evaluate on, for several GPUs without a launcher, and the like.
+        TypeError: if the dataset or the model is of another kind.
+    """
+
+    args: RecformerFinetuningArguments
+
+    def __init__(
+        self,
+        model: RecformerForSeqRec,
+        args: RecformerFinetuningArguments,
+        *,
+        train_dataset: SequentialDataset,
+        processing_class: RecformerTokenizer,
+        eval_dataset: Sequences | None = None,
+        tokenized_catalog: TokenizedCatalog | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(train_dataset, SequentialDataset):
+            raise TypeError(
+                f"train_dataset must be a SequentialDataset, got {type(train_dataset).__name__}. "
+                "SequentialDataset.load reads one; examples/prepare_data.py makes one."
+            )
+        validation = train_dataset.validation if eval_dataset is None else eval_dataset
+        if validation is None and args.eval_strategy != "no":
+            raise ValueError(
+                "The dataset has no validation split, which early stopping and the choice of the best model rest on. "
+                "Split it (recformer_hf.data.splits), pass eval_dataset, or set eval_strategy='no' and "
+                "num_train_epochs to what is wanted: the last weights are then the result."
+            )
+        metric = (args.metric_for_best_model or "").removeprefix("eval_")
+        known = ["loss", *metric_names(args.ranking_ks)]
+        if metric and metric not in known and kwargs.get("compute_metrics") is None and args.eval_strategy != "no":
+            raise ValueError(
+                f"metric_for_best_model is {metric!r}, and evaluation gives {', '.join(known)}. Add its k to "
+                "ranking_ks, choose another, or compute it in compute_metrics."
+            )
+        if any(kwargs.get("optimizers", ())):
+            raise ValueError(
+                "An optimizer that is made already cannot serve both stages, which each begin with a new one. Choose "
+                "it with args.optim, or pass optimizer_cls_and_kwargs."
+            )
+        self.dataset = train_dataset
+        self.catalog: ItemCatalog = train_dataset.catalog
+        self.tokenized_catalog = tokenized_catalog or TokenizedCatalog.build(self.catalog, processing_class)
+        if self.tokenized_catalog.catalog_fingerprint != self.catalog.fingerprint:
+            raise ValueError(
+                f"tokenized_catalog ({len(self.tokenized_catalog):,} items) was not made from the dataset's catalogue "
+                f"({len(self.catalog):,} items). Leave it out, or make it with TokenizedCatalog.build."
+            )
+        self.item_collator = ItemCollator(self.tokenized_catalog, processing_class)
+        self.eval_collator = EvaluationCollator(self.tokenized_catalog, processing_class)
+        self.run_args = args
+        self.stage = args.stages()[0]
+        known = model.catalog is None or model.catalog.fingerprint == self.catalog.fingerprint
+        if model.config.num_items != len(self.catalog) or not known:  # the first epoch encodes the dataset's items
+            model.set_item_embeddings(torch.zeros(len(self.catalog), model.config.hidden_size))
+        model.catalog = self.catalog
+        super().__init__(
+            model,
+            args,
+            datasets=[train_dataset],
+            collator=self._train_collator(processing_class, args, self.stage),
+            processing_class=processing_class,
+            eval_dataset=validation,
+            **kwargs,
+        )
+        self.results: list[StageResult] = []
+        self.label_names = ["labels"]
+        self._mark: float | None = None
+        if self.is_fsdp_enabled:
+            trains = any(stage.item_matrix == "trainable" for stage in args.stages())
+            set_up_fsdp(self.accelerator, [] if trains else [self._item_embeddings()])
+
+    def _train_collator(
+        self, tokenizer: RecformerTokenizer, args: RecformerFinetuningArguments, stage: Stage
+    ) -> FinetuningCollator:
+        return FinetuningCollator(
+            self.tokenized_catalog, tokenizer, seed=stage_seed(args, stage), num_negatives=args.num_negatives
+        )
+
+    # The two stages
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Runs the stages; the model then holds the best weights and their item matrix, saved in `output_dir`.
+
+        Args:
+            resume_from_checkpoint: `True` goes on from the last complete checkpoint of either stage (from the start
+                where there is none, and straight to the result of a run that is done). A path goes back to that
+                checkpoint: what the run wrote after it is removed.
+
+        Returns:
+            `TrainOutput`: steps and time of all stages; `metrics` has the best validation metrics as `best_*`.
+
+        Raises:
+            FileExistsError: if `output_dir` holds a run already and this one shall not go on with it.
+            ValueError: for a checkpoint that is not of this run, or of another catalogue.
+            LossNotFiniteError: naming the batch.
+        """
+        folder = Path(self.run_args.output_dir or "")
+        resume = self._resume_point(folder, resume_from_checkpoint)
+        self.results = []
+        outputs: list[TrainOutput] = []
+        for stage in self.run_args.stages():
+            if resume and self.args.should_save:
+                remove_leftovers(folder / f"stage-{stage.number}")
+            result = load_stage(folder / f"stage-{stage.number}") if resume else None
+            if result is None:
+                result, output = self._train_stage(stage, folder / f"stage-{stage.number}", resume)
+                outputs.append(output)
+            self.results.append(result)
+        best = self.best_result
+        self._restore(folder / f"stage-{best.stage}" / best.checkpoint)
+        self.args = self.run_args
+        self.state.log_history = [entry for result in self.results for entry in result.log_history]
+        self.save_result()
+        output = TrainOutput(
+            sum(result.global_step for result in self.results), self.results[-1].train_loss, self._summary(outputs)
+        )
+        if self.args.should_save:
+            write_json(folder / RUN_FILE, {"best_stage": best.stage, "best_checkpoint": best.checkpoint})
+        self.accelerator.wait_for_everyone()
+        return output
+
+    @property
+    def best_result(self) -> StageResult:
+        """The stage that the run's result is from: the last one that improved."""
+        return [result for result in self.results if result.improved][-1]
+
+    def _train_stage(self, stage: Stage, folder: Path, resume: bool) -> tuple[StageResult, TrainOutput]:
+        """One `Trainer.train()` in the stage's folder."""
+        self._enter_stage(stage, folder)
+        mark = None
+        if self.results:
+            before = self.best_result
+            self._restore(folder.with_name(f"stage-{before.stage}") / before.checkpoint)
+            mark = before.best_metric
+        resumed = self._last_checkpoint(folder) if resume else None
+        with ExitStack() as stack:
+            stack.enter_context(frozen(self.model, self._encoder, stage.freeze, pooled_only=True))
+            self._mark = mark
+            self._train_item_embeddings(stage.item_matrix == "trainable")
+            stack.callback(self._train_item_embeddings, False)
+            if resumed is not None and self._is_done(resumed):
+                self._restore(resumed)
+                self.state = load_state(resumed)
+                output = TrainOutput(self.state.global_step, float("nan"), {})
+            else:
+                output = super().train(resume_from_checkpoint=None if resumed is None else str(resumed))
+        improved = bool(self.state.best_global_step) or not self.results or self.args.eval_strategy == "no"
+        step = self.state.best_global_step or self.state.global_step
+        if not is_complete(folder / f"checkpoint-{step}"):  # without evaluation: the last weights are the result
+            self._save_checkpoint(self.model, None)
+        result = StageResult(
+            stage=stage.number,
+            checkpoint=f"checkpoint-{step}",
+            best_metric=self.state.best_metric if improved else mark,
+            improved=improved,
+            global_step=self.state.global_step,
+            train_loss=output.training_loss,
+            log_history=[{"stage": stage.number, **entry} for entry in self.state.log_history],
+        )
+        if self.args.should_save:
+            write_json(folder / STAGE_FILE, vars(result))
+            if self.args.save_total_limit == 1:  # nobody goes on from a stage that is done
+                rotate_checkpoints(folder, 0, folder / result.checkpoint)
+        self.accelerator.wait_for_everyone()
+        return result, output
+
+    def _enter_stage(self, stage: Stage, folder: Path) -> None:
+        """The trainer becomes that of a stage: its settings, batches, seeds; no optimizer yet."""
+        self.stage = stage
+        self.args = copy.copy(self.run_args)
+        self.args.output_dir = str(folder)
+        self.args.num_train_epochs = stage.num_train_epochs
+        self.args.learning_rate = stage.learning_rate
+        self.args.push_to_hub = False  # checkpoints of stages stay here; the finished run is pushed
+        set_seed(self.args.seed)
+        self.collator = self.data_collator = self._train_collator(self.processing_class, self.args, stage)
+        self.sampler = self._sampler(stage_seed(self.args, stage))
+        self.optimizer = self.lr_scheduler = None
+        self.model_wrapped = self.model  # wrapped anew, for what trains now
+        for callback in self.callback_handler.callbacks:
+            if type(callback).__name__ == "TensorBoardCallback" and "TENSORBOARD_LOGGING_DIR" not in os.environ:
+                callback.logging_dir = None  # a folder a stage: both count their steps from 0
+
+    def begin_epoch(self) -> None:
+        super().begin_epoch()
+        epoch, step = self.next_epoch
+        first_of_run = epoch == 0 and step == 0 and not self.results
+        # In the middle of an epoch the checkpoint's matrix is the epoch's.
+        if step == 0 and (first_of_run or self.stage.item_matrix == "reencode"):
+            self.encode_items()
+        if epoch == 0 and step == 0 and self.state.best_metric is None:
+            self.state.best_metric = self._mark
+
+    def encode_items(self) -> None:
+        """Makes the item matrix anew with the model, in place, on every process."""
+        matrix = encode_item_matrix(
+            self.model, self.item_collator, self.accelerator, max_tokens=self.args.eval_batch_tokens
+        )
+        reshard(self.model)
+        copy_into(self._item_embeddings(), matrix)
+
+    @property
+    def patience(self) -> int | None:
+        return self.stage.patience
+
+    @property
+    def _encoder(self) -> Any:
+        return self.accelerator.unwrap_model(self.model).recformer
+
+    def _train_item_embeddings(self, trains: bool) -> None:
+        reshard(self.model)
+        self._item_embeddings().requires_grad_(trains)
+
+    def _item_embeddings(self) -> nn.Parameter:
+        return self.accelerator.unwrap_model(self.model).item_embeddings
+
+    def _summary(self, outputs: list[TrainOutput]) -> dict[str, float]:
+        summary = {
+            name: sum(output.metrics.get(name, 0.0) for output in outputs) for name in ("train_runtime", "total_flos")
+        }
+        best = self.best_result
+        step = int(best.checkpoint.rpartition("-")[2])
+        return summary | metrics_of_step(best.log_history, step) | {"best_stage": best.stage}
+
+    # Going on with a run
+
+    def _resume_point(self, folder: Path, resume: str | bool | None) -> bool:
+        """Whether to go on with the run in the folder; what came after a checkpoint that is named is removed."""
+        resume = asked_to_resume(resume)
+        if resume is None or resume is False:
+            begun = [each for each in (RUN_FILE, "stage-1", "stage-2") if (folder / each).exists()]
+            if begun:
+                state = "a finished run" if RUN_FILE in begun else "a run that was begun"
+                raise FileExistsError(
+                    f"{folder} holds {state} ({', '.join(begun)}). Name another output_dir, go on with it "
+                    "(resume_from_checkpoint=True, on the command line --resume_from_checkpoint true), or remove it."
+                )
+            return False
+        if resume is True:
+            return True
+        checkpoint = Path(resume)
+        if not is_complete(checkpoint) or checkpoint.parent.parent.resolve() != folder.resolve():
+            raise ValueError(
+                f"{checkpoint} is no complete checkpoint of this run: expected {folder}/stage-1/checkpoint-N or "
+                f"{folder}/stage-2/checkpoint-N. resume_from_checkpoint=True finds the last one."
+            )
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            go_back_to(checkpoint)
+        self.accelerator.wait_for_everyone()
+        return True
+
+    def _last_checkpoint(self, folder: Path) -> Path | None:
+        chosen = last_checkpoint(folder)
+        if chosen is None:
+            return None
+        catalog = ItemCatalog.from_pretrained(chosen)
+        if catalog.fingerprint != self.catalog.fingerprint:
+            raise ValueError(
+                f"{chosen} was trained on another catalogue ({len(catalog):,} items) than the dataset's "
+                f"({len(self.catalog):,} items). Go on with the dataset of that run, or start a new run in another "
+                "output_dir."
+            )
+        logger.info(f"Going on from {chosen}.")
+        return chosen
+
+    # Loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> Tensor:
+        """Users of an optimizer step, over accumulation and processes."""
+        return self.global_counts([sum(len(batch["labels"]) for batch in batch_samples)], device)[0]
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Sum over users / all users of the optimizer step: DDP's mean over processes then gives the global mean."""
+        outputs = model(**inputs)
+        users = len(inputs["labels"])
+        loss = outputs.loss
+        if num_items_in_batch is not None:
+            loss = loss * (users * self.args.world_size / num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+    # Evaluation
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        split = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(split, SequentialDataset):
+            split = split.validation
+        if not isinstance(split, Sequences):
+            raise TypeError(
+                f"Evaluation takes a validation or test split, such as dataset.test, got {type(split).__name__}."
+            )
+        return self.ranking_loader(split, self.eval_collator, len(self.catalog))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        return self.get_eval_dataloader(test_dataset)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Ranks the whole catalogue for every user; predictions are ranks, float `[num_users]`, from 1."""
+        ranking, loss = self._rank(dataloader, self.args.exclude_history)
+        metrics = {"loss": loss, **ranking.metrics(self.args.ranking_ks)}
+        if self.compute_metrics is not None:
+            metrics |= self.compute_metrics(EvalPrediction(predictions=ranking.ranks, label_ids=ranking.targets))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(ranking.ranks, ranking.targets, metrics, len(ranking))
+
+    def rank(self, split: Sequences, *, exclude_history: bool | None = None) -> Ranking:
+        """Ranks a split with the model and its item matrix as they are.
+
+        Args:
+            split: validation or test.
+            exclude_history: as in the arguments if left out.
+        """
+        exclude = self.args.exclude_history if exclude_history is None else exclude_history
+        return self._rank(self.get_eval_dataloader(split), exclude)[0]
+
+    def _rank(self, dataloader: Any, exclude_history: bool) -> tuple[Ranking, float]:
+        return rank_sequences(
+            self.model, dataloader, dataloader.split, self.accelerator, ties=self.args.ranking_ties,
+            exclude_history=exclude_history, top_k=10,
+        )  # fmt: skip
+
+
+def stage_seed(args: RecformerFinetuningArguments, stage: Stage) -> int:
+    """Other draws in stage 2; seeds of runs stay below 2^32, so no other run has them."""
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return seed + (stage.number - 1) * 2**32
+
+
+def go_back_to(checkpoint: Path) -> None:
+    """Removes what a run wrote after one of its checkpoints."""
+    stage, run = checkpoint.parent, checkpoint.parent.parent
+    (run / RUN_FILE).unlink(missing_ok=True)
+    for later in run.glob("stage-*"):
+        if later.name > stage.name:
+            remove_folder(later)
+    (stage / STAGE_FILE).unlink(missing_ok=True)
+    remove_later(checkpoint)
+
+
+def load_stage(folder: Path) -> StageResult | None:
+    """The result of a stage that is done, `None` of one that is not."""
+    if not (folder / STAGE_FILE).is_file():
+        return None
+    result = StageResult(**json.loads((folder / STAGE_FILE).read_text("utf-8")))
+    if not is_complete(folder / result.checkpoint):
+        raise ValueError(
+            f"{folder / STAGE_FILE} names {result.checkpoint}, which is not complete. Remove {folder} to train this "
+            "stage again, or put the checkpoint back."
+        )
+    return result

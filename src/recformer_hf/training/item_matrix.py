@@ -1,0 +1,85 @@
+"""The item matrix: every item of a catalogue through the encoder, on all processes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..data.collators import ItemCollator
+from ..modeling_recformer import RecformerForSeqRec
+from ..packing_recformer import length_sorted_batches
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_PROGRESS_FROM = 2_000
+"""Items from which on a bar is shown."""
+
+
+@torch.no_grad()
+def encode_item_matrix(
+    model: RecformerForSeqRec,
+    collator: ItemCollator,
+    accelerator: Accelerator,
+    *,
+    max_tokens: int,
+    progress: bool | None = None,
+) -> Tensor:
+    """Vectors of all items, the same on every process and for any number of processes.
+
+    Items are sorted by length and packed; the batches do not depend on the number of processes, which take them in
+    turn. Every process runs the model equally often, as sharded models need.
+
+    Args:
+        model: with at least one item (its item vectors do not matter).
+        collator: of the tokenized catalogue.
+        accelerator: of the run.
+        max_tokens: tokens of one forward.
+        progress: whether to show a bar on the main process; if left out, for larger catalogues.
+
+    Returns:
+        float32 `[num_items, hidden_size]` on the accelerator's device. They are not normalised.
+    """
+    lengths = collator.lengths()
+    device = accelerator.device
+    matrix = torch.zeros(len(lengths), model.config.hidden_size, dtype=torch.float32, device=device)
+    batches = list(length_sorted_batches(lengths, max_tokens))
+    show = len(lengths) >= _PROGRESS_FROM if progress is None else progress
+    bar = tqdm(
+        total=len(lengths), desc="Encoding items", unit="item", leave=False,
+        disable=not (show and accelerator.is_local_main_process),
+    )  # fmt: skip
+    with bar, evaluating(model), accelerator.autocast():
+        for first in range(0, len(batches), accelerator.num_processes):
+            turn = first + accelerator.process_index
+            rows = batches[min(turn, len(batches) - 1)]
+            batch = collator(rows)
+            del batch["item_index"]
+            on_device = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
+            # Through the head, which sharded models need, with one candidate each, which costs nothing.
+            nothing = torch.zeros(len(rows), 1, dtype=torch.long, device=device)
+            vectors = model(**on_device, candidates=nothing).user_embeds
+            if turn < len(batches):
+                matrix[torch.from_numpy(np.ascontiguousarray(rows)).to(device)] = vectors.float()
+            bar.update(sum(len(batch) for batch in batches[first : first + accelerator.num_processes]))
+    if accelerator.num_processes > 1:
+        torch.distributed.all_reduce(matrix)  # every row is 0 but on the process that encoded it
+    return matrix
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode while the block runs; every module is in its own mode again afterwards."""
+    in_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in in_training:
+            module.training = True
