@@ -581,7 +581,7 @@ class TestPrecisionAndMemory:
     @pytest.mark.slow
     def test_torch_compile(self, tmp_path):
         """Batches of any length: the second step compiles once more, for shapes that vary."""
-        settings = {"max_steps": 3, "skip_stage2": True, "logging_steps": 1, "eval_strategy": "no"}
+        settings = {"max_steps": 2, "skip_stage2": True, "logging_steps": 1, "eval_strategy": "no"}
         losses = []
         for compiled in (False, True):
             trainer = small_trainer(tmp_path / str(compiled), without_dropout(), torch_compile=compiled, **settings)

@@ -115,8 +115,8 @@ def run_in_child(
     kill_after: float,
     events_file: str,
 ) -> None:
-    """One run. Appends every optimizer step to `steps_file`, writes what it did to files of its folder, and how long it
-    took, to `events_file`. It dies before the `kill_at`-th of these (from 1), or `kill_after` seconds; 0 lets it live."""
+    """One run. Appends every optimizer step to `steps_file`, writes what it did to files of its folder, and how long
+    it took, to `events_file`. It dies before the `kill_at`-th of these, or after `kill_after` seconds; 0: it lives."""
     began = time.perf_counter()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, as SIGKILL does
     signal.setitimer(signal.ITIMER_REAL, kill_after)

@@ -253,8 +253,8 @@ class RecformerFinetuningTrainer(RecformerTrainer):
         self.eval_collator = EvaluationCollator(self.tokenized_catalog, processing_class)
         self.run_args = args
         self.stage = args.stages()[0]
-        known = model.catalog is None or model.catalog.fingerprint == self.catalog.fingerprint
-        if model.config.num_items != len(self.catalog) or not known:  # the first epoch encodes the dataset's items
+        of_others = model.catalog is not None and model.catalog.fingerprint != self.catalog.fingerprint
+        if model.config.num_items != len(self.catalog) or of_others:  # the first epoch encodes the dataset's items
             model.set_item_embeddings(torch.zeros(len(self.catalog), model.config.hidden_size))
         model.catalog = self.catalog
         super().__init__(

@@ -26,6 +26,10 @@ PUBLISHED = (
 class PushesRuns(Trainer):
     """A `Trainer` that uploads the finished files of its `output_dir` in one commit, and nothing while it trains."""
 
+    def save_result(self) -> None:
+        """Writes the finished model to `output_dir`; the trainer's own."""
+        raise NotImplementedError
+
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Makes the repository if it is not there; `Trainer` calls it at once where `push_to_hub` is set.
 
@@ -71,7 +75,7 @@ class PushesRuns(Trainer):
             OSError: if the upload fails. `output_dir` is whole then, and the repository as it was; call it again.
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        self.save_model(_internal_call=True)
+        self.save_result()
         if not self.is_world_process_zero():
             return None
         folder = Path(self.args.output_dir or "")

@@ -287,7 +287,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
                     raise ValueError(f"{best} has the best weights of the run, but is not complete: put it back.")
                 self._save_checkpoint(self.model, None)  # without evaluation the last weights are the result
         self._restore(best)
-        self.save_model(_internal_call=True)
+        self.save_result()
         self.save_state()
         if self.args.should_save:
             write_json(folder / RUN_FILE, {"best_checkpoint": best.name, "train_loss": output.training_loss})
