@@ -125,12 +125,12 @@ def load_model(
     arguments: ModelArguments, datasets: list[SequentialDataset]
 ) -> tuple[RecformerForPretraining, RecformerTokenizer]:
     settings = arguments.settings()
+    limits = {name: value for name, value in settings.items() if name.startswith("max_")}
     if arguments.text_encoder is not None:
         return from_text_encoder(arguments.text_encoder, **settings)
     if arguments.model is not None:
         model = RecformerForPretraining.from_pretrained(arguments.model, **settings)
-        return model, RecformerTokenizer.from_pretrained(arguments.model)
-    limits = {name: value for name, value in settings.items() if name.startswith("max_")}
+        return model, RecformerTokenizer.from_pretrained(arguments.model, **limits)
     if arguments.tokenizer is not None:
         tokenizer = RecformerTokenizer.from_pretrained(arguments.tokenizer, **limits)
     else:

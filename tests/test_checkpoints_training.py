@@ -217,6 +217,14 @@ class TestGoingOn:
         with pytest.raises(ValueError, match="another catalogue"):
             trainer.train(resume_from_checkpoint=True)
 
+    def test_the_catalogue_of_a_finished_run_must_be_the_dataset_s(self, tmp_path, undisturbed):
+        folder = tmp_path / "run"
+        shutil.copytree(undisturbed, folder)
+        other = load_demo_domain("kitchen", seed=1, num_users=96, num_items=len(small_dataset().catalog))
+        with pytest.raises(ValueError, match="another catalogue"):
+            small_trainer(folder, trainer_train_dataset=other, **STEPS).train(resume_from_checkpoint=True)
+        assert (folder / "item_catalog.arrow").read_bytes() == (undisturbed / "item_catalog.arrow").read_bytes()
+
     def test_a_finished_stage_whose_checkpoint_is_gone(self, tmp_path, undisturbed):
         folder = tmp_path / "run"
         shutil.copytree(undisturbed, folder)

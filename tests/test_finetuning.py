@@ -146,6 +146,17 @@ class TestAlgorithm1:
         assert trainer.evaluate()["eval_ndcg@10"] == max(scores.values())
         assert checkpoints_of(tmp_path / "run/stage-1") == [trainer.results[0].checkpoint]
 
+    def test_of_a_loss_the_lowest_is_the_best(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", skip_stage2=True, metric_for_best_model="loss")
+        output = trainer.train()
+        assert output.metrics["best_eval_loss"] == min(loss for _, loss, _ in evaluations(trainer))
+
+    def test_without_a_metric_that_chooses_the_last_weights_are_the_result(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", metric_for_best_model=None, num_train_epochs=1)
+        trainer.train()
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "run/stage-2/checkpoint-6")
+        assert trainer.best_result.stage == 2
+
     def test_without_evaluation_the_last_weights_are_the_result(self, tmp_path):
         dataset = SequentialDataset(small_dataset().catalog, small_dataset().train, None, None, {})
         trainer = small_trainer(
@@ -380,6 +391,7 @@ class TestArguments:
         assert settings["weight_decay"] == 0.1
         assert settings["stage2_item_matrix"] == "trainable"
         assert "adam_beta1" not in settings
+        assert "greater_is_better" not in settings
         json.dumps(settings)
 
     @pytest.mark.parametrize(

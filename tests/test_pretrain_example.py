@@ -90,9 +90,11 @@ def test_from_a_checkpoint_to_a_checkpoint(script, shops, tmp_path):
     tokenizer().save_pretrained(tmp_path / "start")
     script.main(
         ["--datasets", shops["garden"], shops["outdoor"], "--dataset_weights", "1", "0.5", "--model",
-         str(tmp_path / "start"), "--output_dir", str(tmp_path / "run"), *QUICK, "--eval_strategy", "no"]
+         str(tmp_path / "start"), "--max_token_num", "24", "--output_dir", str(tmp_path / "run"), *QUICK,
+         "--eval_strategy", "no"]
     )  # fmt: skip
     assert torch.equal(words_of(tmp_path / "run"), words_of(tmp_path / "start"))
+    assert RecformerTokenizer.from_pretrained(tmp_path / "run").max_token_num == 24
 
 
 def test_from_scratch_word_embeddings_train(script, shops, tmp_path):

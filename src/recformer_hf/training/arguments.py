@@ -106,6 +106,7 @@ class RecformerTrainingArguments(TrainingArguments):
             for each in fields(self)
         }
         defaults["accelerator_config"] = AcceleratorConfig().to_dict()
+        defaults["greater_is_better"] = not str(self.metric_for_best_model).endswith("loss")
         return {name: value for name, value in values.items() if name in defaults and not _equal(value, defaults[name])}
 
 

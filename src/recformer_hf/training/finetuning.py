@@ -109,7 +109,9 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
     metric_for_best_model: str | None = field(
         default="ndcg@10", metadata={"help": "Validation metric of Algorithm 1. The paper: NDCG@10."}
     )
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that metric is better."})
+    greater_is_better: bool | None = field(
+        default=None, metadata={"help": "Whether more of that metric is better. None: unless its name ends in loss."}
+    )
 
     def __post_init__(self) -> None:
         if self.ddp_find_unused_parameters is None:
@@ -311,7 +313,9 @@ class RecformerFinetuningTrainer(RecformerTrainer):
             if resume and self.args.should_save:
                 remove_leftovers(folder / f"stage-{stage.number}")
             result = load_stage(folder / f"stage-{stage.number}") if resume else None
-            if result is None:
+            if result is not None:
+                self._check_catalog(folder / f"stage-{stage.number}" / result.checkpoint)
+            else:
                 result, output = self._train_stage(stage, folder / f"stage-{stage.number}", resume)
                 outputs.append(output)
             self.results.append(result)
@@ -353,9 +357,10 @@ class RecformerFinetuningTrainer(RecformerTrainer):
                 output = TrainOutput(self.state.global_step, float("nan"), {})
             else:
                 output = super().train(resume_from_checkpoint=None if resumed is None else str(resumed))
-        improved = bool(self.state.best_global_step) or not self.results or self.args.eval_strategy == "no"
+        chooses = self.args.eval_strategy != "no" and self.args.metric_for_best_model is not None
+        improved = bool(self.state.best_global_step) or not self.results or not chooses
         step = self.state.best_global_step or self.state.global_step
-        if not is_complete(folder / f"checkpoint-{step}"):  # without evaluation: the last weights are the result
+        if not is_complete(folder / f"checkpoint-{step}"):  # where nothing chooses, the last weights are the result
             self._save_checkpoint(self.model, None)
         result = StageResult(
             stage=stage.number,
@@ -461,17 +466,20 @@ class RecformerFinetuningTrainer(RecformerTrainer):
 
     def _last_checkpoint(self, folder: Path) -> Path | None:
         chosen = last_checkpoint(folder)
-        if chosen is None:
-            return None
-        catalog = ItemCatalog.from_pretrained(chosen)
+        if chosen is not None:
+            self._check_catalog(chosen)
+            logger.info(f"Going on from {chosen}.")
+        return chosen
+
+    def _check_catalog(self, checkpoint: Path) -> None:
+        """Of as many items, another catalogue would be restored without a word, every vector under a wrong name."""
+        catalog = ItemCatalog.from_pretrained(checkpoint)
         if catalog.fingerprint != self.catalog.fingerprint:
             raise ValueError(
-                f"{chosen} was trained on another catalogue ({len(catalog):,} items) than the dataset's "
+                f"{checkpoint} was trained on another catalogue ({len(catalog):,} items) than the dataset's "
                 f"({len(self.catalog):,} items). Go on with the dataset of that run, or start a new run in another "
                 "output_dir."
             )
-        logger.info(f"Going on from {chosen}.")
-        return chosen
 
     # Loss
 
