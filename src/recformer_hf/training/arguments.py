@@ -106,6 +106,8 @@ class RecformerTrainingArguments(TrainingArguments):
             for each in fields(self)
         }
         defaults["accelerator_config"] = AcceleratorConfig().to_dict()
+        if not self.fsdp:  # older versions fill its settings in all the same
+            defaults["fsdp_config"] = values.get("fsdp_config")
         defaults["greater_is_better"] = not str(self.metric_for_best_model).endswith("loss")
         return {name: value for name, value in values.items() if name in defaults and not _equal(value, defaults[name])}
 

@@ -91,6 +91,8 @@ class RecformerTrainer(PublishesRuns, Trainer):
         )
         # The losses of both trainers are sums over global counts.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
+        # Older versions of transformers have accelerate divide such losses by the accumulated batches once more.
+        self.accelerator.gradient_accumulation_steps = 1
         self.sampler = self._sampler(args.seed if args.data_seed is None else args.data_seed)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
