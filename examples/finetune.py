@@ -18,6 +18,7 @@ The folder then holds the recommender, its metrics in both protocols, curves, an
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -180,11 +181,14 @@ def stories(ranking: Ranking, shop: SequentialDataset, users: tuple[int, ...] = 
 
 
 def main(command_line: list[str] | None = None) -> None:
-    data, args = parse(command_line)
-    if data.model is None:
-        demo(args)
-    else:
-        finetune(data, args)
+    try:
+        data, args = parse(command_line)
+        if data.model is None:
+            demo(args)
+        else:
+            finetune(data, args)
+    except (ValueError, OSError) as error:  # the settings, the data, or the disk
+        sys.exit(f"finetune.py: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":

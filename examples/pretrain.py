@@ -184,8 +184,8 @@ def run(data: DataArguments, start: ModelArguments, args: RecformerPretrainingAr
 
 
 def main(command_line: list[str] | None = None) -> None:
-    data, start, args = parse(command_line)
     try:
+        data, start, args = parse(command_line)
         trainer = run(data, start, args)
     except (ValueError, OSError) as error:  # the settings, the data, or the disk
         sys.exit(f"pretrain.py: {' '.join(str(error).split())}")

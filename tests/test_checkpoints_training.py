@@ -9,6 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ from faults import full_disk, run_killed
 from training_setup import checkpoints_of, evaluations, small_dataset, small_model, small_trainer, weights_of
 from transformers import TrainerCallback
 
+from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.training.checkpoints import (
     SIZES_FILE,
@@ -270,7 +272,7 @@ class TestFullDisk:
         ],
     )
     def test_gives_a_clear_error_and_the_run_goes_on_later(self, tmp_path, undisturbed, file):
-        """The system refuses to let the file grow to its size; all smaller ones are written. (Older versions of torch do
+        """The system refuses to let the file grow to its size; all smaller ones are written. (Older torch does
         not notice that a file's very last byte is missing.)"""
         interrupted(tmp_path / "run", 1, 5, **STEPS)
         before = checkpoints_of(tmp_path / "run/stage-1")
@@ -316,3 +318,25 @@ def test_save_only_model_leaves_out_what_goes_on_needs(tmp_path):
     assert "optimizer.pt" not in names
     assert {"model.safetensors", "item_catalog.arrow", "tokenizer.json", STATE_FILE, SIZES_FILE} <= names
     assert len(trainer.model.item_embeddings) == len(small_dataset().catalog)
+
+
+class TestSettings:
+    def test_a_run_is_gone_on_with_as_it_was_begun(self, tmp_path):
+        small_trainer(tmp_path / "run", num_train_epochs=1).train()
+        with pytest.raises(ValueError, match=r"other settings: .*recipe was 'paper', is 'lecture'.*output_dir"):
+            small_trainer(tmp_path / "run", num_train_epochs=1, recipe="lecture").train(resume_from_checkpoint=True)
+        small_trainer(tmp_path / "run", num_train_epochs=1, logging_steps=1).train(resume_from_checkpoint=True)
+
+    def test_other_sequences_of_the_same_items_are_another_run(self, tmp_path):
+        small_trainer(tmp_path / "run", num_train_epochs=1).train()
+        trainer = small_trainer(tmp_path / "run", num_train_epochs=1)
+        dataset = small_dataset()
+        train = dataset.train.select(np.arange(len(dataset.train))[::-1])
+        trainer.datasets = [SequentialDataset(dataset.catalog, train, dataset.validation, dataset.test, dataset.info)]
+        with pytest.raises(ValueError, match="its training sequences are others"):
+            trainer.train(resume_from_checkpoint=True)
+
+    def test_without_a_checkpoint_they_may_change(self, tmp_path):
+        (tmp_path / "run").mkdir()
+        small_trainer(tmp_path / "run", num_train_epochs=1).check_settings(small_trainer(tmp_path / "run").args, True)
+        small_trainer(tmp_path / "run", num_train_epochs=1, seed=5).train(resume_from_checkpoint=True)

@@ -37,6 +37,16 @@ def test_with_a_model_the_papers_defaults_hold() -> None:
         finetune.parse(["--model", "warm", "--output_dir", "out"])
 
 
+def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
+    for arguments, message in {
+        ("--recipe", "papper"): "finetune.py: recipe must be one of paper",
+        ("--model", str(tmp_path / "none"), "--dataset", "demo:kitchen"): "finetune.py: .*none",
+    }.items():
+        with pytest.raises(SystemExit, match=message) as caught:
+            finetune.main(quiet(tmp_path / "run", *arguments))
+        assert "\n" not in str(caught.value)
+
+
 @pytest.fixture
 def tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same run on a small shop, an epoch each."""

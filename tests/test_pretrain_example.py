@@ -135,6 +135,7 @@ def test_users_of_a_target_are_left_out(script, shops, tmp_path):
         (["--zero_shot_datasets", "prepared/kitchen"], "takes NAME=DATASET, got prepared/kitchen"),
         (["--datasets", "demo:cellar"], "has no domain 'cellar'"),
         (["--datasets", "no/such/folder"], "no/such/folder"),
+        (["--patience", "0"], "patience must be at least 1"),
     ],
 )
 def test_what_is_wrong_is_one_line(script, tmp_path, arguments, message):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from conftest import enliven, small_config
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer, UnknownItemError
+from recformer_hf.recommendation_recformer import _pairs
 
 ITEMS = {
     f"{colour[0]}{thing[0]}{brand[0]}": {"title": f"{colour} {thing}", "brand": brand}
@@ -190,6 +191,25 @@ class TestRecommend:
         assert set(model.recommend([["rkA"]], tokenizer, 5, **both).item_ids[0]) == set(every[:5])
         twice = {"candidates": ["gmA", "gmA", "gmN"], "exclude": ["wtA", "wtA"]}
         assert set(model.recommend([["rkA", "rkA"]], tokenizer, 2, **twice).item_ids[0]) == {"gmA", "gmN"}
+
+    @pytest.mark.parametrize("candidates", [None, list(ITEMS)[::2]])
+    def test_many_that_are_excluded_are_as_few(self, model, tokenizer, candidates, monkeypatch):
+        asked = {"top_k": 5, "candidates": candidates, "exclude": list(ITEMS)[3:20]}
+        histories = [["rkA"], ["gmN", "wtA"]]
+        few = model.recommend(histories, tokenizer, **asked)
+        monkeypatch.setattr("recformer_hf.recommendation_recformer.MOST_PAIRED", 16)
+        paired = []
+        monkeypatch.setattr(
+            "recformer_hf.recommendation_recformer._pairs",
+            lambda *given: paired.append(given[1]) or _pairs(*given),
+        )
+        many = model.recommend(histories, tokenizer, **asked)
+        assert paired == [None]  # pairs of histories and items would outgrow memory
+        assert many.item_ids == few.item_ids
+        torch.testing.assert_close(many.scores, few.scores, rtol=1e-6, atol=1e-5)
+        total = "16 candidates" if candidates else "32 items"
+        with pytest.raises(ValueError, match=rf"top_k is 25, but only \d+ of {total} are left"):
+            model.recommend(histories, tokenizer, **{**asked, "top_k": 25})
 
     def test_a_described_item_is_every_item_of_its_text(self, encoder, tokenizer):
         shop = {**ITEMS, "copy": {"brand": "Acme", "title": "red kettle"}, "else": {"title": "red kettle"}}

@@ -18,6 +18,9 @@ from .encoding_recformer import EncodingMixin, as_asked, check_batch
 from .export_recformer import write_embeddings
 from .histories_recformer import row_of_id, rows_of_equal_text, shown
 
+MOST_PAIRED = 1024
+"""Unwanted items that are passed over history by history; more leave the candidates, once for all histories."""
+
 Items = ItemCatalog | Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
 """Items with their ids: a catalogue, a mapping of id to attributes, or rows that hold an `item_id`."""
 
@@ -99,6 +102,10 @@ class RecommendationMixin(EncodingMixin, CompanionsMixin):
         self._check_request(top_k, return_tensors)
         pool = self._rows(candidates, "Candidate")
         unwanted = self._rows(exclude, "Excluded item")
+        total = f"{self.config.num_items} items" if pool is None else f"{len(pool)} candidates"
+        if unwanted is not None and len(unwanted) > MOST_PAIRED:
+            pool = np.setdiff1d(np.arange(self.config.num_items) if pool is None else pool, unwanted)
+            unwanted = None
         scores, rows = [torch.zeros(0, top_k)], [torch.zeros(0, top_k, dtype=torch.int64)]
         check_batch(histories)
         first = None if number_from is None and len(histories) == 1 else number_from or 0
@@ -107,7 +114,7 @@ class RecommendationMixin(EncodingMixin, CompanionsMixin):
             if exclude_history:
                 self._add_equal_texts(known, described)
             pairs = _pairs([] if not exclude_history else known, unwanted, len(vectors))
-            self._check_enough(top_k, pool, pairs, len(vectors), None if first is None else first + start)
+            self._check_enough(top_k, total, pool, pairs, len(vectors), None if first is None else first + start)
             candidate_rows = None if pool is None else torch.from_numpy(pool)
             found = self.index.search(vectors, top_k, candidate_rows, _tensors(pairs))
             scores.append(found[0].cpu() / self.config.temperature)
@@ -145,11 +152,9 @@ class RecommendationMixin(EncodingMixin, CompanionsMixin):
             own = [row_of_id(self._catalog_for("an id"), _checked_id(item, "The item"), lambda: "The item")]
             vector = self.item_embeddings.detach()[own]
         pairs = _pairs([own], None, 1)
-        self._check_enough(top_k, None, pairs, 1, None)
+        self._check_enough(top_k, f"{self.config.num_items} items", None, pairs, 1, None)
         scores, rows = self.index.search(vector, top_k, None, _tensors(pairs))
-        return Recommendations(
-            as_asked(scores.cpu(), return_tensors), as_asked(rows.cpu(), return_tensors), self.catalog
-        )
+        return self._recommendations(scores, rows, return_tensors)
 
     # The catalogue
 
@@ -291,21 +296,21 @@ class RecommendationMixin(EncodingMixin, CompanionsMixin):
     def _check_enough(
         self,
         top_k: int,
+        total: str,
         pool: np.ndarray | None,
         pairs: tuple[np.ndarray, np.ndarray],
         num_histories: int,
         first: int | None,
     ) -> None:
         queries = pairs[0] if pool is None else pairs[0][np.isin(pairs[1], pool)]
-        total = self.config.num_items if pool is None else len(pool)
-        left = total - np.bincount(queries, minlength=num_histories)
+        choice = self.config.num_items if pool is None else len(pool)
+        left = choice - np.bincount(queries, minlength=num_histories)
         if num_histories and left.min() < top_k:
             row = int(np.argmax(left < top_k))
             whose = "" if first is None else f" for history {first + row}"
             raise ValueError(
-                f"top_k is {top_k}, but only {left[row]} of {total} {'items' if pool is None else 'candidates'} are "
-                f"left{whose}: the others are excluded. Ask for at most {left[row]}, or exclude less "
-                "(exclude_history=False, exclude, candidates)."
+                f"top_k is {top_k}, but only {left[row]} of {total} are left{whose}: the others are excluded. Ask for "
+                f"at most {left[row]}, or exclude less (exclude_history=False, exclude, candidates)."
             )
 
 

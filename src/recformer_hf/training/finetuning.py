@@ -307,6 +307,7 @@ class RecformerFinetuningTrainer(RecformerTrainer):
         """
         folder = Path(self.run_args.output_dir or "")
         resume = self._resume_point(folder, resume_from_checkpoint)
+        self.check_settings(self.run_args, resume_from_checkpoint)
         self.results = []
         outputs: list[TrainOutput] = []
         for stage in self.run_args.stages():

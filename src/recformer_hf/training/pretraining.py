@@ -261,9 +261,10 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         """
         folder = Path(self.args.output_dir or "")
         resume = asked_to_resume(resume_from_checkpoint)
+        checkpoint = None if resume is True and (folder / RUN_FILE).is_file() else self._resume_point(folder, resume)
+        self.check_settings(self.args, resume_from_checkpoint)
         if resume is True and (folder / RUN_FILE).is_file():
             return self._result_of(folder)
-        checkpoint = self._resume_point(folder, resume)
         if checkpoint is None:
             set_seed(self.args.seed)
         else:

@@ -25,6 +25,7 @@ from ..data.sequences import Sequences
 from .arguments import RecformerTrainingArguments
 from .checkpoints import (
     STATE_FILE,
+    asked_to_resume,
     clear_write_errors,
     load_state,
     rotate_checkpoints,
@@ -33,6 +34,7 @@ from .checkpoints import (
 )
 from .model_ranking import RankingBatches
 from .publishing import PublishesRuns
+from .run_settings import check_settings, settings_of
 from .sharding import load_whole_weights
 
 logger = logging.get_logger(__name__)
@@ -105,6 +107,17 @@ class RecformerTrainer(PublishesRuns, Trainer):
         self._looks_at_losses = args.device.type == "cpu"
         self._first_bad = torch.full((), torch.iinfo(torch.int64).max, device=args.device)
         self.add_callback(_EpochCallback(self))
+
+    def check_settings(self, args: RecformerTrainingArguments, resume: str | bool | None) -> None:
+        """Before a run begins or goes on.
+
+        Raises:
+            ValueError: if `output_dir` holds a run with other settings or other training data.
+        """
+        settings = settings_of(args, self.datasets, self.dataset_weights)
+        named = asked_to_resume(resume) not in (True, False, None)
+        check_settings(Path(args.output_dir or ""), settings, may_change=named, write=args.should_save)
+        self.accelerator.wait_for_everyone()
 
     # Batches
 
