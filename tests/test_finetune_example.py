@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,3 +102,13 @@ def test_it_learns_four_fifths_of_what_the_oracle_knows(seed: int, tmp_path: Pat
     print(f"seed {seed}: in-set {in_set}, cold {of_cold}")
     assert in_set["trained"] >= 0.8 * in_set["oracle"]
     assert of_cold["trained"] >= 2 * of_cold["text"]
+
+
+def test_training_and_evaluation_need_no_library_for_raw_data() -> None:
+    """`pip install recformer-hf[train]` runs the README's command: polars serves reading and preparing alone."""
+    code = (
+        "import sys; sys.modules['polars'] = None\n"
+        "import recformer_hf.training, recformer_hf.evaluation.report, recformer_hf.baselines, recformer_hf.data.demo\n"
+        "import recformer_hf.data.opening, recformer_hf.item_encoding, recformer_hf.conversion\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
 from ..catalog_recformer import ItemCatalog
 from .dataset import Sequences
 from .preparation import EmptyResultError, PreparedInteractions
-from .stable_hash import stable_hash
 
 
 def sequences_between(
@@ -101,8 +98,3 @@ def joined_catalog(catalogs: dict[str, ItemCatalog]) -> tuple[ItemCatalog, dict[
         name: numbers[end - len(catalog) : end] for (name, catalog), end in zip(catalogs.items(), ends, strict=True)
     }
     return ItemCatalog.from_arrow(table.take(pa.array(first))), rows
-
-
-def first_by_hash(ids: Any, number: int, seed: int) -> np.ndarray:
-    """Positions of the `number` ids with the smallest hashes, int64 `[number]`."""
-    return np.argsort(stable_hash(ids, seed), kind="stable")[:number]

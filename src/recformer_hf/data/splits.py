@@ -20,12 +20,12 @@ from .preparation import EmptyResultError, PreparedInteractions
 from .readers.common import DataError, parse_timestamps
 from .split_arrays import (
     concatenated,
-    first_by_hash,
     joined_catalog,
     pieces,
     sequences_between,
     without_items,
 )
+from .stable_hash import first_by_hash
 
 
 def leave_one_out(

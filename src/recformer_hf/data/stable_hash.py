@@ -39,3 +39,8 @@ def mix(numbers: np.ndarray) -> np.ndarray:
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return numbers ^ (numbers >> np.uint64(31))
+
+
+def first_by_hash(ids: pa.Array, number: int, seed: int) -> np.ndarray:
+    """Positions of the `number` ids with the smallest hashes, int64 `[number]`."""
+    return np.argsort(stable_hash(ids, seed), kind="stable")[:number]

@@ -19,7 +19,7 @@ from ..atomic_recformer import atomic_file
 from ..data.collators import EvaluationCollator, ItemCollator
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
-from ..data.split_arrays import first_by_hash
+from ..data.stable_hash import first_by_hash
 from ..data.tokenized_catalog import TokenizedCatalog
 from ..modeling_recformer import RecformerForSeqRec
 from ..tokenization_recformer import RecformerTokenizer
