@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils import logging
 
 from .histories_recformer import HistoryResolver
@@ -134,9 +135,7 @@ class EncodingMixin(_Model):
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, got {max_tokens}.")
         vectors = torch.empty(len(lengths), self.config.hidden_size, dtype=torch.float32, device="cpu")
-        in_training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
+        with evaluating(self):
             for rows in length_sorted_batches(lengths, max_tokens):
                 batch = pack(rows)
                 # Here, because on an accelerator nobody looks.
@@ -146,14 +145,23 @@ class EncodingMixin(_Model):
                 pooled = self.recformer(**batch, cu_seqlens=bounds, pooled_only=True, return_dict=True).pooler_output
                 vectors[torch.from_numpy(rows)] = pooled.float().cpu()
                 bar.update(len(rows))
-        finally:
-            for module in in_training:
-                module.training = True
         return vectors
 
     def _progress(self, total: int, label: str, unit: str, progress: bool | None) -> Any:
         show = total >= PROGRESS_FROM if progress is None else progress
         return logging.tqdm(total=total, desc=label, unit=unit, disable=not show)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode while the block runs; every module is in its own mode again afterwards."""
+    in_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in in_training:
+            module.training = True
 
 
 def check_batch(histories: Any) -> None:

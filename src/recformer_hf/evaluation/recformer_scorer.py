@@ -14,6 +14,7 @@ from ..data.collators import EvaluationCollator
 from ..data.sampling import EvaluationSequences, bounds_of
 from ..data.sequences import Sequences
 from ..data.tokenized_catalog import TokenizedCatalog
+from ..encoding_recformer import evaluating
 from ..losses_recformer import similarity_scores
 from ..packing_recformer import length_sorted_batches
 
@@ -88,9 +89,7 @@ class RecformerScorer:
         data = EvaluationSequences(split)
         model, config = self.model, self.model.config
         vectors = torch.empty(batch, config.hidden_size, device=model.device)
-        in_training = [module for module in model.modules() if module.training]
-        model.eval()
-        try:
+        with evaluating(model):
             for rows in length_sorted_batches(self.collator.lengths(data), self.max_tokens):
                 inputs = self.collator(data[rows])
                 pooled = model.recformer(
@@ -100,9 +99,6 @@ class RecformerScorer:
                     pooled_only=True,
                 ).pooler_output
                 vectors[torch.from_numpy(rows).to(model.device)] = pooled.float()
-        finally:
-            for module in in_training:
-                module.training = True
         return similarity_scores(vectors, model.item_embeddings, config.temperature)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..data.collators import ItemCollator
+from ..encoding_recformer import evaluating
 from ..modeling_recformer import RecformerForSeqRec
 from ..packing_recformer import length_sorted_batches
 
@@ -71,15 +70,3 @@ def encode_item_matrix(
     if accelerator.num_processes > 1:
         torch.distributed.all_reduce(matrix)  # every row is 0 but on the process that encoded it
     return matrix
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode while the block runs; every module is in its own mode again afterwards."""
-    in_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in in_training:
-            module.training = True

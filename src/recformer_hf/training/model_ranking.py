@@ -11,10 +11,10 @@ from accelerate.utils import gather_object
 
 from ..data.sampling import EvaluationSequences, slice_places
 from ..data.sequences import Sequences
+from ..encoding_recformer import evaluating
 from ..evaluation.ranking import Ranking, rank_targets
 from ..modeling_recformer import RecformerForSeqRec
 from ..packing_recformer import length_sorted_batches
-from .item_matrix import evaluating
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -12,9 +12,9 @@ from ..data.collators import PretrainingCollator
 from ..data.dataset import SequentialDataset
 from ..data.sampling import SequenceSampler, TrainingSequences
 from ..data.tokenized_catalog import TokenizedCatalog
+from ..encoding_recformer import evaluating
 from ..tokenization_recformer import RecformerTokenizer
 from .contrastive import loss_counts, mlm_sums, pair_loss
-from .item_matrix import evaluating
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
