@@ -25,6 +25,7 @@ from training_setup import (
     without_dropout,
 )
 from transformers import HfArgumentParser, RobertaConfig, RobertaModel, TrainerCallback
+from transformers.utils import is_torch_bf16_gpu_available
 
 from recformer_hf.conversion import from_text_encoder
 from recformer_hf.data.dataset import SequentialDataset
@@ -589,6 +590,20 @@ class TestPrecisionAndMemory:
         small_trainer(tmp_path / "half", fp16=True, **settings).train()
         small_trainer(tmp_path / "single", **settings).train()
         assert weights_of(tmp_path / "half") == weights_of(tmp_path / "single")
+
+    @pytest.mark.parametrize("setting", ["bf16", "bf16_full_eval"])
+    def test_bfloat16_without_an_accelerator_is_that_of_the_cpu(self, tmp_path, monkeypatch, setting):
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+        args = RecformerFinetuningArguments(output_dir=str(tmp_path), **{setting: True})
+        assert args.use_cpu
+        assert args.device.type == "cpu"
+        assert not RecformerFinetuningArguments(output_dir=str(tmp_path)).use_cpu  # where nothing asks for it
+
+    @pytest.mark.skipif(is_torch_bf16_gpu_available(), reason="the accelerator has bfloat16")
+    def test_an_accelerator_without_bfloat16_is_not_passed_over(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+        with pytest.raises(ValueError, match="doesn't support bf16"):
+            RecformerFinetuningArguments(output_dir=str(tmp_path), bf16=True)
 
     @pytest.mark.slow
     def test_torch_compile(self, tmp_path):

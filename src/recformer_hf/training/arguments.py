@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, get_args
 
+import torch
 from transformers import TrainingArguments
 from transformers.integrations import is_tensorboard_available
 from transformers.trainer_pt_utils import AcceleratorConfig
+from transformers.utils import is_torch_xla_available
 
 from ..evaluation.target_ranks import Ties
 
@@ -28,7 +30,8 @@ class RecformerTrainingArguments(TrainingArguments):
     """What both trainers take beside `transformers.TrainingArguments`; some defaults of those differ.
 
     The best weights of a run are always restored at its end, whatever the save and evaluation strategies:
-    `load_best_model_at_end` need not be set. `remove_unused_columns`, `dataloader_drop_last` and samplers have no
+    `load_best_model_at_end` need not be set. `bf16` where there is no accelerator sets `use_cpu`, and float16, which no
+    CPU has, is float32 there. `remove_unused_columns`, `dataloader_drop_last` and samplers have no
     effect: batches are planned by `SequenceSampler`.
     """
 
@@ -87,6 +90,9 @@ class RecformerTrainingArguments(TrainingArguments):
             if isinstance(value, str) and "float" in kind and "str" not in kind:
                 setattr(self, each.name, float(value))
         self.load_best_model_at_end = False  # ours needs no matching strategies; transformers would ask for them
+        if self.bf16 or self.bf16_full_eval:
+            # CPUs have bfloat16. transformers would ask for use_cpu all the same, even where there is nothing else.
+            self.use_cpu = self.use_cpu or not (torch.accelerator.is_available() or is_torch_xla_available())
         super().__post_init__()
         if self.output_dir == "trainer_output":
             raise ValueError("Name the run's folder: output_dir=..., on the command line --output_dir.")
