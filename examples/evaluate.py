@@ -37,7 +37,8 @@ from recformer_hf.data.atomic import atomic_file
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import DemoOracle
 from recformer_hf.data.opening import open_dataset
-from recformer_hf.evaluation import Ranking, RecformerScorer, Scorer, paired_test, rank_split, ranking_report
+from recformer_hf.evaluation import Ranking, RecformerScorer, Scorer, paired_test, rank_protocols, ranking_report
+from recformer_hf.evaluation.ranking import History
 from recformer_hf.evaluation.report import comparable
 
 BASELINES: dict[str, Callable[[], Scorer]] = {
@@ -45,7 +46,6 @@ BASELINES: dict[str, Callable[[], Scorer]] = {
     "markov": Markov,
     "last_item_text": LastItemText,
 }
-PROTOCOLS = {"kept": False, "excluded": True}
 
 
 @dataclass
@@ -79,11 +79,11 @@ class EvaluationArguments:
     output_dir: str | None = field(default=None, metadata={"help": "Where to write metrics.json and the rankings."})
 
 
-def protocols(args: EvaluationArguments) -> list[str]:
+def protocols(args: EvaluationArguments) -> list[History]:
     if args.exclude_history and args.protocol == "kept":
         raise ValueError("--exclude_history and --protocol kept contradict each other; give one of them.")
     chosen = args.protocol or ("excluded" if args.exclude_history else "kept")
-    return list(PROTOCOLS) if chosen == "both" else [chosen]
+    return ["kept", "excluded"] if chosen == "both" else [chosen]
 
 
 def load_model(
@@ -149,11 +149,9 @@ def evaluate(args: EvaluationArguments, accelerator: Accelerator) -> tuple[dict[
         raise ValueError(f"{args.dataset} has no {args.split} split; it has {', '.join(dataset.splits)}.")
     split = dataset.splits[args.split]
     rankings = {
-        f"{name}-{protocol}": rank_split(
-            scorer, split, exclude_history=PROTOCOLS[protocol], ties=args.ties, accelerator=accelerator
-        )
+        f"{name}-{protocol}": ranking
         for name, scorer in load_scorers(args, dataset, accelerator).items()
-        for protocol in chosen
+        for protocol, ranking in rank_protocols(scorer, split, chosen, ties=args.ties, accelerator=accelerator).items()
     }
     results: dict[str, Any] = {
         "model": args.model, "dataset": args.dataset, "split": args.split, "ties": args.ties, "seed": args.seed,

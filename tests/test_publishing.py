@@ -81,6 +81,19 @@ class TestFinish:
         assert metrics["test"]["history_excluded"]["overall"]["misses"] == sum(repeated)
         assert metrics["test"]["history_kept"]["overall"]["misses"] == 0
 
+    def test_both_protocols_come_from_one_encoding_of_the_histories(self, run, monkeypatch):
+        test, forward, seen = small_dataset().test, run.model.forward, []
+
+        def watched(**inputs):
+            seen.append(len(inputs["cu_seqlens"]) - 1)
+            return forward(**inputs)
+
+        monkeypatch.setattr(run.model, "forward", watched)
+        both = run.rank_protocols(test)
+        assert sum(seen) == len(test)
+        for history, ranking in both.items():
+            assert ranking == run.rank(test, exclude_history=history == "excluded")
+
     def test_validation_is_that_of_the_weights_which_are_the_result(self, run):
         validation = run.metrics["validation"]
         assert (validation["stage"], f"checkpoint-{validation['step']}") == (

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recformer_hf.data.demo import DemoOracle, load_demo_domain
 from recformer_hf.data.sequences import Sequences
 from recformer_hf.evaluation import ranking as module
-from recformer_hf.evaluation.ranking import Ranking, rank_split, rank_targets
+from recformer_hf.evaluation.ranking import Ranking, rank_protocols, rank_split, rank_targets
 
 TIES = ("average", "optimistic", "pessimistic")
 
@@ -233,6 +233,25 @@ def test_a_target_in_an_excluded_history_is_a_miss() -> None:
     assert excluded.select([0]).metrics() == dict.fromkeys(["ndcg@10", "recall@10", "mrr@10", "mrr", "auc"], 0.0)
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 50), st.sampled_from(TIES), st.booleans())
+def test_both_protocols_at_once_are_each_alone(num_users: int, chunk_size: int, ties: str, listed: bool) -> None:
+    split, scorer = random_split(num_users, 30), tied_table(30)
+    options = {"ties": ties, "candidates": list(range(5, 25)) if listed else None}
+    both = rank_protocols(scorer, split, chunk_size=chunk_size, **options)
+    assert sum(scorer.batches) == num_users  # each scored once
+    assert list(both) == ["kept", "excluded"]
+    for history, ranking in both.items():
+        assert ranking == rank_split(scorer, split, exclude_history=history == "excluded", **options)
+    assert rank_protocols(scorer, split, ["excluded"], **options) == {"excluded": both["excluded"]}
+
+
+@pytest.mark.parametrize("histories", [[], ["left out"], "kept"])
+def test_a_protocol_that_is_none(histories) -> None:
+    with pytest.raises(ValueError, match="expected a list of 'kept', 'excluded' or both"):
+        rank_protocols(tied_table(30), random_split(3, 30), histories)
+
+
 def test_candidate_lists() -> None:
     split = Sequences.from_lists(["a", "b"], [[0], [0]], [1, 2])
     scorer = Table(np.array([[5.0, 2.0, 1.0, 4.0]]))
@@ -287,7 +306,7 @@ PROCESS = """
 import json, sys
 import numpy as np
 from accelerate import Accelerator
-from test_ranking import random_split, rank_split, tied_table
+from test_ranking import random_split, rank_protocols, rank_split, tied_table
 import recformer_hf.evaluation.ranking as module
 
 accelerator, folder = Accelerator(cpu=True), sys.argv[1]
@@ -298,6 +317,9 @@ for num_users in (1, 2, 7, 12):
             tied_table(30), random_split(num_users, 30), exclude_history=exclude_history, accelerator=accelerator
         )
         ranking.save(f"{folder}/{num_users}-{exclude_history}-{accelerator.process_index}-{accelerator.num_processes}")
+    both = rank_protocols(tied_table(30), random_split(num_users, 30), accelerator=accelerator)
+    both["kept"].save(f"{folder}/{num_users}-both-False-{accelerator.process_index}")
+    both["excluded"].save(f"{folder}/{num_users}-both-True-{accelerator.process_index}")
 broken = tied_table(30)
 broken.table[int(random_split(7, 30).history(5)[-1])] = np.nan  # user 5 is in the second process's chunk
 try:
@@ -312,11 +334,12 @@ def run_processes(code: str, number: int, *arguments: str) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     processes = []
     for rank in range(number):
         settings = {
             "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-            "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": 1, "PYTHONPATH": Path(__file__).parent,
+            "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": 1, "PYTHONPATH": path,
         }  # fmt: skip
         environment = os.environ | {name: str(value) for name, value in settings.items()}
         processes.append(
@@ -335,6 +358,7 @@ def test_two_processes_rank_as_one_does(tmp_path: Path, monkeypatch) -> None:
             alone = rank_split(tied_table(30), random_split(num_users, 30), exclude_history=exclude_history)
             for rank in (0, 1):
                 assert Ranking.load(tmp_path / f"{num_users}-{exclude_history}-{rank}-2") == alone
+                assert Ranking.load(tmp_path / f"{num_users}-both-{exclude_history}-{rank}") == alone
     for rank in (0, 1):  # one process met it, both say so, none waits for the other
         message = (tmp_path / f"error-{rank}").read_text()
         assert "1 of 2 processes" in message

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.utils import logging
 
 from ..data.atomic import atomic_file
+from ..data.sampling import slice_places
 from .metrics import mean, metric_names, metric_values
 from .target_ranks import Ties, rank_targets
 
@@ -30,6 +31,9 @@ CHUNK_BYTES = 1 << 26
 """Most memory that a chunk's scores take in float32: 64 MiB."""
 MOST_USERS = 512
 """Most users of a chunk, so that small catalogues too are dealt out evenly over processes."""
+
+History = Literal["kept", "excluded"]
+"""Whether the items of a user's own history stay candidates: kept in the paper's protocol, excluded in a shop's."""
 
 
 class Scorer(Protocol):
@@ -53,6 +57,11 @@ class Scorer(Protocol):
             float `[batch, num_items]`, higher is better, never NaN. An item of score `-inf` is never recommended.
         """
         ...
+
+
+def history_of(exclude_history: bool) -> History:
+    """The protocol's name."""
+    return "excluded" if exclude_history else "kept"
 
 
 # One user's row of each: index of the user in the split, rank, number of candidates, recommended items, target.
@@ -222,14 +231,47 @@ def rank_split(
         ValueError: if the split has no targets, the scores are of another shape or NaN (naming the user), or an item
             is none that the scorer knows. On several processes each raises what one of them met.
     """
+    history = history_of(exclude_history)
+    return rank_protocols(
+        scorer, split, [history], ties=ties, candidates=candidates, top_k=top_k, chunk_size=chunk_size,
+        progress=progress, accelerator=accelerator,
+    )[history]  # fmt: skip
+
+
+def rank_protocols(
+    scorer: Scorer,
+    split: Sequences,
+    histories: Sequence[History] = get_args(History),
+    *,
+    ties: Ties = "average",
+    candidates: Any = None,
+    top_k: int = 10,
+    chunk_size: int | None = None,
+    progress: bool | None = None,
+    accelerator: Accelerator | None = None,
+) -> dict[History, Ranking]:
+    """[`rank_split`] under several protocols at once: a history is scored once, which is most of the work.
+
+    Args:
+        histories: `"kept"` and `"excluded"`, or one of them.
+        scorer, split, ties, candidates, top_k, chunk_size, progress, accelerator: as in [`rank_split`].
+
+    Returns:
+        The ranking of each protocol, the same as [`rank_split`] gives.
+
+    Raises:
+        ValueError: as in [`rank_split`], and for no protocol or an unknown one.
+    """
     if split.targets is None:
         raise ValueError("Ranking takes a validation or test split, got one without targets (train).")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}; expected users from 1 on.")
+    if isinstance(histories, str) or not histories or set(histories) - set(get_args(History)):
+        raise ValueError(f"histories are {histories!r}; expected a list of 'kept', 'excluded' or both.")
     lists = _candidate_lists(candidates, len(split))
     rank, world = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
 
-    def ranked() -> Iterator[Part]:
+    def ranked() -> Iterator[dict[History, Part]]:
         step = chunk_size or _chunk_size(scorer, split)
         chunks = [np.arange(start, min(start + step, len(split))) for start in range(0, len(split), step)][rank::world]
         with logging.tqdm(
@@ -240,15 +282,20 @@ def rank_split(
             disable=progress is False or rank != 0,
         ) as bar:
             for users in chunks:
-                yield _rank_chunk(scorer, split, users, exclude_history, ties, lists, top_k)
+                scores = _checked_scores(scorer, split, users)
+                parts = rank_batch(
+                    scores, split, users, histories, ties=ties, candidates=_chunk_candidates(lists, users), top_k=top_k
+                )
+                _refuse_nan(scorer, split, users, parts)
+                yield parts
                 bar.update(len(users))
 
     if accelerator is None or world == 1:
-        return Ranking.from_parts(list(ranked()), len(split))
+        return join_parts(list(ranked()), histories, len(split))
     from accelerate.utils import gather_object
 
     # A process that raised on its own would leave the others waiting for it.
-    parts: list[Part] = []
+    parts: list[dict[History, Part]] = []
     failure: list[str] = []
     try:
         parts = list(ranked())
@@ -260,7 +307,55 @@ def rank_split(
     failures = gather_object(failure)
     if failures:
         raise ValueError(f"Ranking failed on {len(failures)} of {world} processes: {failures[0]}") from cause
-    return Ranking.from_parts(gather_object(parts), len(split))
+    return join_parts(gather_object(parts), histories, len(split))
+
+
+def rank_batch(
+    scores: Tensor,
+    split: Sequences,
+    users: np.ndarray,
+    histories: Sequence[History],
+    *,
+    ties: Ties,
+    candidates: Tensor | None = None,
+    top_k: int,
+) -> dict[History, Part]:
+    """Rank the targets of some users of a split by their scores, under each protocol.
+
+    Args:
+        scores: float `[batch, num_items]`.
+        split: validation or test.
+        users: int `[batch]`, rows of the split.
+        histories: the protocols.
+        ties, candidates, top_k: as in [`rank_targets`].
+
+    Returns:
+        What [`Ranking.from_parts`] joins, arrays, by protocol.
+    """
+    assert split.targets is not None
+    targets = split.targets[users]
+    on_device = torch.from_numpy(targets.astype(np.int64))
+    parts: dict[History, Part] = {}
+    for history in histories:
+        excluded = history_pairs(split, users) if history == "excluded" else None
+        columns = rank_targets(scores, on_device, ties=ties, excluded=excluded, candidates=candidates, top_k=top_k)
+        ranks, num_candidates, recommended = (column.cpu().numpy() for column in columns)
+        parts[history] = (users, ranks, num_candidates, recommended, targets)
+    return parts
+
+
+def history_pairs(split: Sequences, users: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Which items stand in the histories of some users: rows of `users` and items, int64 `[total]` each."""
+    lengths = split.lengths[users]
+    items = split.items[slice_places(split.offsets[users], lengths)].astype(np.int64)
+    return torch.from_numpy(np.repeat(np.arange(len(users)), lengths)), torch.from_numpy(items)
+
+
+def join_parts(
+    parts: Sequence[dict[History, Part]], histories: Sequence[History], num_users: int
+) -> dict[History, Ranking]:
+    """The ranking of each protocol from what [`rank_batch`] gave, on any process and in any order."""
+    return {history: Ranking.from_parts([part[history] for part in parts], num_users) for history in histories}
 
 
 def _chunk_size(scorer: Scorer, split: Sequences) -> int:
@@ -269,17 +364,9 @@ def _chunk_size(scorer: Scorer, split: Sequences) -> int:
     return int(min(max(1, CHUNK_BYTES // (4 * max(1, num_items))), MOST_USERS))
 
 
-def _rank_chunk(
-    scorer: Scorer,
-    split: Sequences,
-    users: np.ndarray,
-    exclude_history: bool,
-    ties: Ties,
-    candidates: np.ndarray | None,
-    top_k: int,
-) -> Part:
+def _checked_scores(scorer: Scorer, split: Sequences, users: np.ndarray) -> Tensor:
     assert split.targets is not None
-    histories, targets = [split.history(user) for user in users.tolist()], split.targets[users]
+    histories = [split.history(user) for user in users.tolist()]
     given = scorer.scores(histories)
     scores = given if isinstance(given, Tensor) else torch.from_numpy(np.require(given, requirements=["C", "W"]))
     if scores.ndim != 2 or len(scores) != len(users):
@@ -287,33 +374,23 @@ def _rank_chunk(
             f"{type(scorer).__name__}.scores gave the shape {list(scores.shape)} for {len(users)} histories; expected "
             f"[{len(users)}, num_items]."
         )
-    items = np.concatenate(histories)
-    highest = max(int(items.max()), int(targets.max()))
+    highest = max(int(np.concatenate(histories).max()), int(split.targets[users].max()))
     if highest >= scores.shape[1]:
         raise ValueError(
             f"{type(scorer).__name__} scores {scores.shape[1]:,} items, but the split has the catalogue row {highest}. "
             "Fit it on the dataset that the split is of; a model needs that catalogue's item embeddings."
         )
-    excluded = None
-    if exclude_history:
-        rows = np.repeat(np.arange(len(users)), [len(history) for history in histories])
-        excluded = (torch.from_numpy(rows), torch.from_numpy(items))
-    ranks, num_candidates, recommended = rank_targets(
-        scores,
-        torch.from_numpy(targets.astype(np.int64)),
-        ties=ties,
-        excluded=excluded,
-        candidates=_chunk_candidates(candidates, users),
-        top_k=top_k,
-    )
-    ranks = ranks.cpu()
-    if bool(ranks.isnan().any()):
-        row = int(users[int(ranks.isnan().nonzero()[0])])
+    return scores
+
+
+def _refuse_nan(scorer: Scorer, split: Sequences, users: np.ndarray, parts: dict[History, Part]) -> None:
+    ranks = next(iter(parts.values()))[1]
+    if np.isnan(ranks).any():
+        row = int(users[int(np.isnan(ranks).argmax())])
         raise ValueError(
             f"{type(scorer).__name__} gave NaN among the scores of user {split.user_ids[row].as_py()!r} (row {row} of "
             "the split). Scores must be numbers (or infinite)."
         )
-    return users, ranks.numpy(), num_candidates.cpu().numpy(), recommended.cpu().numpy(), targets
 
 
 def _candidate_lists(candidates: Any, num_users: int) -> np.ndarray | None:
@@ -350,4 +427,4 @@ def _to_numpy(column: Any) -> np.ndarray:
     return column.cpu().numpy() if isinstance(column, Tensor) else np.asarray(column)
 
 
-__all__ = ["Ranking", "Scorer", "Ties", "rank_split", "rank_targets"]
+__all__ = ["History", "Ranking", "Scorer", "Ties", "rank_protocols", "rank_split", "rank_targets"]

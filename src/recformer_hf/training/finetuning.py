@@ -13,10 +13,11 @@ from __future__ import annotations
 import copy
 import json
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
 from ..data.tokenized_catalog import TokenizedCatalog
 from ..evaluation.metrics import metric_names
-from ..evaluation.ranking import Ranking
+from ..evaluation.ranking import History, Ranking, history_of
 from ..modeling_recformer import RecformerForSeqRec
 from ..tokenization_recformer import RecformerTokenizer
 from .arguments import RecformerTrainingArguments, one_of
@@ -523,7 +524,9 @@ class RecformerFinetuningTrainer(RecformerTrainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Ranks the whole catalogue for every user; predictions are ranks, float `[num_users]`, from 1."""
-        ranking, loss = self._rank(dataloader, self.args.exclude_history)
+        history = history_of(self.args.exclude_history)
+        rankings, loss = self._rank(dataloader, [history])
+        ranking = rankings[history]
         metrics = {"loss": loss, **ranking.metrics(self.args.ranking_ks)}
         if self.compute_metrics is not None:
             metrics |= self.compute_metrics(EvalPrediction(predictions=ranking.ranks, label_ids=ranking.targets))
@@ -537,14 +540,17 @@ class RecformerFinetuningTrainer(RecformerTrainer):
             split: validation or test.
             exclude_history: as in the arguments if left out.
         """
-        exclude = self.args.exclude_history if exclude_history is None else exclude_history
-        return self._rank(self.get_eval_dataloader(split), exclude)[0]
+        history = history_of(self.args.exclude_history if exclude_history is None else exclude_history)
+        return self._rank(self.get_eval_dataloader(split), [history])[0][history]
 
-    def _rank(self, dataloader: Any, exclude_history: bool) -> tuple[Ranking, float]:
+    def rank_protocols(self, split: Sequences) -> dict[History, Ranking]:
+        """As [`~RecformerFinetuningTrainer.rank`], history kept and excluded, from one encoding of the histories."""
+        return self._rank(self.get_eval_dataloader(split), get_args(History))[0]
+
+    def _rank(self, dataloader: Any, histories: Sequence[History]) -> tuple[dict[History, Ranking], float]:
         return rank_sequences(
-            self.model, dataloader, dataloader.split, self.accelerator, ties=self.args.ranking_ties,
-            exclude_history=exclude_history, top_k=10,
-        )  # fmt: skip
+            self.model, dataloader, dataloader.split, self.accelerator, histories, ties=self.args.ranking_ties, top_k=10
+        )
 
 
 def stage_seed(args: RecformerFinetuningArguments, stage: Stage) -> int:

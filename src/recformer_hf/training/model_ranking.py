@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from accelerate.utils import gather_object
 
-from ..data.sampling import EvaluationSequences, slice_places
+from ..data.sampling import EvaluationSequences
 from ..data.sequences import Sequences
 from ..encoding_recformer import evaluating
-from ..evaluation.ranking import Ranking, rank_targets
+from ..evaluation.ranking import History, Part, Ranking, Ties, join_parts, rank_batch
 from ..modeling_recformer import RecformerForSeqRec
 from ..packing_recformer import length_sorted_batches
 
@@ -56,11 +57,11 @@ def rank_sequences(
     dataloader: DataLoader[Any],
     split: Sequences,
     accelerator: Accelerator,
+    histories: Sequence[History],
     *,
-    ties: Any,
-    exclude_history: bool,
+    ties: Ties,
     top_k: int,
-) -> tuple[Ranking, float]:
+) -> tuple[dict[History, Ranking], float]:
     """Ranks every user's target in the whole catalogue; a batch's scores are all that exists of them.
 
     Args:
@@ -68,38 +69,24 @@ def rank_sequences(
         dataloader: batches of the split with `labels` and `user_index`.
         split: validation or test.
         accelerator: of the run.
-        ties, exclude_history: the protocol ([`rank_targets`]).
+        histories: the protocols; every history is encoded once for all of them.
+        ties: as in [`rank_targets`].
         top_k: how many recommended items to keep of each user.
 
     Returns:
-        The ranking, the same on every process, and the mean cross-entropy over users.
+        The ranking of each protocol, the same on every process, and the mean cross-entropy over users.
     """
     assert isinstance(dataloader.dataset, EvaluationSequences)
-    parts: list[tuple[Any, ...]] = []
+    parts: list[dict[History, Part]] = []
+    losses: list[tuple[np.ndarray, np.ndarray]] = []
     with evaluating(model), accelerator.autocast():
         for batch in dataloader:
-            users, labels = batch.pop("user_index"), batch.pop("labels")
+            users, labels = batch.pop("user_index").cpu().numpy(), batch.pop("labels")
             scores = model(**batch).scores
-            losses = F.cross_entropy(scores, labels, reduction="none")
-            excluded: Any = None
-            if exclude_history:
-                pairs = history_pairs(split, users.cpu().numpy())
-                excluded = tuple(torch.from_numpy(each).to(scores.device) for each in pairs)
-            ranks, candidates, recommended = rank_targets(scores, labels, ties=ties, excluded=excluded, top_k=top_k)
-            kept = (users, ranks, candidates, recommended, labels, losses)
-            parts.append(tuple(each.cpu().numpy() for each in kept))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+            parts.append(rank_batch(scores, split, users, histories, ties=ties, top_k=top_k))
+            losses.append((users, F.cross_entropy(scores, labels, reduction="none").cpu().numpy()))
     if accelerator.num_processes > 1:
-        gathered = gather_object([columns])
-        columns = [np.concatenate(column) for column in zip(*gathered, strict=True)]
-    first = np.unique(columns[0], return_index=True)[1]
-    *part, user_losses = (column[first] for column in columns)
-    ranking = Ranking.from_parts([(part[0], part[1], part[2], part[3], part[4])], len(split))
-    return ranking, float(user_losses.mean(dtype=np.float64))
-
-
-def history_pairs(split: Sequences, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which items stand in the histories of a batch: rows of the batch and items, int64 `[total]` each."""
-    lengths = split.lengths[users]
-    places = slice_places(split.offsets[users], lengths)
-    return np.repeat(np.arange(len(users)), lengths), split.items[places].astype(np.int64)
+        parts, losses = gather_object(parts), gather_object(losses)
+    users, user_losses = (np.concatenate(column) for column in zip(*losses, strict=True))
+    first = np.unique(users, return_index=True)[1]  # a last batch may have come again
+    return join_parts(parts, histories, len(split)), float(user_losses[first].mean(dtype=np.float64))

@@ -26,7 +26,7 @@ from transformers.utils import logging
 from ..data.collators import PretrainingCollator
 from ..data.dataset import SequentialDataset
 from ..data.tokenized_catalog import TokenizedCatalog
-from ..evaluation.ranking import Ranking
+from ..evaluation.ranking import Ranking, history_of
 from ..modeling_recformer import RecformerForPretraining
 from ..tokenization_recformer import RecformerTokenizer
 from .arguments import RecformerTrainingArguments
@@ -439,13 +439,14 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             head, target.item_collator, self.accelerator, max_tokens=self.args.eval_batch_tokens
         )
         head.item_embeddings.data.copy_(matrix)
+        history = history_of(self.args.exclude_history)
         rankings = {}
         for name, split in target.splits.items():
             loader = self.ranking_loader(split, target.collator, target.num_items)
-            rankings[name], _ = rank_sequences(
-                head, loader, split, self.accelerator, ties=self.args.ranking_ties,
-                exclude_history=self.args.exclude_history, top_k=10,
-            )  # fmt: skip
+            ranked, _ = rank_sequences(
+                head, loader, split, self.accelerator, [history], ties=self.args.ranking_ties, top_k=10
+            )
+            rankings[name] = ranked[history]
         return rankings
 
 

@@ -27,7 +27,7 @@ from ..atomic_recformer import atomic_file
 from ..catalog_recformer import ItemCatalog
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
-from ..evaluation.ranking import Ranking
+from ..evaluation.ranking import History, Ranking
 from ..evaluation.report import ranking_report
 from .arguments import RecformerTrainingArguments
 from .card_usage import Example, choose_example
@@ -39,7 +39,6 @@ from .zero_shot import PLOT_FILE, ROWS_FILE
 METRICS_FILE = "metrics.json"
 TIMES_FILE = "run_times.json"
 CARD_FILE = "README.md"
-RANKING_FILES = {"history_kept": "test-kept.npz", "history_excluded": "test-excluded.npz"}
 
 PICTURES = (LOSS_CURVES, METRIC_CURVES, PLOT_FILE)
 
@@ -53,8 +52,8 @@ class PublishesRuns(PushesRuns):
     results: Sequence[Any] = ()
     """[`StageResult`] of each stage, of a run that has stages."""
 
-    def rank(self, split: Sequences, *, exclude_history: bool | None = None) -> Ranking:
-        """Ranks a split; of a trainer that has a catalogue."""
+    def rank_protocols(self, split: Sequences) -> dict[History, Ranking]:
+        """Ranks a split with the history kept and excluded; of a trainer that has a catalogue."""
         raise NotImplementedError
 
     @property
@@ -88,26 +87,26 @@ class PublishesRuns(PushesRuns):
         began = time.perf_counter()
         folder = Path(self.args.output_dir or "")
         metrics = self._validation_metrics()
-        rankings: dict[str, Ranking] = {}
+        rankings: dict[History, Ranking] = {}
         if self.catalog is not None:
             dataset = self.datasets[0]
             test = dataset.test if test is None else test
             if test is not None:
-                rankings = {name: self.rank(test, exclude_history=name == "history_excluded") for name in RANKING_FILES}
+                rankings = self.rank_protocols(test)
                 metrics["test"] = {
-                    name: ranking_report(ranking, dataset, test, ks=self.args.ranking_ks)
-                    for name, ranking in rankings.items()
+                    f"history_{history}": ranking_report(ranking, dataset, test, ks=self.args.ranking_ks)
+                    for history, ranking in rankings.items()
                 }
         elif (folder / ROWS_FILE).is_file():
             lines = (folder / ROWS_FILE).read_text("utf-8").splitlines()
             metrics["zero_shot"] = [json.loads(line) for line in lines]
         if self.is_world_process_zero():
-            for name, ranking in rankings.items():
-                ranking.save(folder / RANKING_FILES[name])
+            for history, ranking in rankings.items():
+                ranking.save(folder / f"test-{history}.npz")
             _write(folder / METRICS_FILE, _json(metrics))
             _write(folder / TIMES_FILE, _json(self._times(time.perf_counter() - began)))
             if test is not None and rankings:
-                self._example = choose_example(self.datasets[0], test, rankings["history_excluded"])
+                self._example = choose_example(self.datasets[0], test, rankings["excluded"])
             save_curves(self.state.log_history, folder, best=self.chosen, metric=self.args.metric_for_best_model)
             self.create_model_card()
         return metrics
