@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from conftest import enliven, small_config
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer, UnknownItemError
+from recformer_hf.encoding_recformer import first_of_equal
 from recformer_hf.recommendation_recformer import _pairs
+from recformer_hf.tokenization_recformer import EncodedItems
 
 ITEMS = {
     f"{colour[0]}{thing[0]}{brand[0]}": {"title": f"{colour} {thing}", "brand": brand}
@@ -138,12 +140,19 @@ class TestItemVectors:
         assert_close(grown.item_embeddings, together)
         assert grown.catalog == model.catalog
 
-    def test_numpy_and_any_iterable(self, encoder, tokenizer):
-        catalog = ItemCatalog.from_items(ITEMS)
-        expected = encoder.encode_items(list(ITEMS.values()), tokenizer, return_tensors="np")
-        assert isinstance(expected, np.ndarray)
-        assert np.array_equal(encoder.encode_items(catalog, tokenizer).numpy(), expected)
-        assert np.array_equal(encoder.encode_items(iter(ITEMS.values()), tokenizer).numpy(), expected)
+    def test_items_of_equal_text_have_the_very_same_vector(self, encoder, tokenizer):
+        items = [*ITEMS.values()] * 5
+        vectors = encoder.encode_items(items, tokenizer, max_tokens=50)
+        assert torch.equal(vectors, vectors[:32].repeat(5, 1))
+        recommender = encoder.with_catalog({f"i{row}": item for row, item in enumerate(items)}, tokenizer)
+        scores = recommender(**tokenizer([[items[0]], items[5:9]], padding=True, return_tensors="pt")).scores
+        assert torch.equal(scores, scores[:, :32].repeat(1, 5))  # so that they tie
+
+    def test_what_is_cut_off_makes_no_difference_and_types_do(self):
+        ids, types = [5, 6, 7, 5, 6, 8, 5, 6, 5, 6], [1, 2, 2, 1, 2, 2, 1, 2, 2, 2]
+        encoded = EncodedItems(np.array(ids, np.int32), np.array(types, np.uint8), np.array([0, 3, 6, 8, 10]))
+        assert first_of_equal(encoded, 1024).tolist() == [0, 1, 2, 3]
+        assert first_of_equal(encoded, 3).tolist() == [0, 0, 0, 3]  # <s> and two tokens
 
     def test_half_precision_gives_float32_vectors_near_the_same(self, tokenizer):
         model = enliven(RecformerForSeqRec(small_config())).eval()

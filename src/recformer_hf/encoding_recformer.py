@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -57,16 +58,21 @@ class EncodingMixin(_Model):
             return_tensors: `"pt"` for torch, `"np"` for numpy.
 
         Returns:
-            float32 `[num_items, hidden_size]` on the CPU, in the order of `items`. They are not normalised.
+            float32 `[num_items, hidden_size]` on the CPU, in the order of `items`. They are not normalised. Items that
+            are the same tokens to the model are encoded once: their vectors are equal to the last bit.
         """
         encoded: Any = items if hasattr(items, "offsets") else tokenizer.encode_items(items)
         limit = self.config.max_token_num
-        lengths = np.minimum(np.diff(encoded.offsets) + 1, limit)
+        firsts = first_of_equal(encoded, limit)
+        rows = np.flatnonzero(firsts == np.arange(len(firsts)))
+        lengths = np.minimum(np.diff(encoded.offsets) + 1, limit)[rows]
         first_token = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-        with self._progress(len(lengths), "Encoding items", "item", progress) as bar:
+        with self._progress(len(rows), "Encoding items", "item", progress) as bar:
             vectors = self._encode_packed(
-                lengths, lambda rows: pack_items(encoded, rows, first_token, limit), max_tokens, bar
+                lengths, lambda places: pack_items(encoded, rows[places], first_token, limit), max_tokens, bar
             )
+        if len(rows) < len(firsts):
+            vectors = vectors[torch.from_numpy(np.searchsorted(rows, firsts))]
         return as_asked(vectors, return_tensors)
 
     def encode_histories(
@@ -150,6 +156,30 @@ class EncodingMixin(_Model):
     def _progress(self, total: int, label: str, unit: str, progress: bool | None) -> Any:
         show = total >= PROGRESS_FROM if progress is None else progress
         return logging.tqdm(total=total, desc=label, unit=unit, disable=not show)
+
+
+def first_of_equal(encoded: Any, max_token_num: int) -> np.ndarray:
+    """For each item the first one that is the same to a model: itself, or an earlier one of equal tokens and types.
+
+    Packed, equal sequences come out of the encoder equal but for rounding, which their neighbours in the batch decide:
+    scores that should tie would not.
+
+    Args:
+        encoded: flat arrays as of `RecformerTokenizer.encode_items`.
+        max_token_num (`int`): tokens of a sequence, `<s>` included; what is cut off makes no difference.
+
+    Returns:
+        int64 `[num_items]`, rows.
+    """
+    ids, types, offsets = (np.asarray(getattr(encoded, name)) for name in ("input_ids", "token_type_ids", "offsets"))
+    starts = offsets[:-1]
+    stops = np.minimum(offsets[1:], starts + max_token_num - 1)
+    found: dict[bytes, int] = {}  # by a digest: as a key, an item's tokens would take several times the memory
+    firsts = np.empty(len(starts), dtype=np.int64)
+    for row, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+        tokens = ids[start:stop].tobytes() + types[start:stop].tobytes()
+        firsts[row] = found.setdefault(hashlib.blake2b(tokens, digest_size=16).digest(), row)
+    return firsts
 
 
 @contextmanager

@@ -44,7 +44,8 @@ def encode_catalog(
     Memory: the model, one block of items and its vectors (`4 * block_size * hidden_size` bytes; 48 MiB at base size).
     Under `accelerate launch` every process encodes its share of the blocks; they need a file system in common. A block
     appears whole or not at all, so a run that was stopped is continued by the same call, on the same or another number
-    of processes.
+    of processes. Items of equal text have equal vectors within a block; between blocks they may differ by
+    rounding.
 
     Args:
         model: on the device that it should run on.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..encoding_recformer import first_of_equal
 from .composition import Composer
 from .draws import Draws, Stream
 from .masking import WholeWordMasking
@@ -44,6 +45,10 @@ class ItemCollator:
     def lengths(self) -> np.ndarray:
         """Tokens of each item's sequence, int64 `[num_items]`."""
         return np.minimum(self.composer.catalogs[0].lengths + 1, self.composer.max_tokens)
+
+    def first_of_equal(self) -> np.ndarray:
+        """For each item the first one whose sequence is the same, int64 `[num_items]`."""
+        return first_of_equal(self.composer.catalogs[0], self.composer.max_tokens)
 
     def __call__(self, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
         items = np.array(rows, dtype=np.int64)

@@ -33,7 +33,8 @@ def encode_item_matrix(
     """Vectors of all items, the same on every process and for any number of processes.
 
     Items are sorted by length and packed; the batches do not depend on the number of processes, which take them in
-    turn. Every process runs the model equally often, as sharded models need.
+    turn. Every process runs the model equally often, as sharded models need. Items of equal tokens are encoded once,
+    and their vectors are equal to the last bit.
 
     Args:
         model: with at least one item (its item vectors do not matter).
@@ -45,13 +46,15 @@ def encode_item_matrix(
     Returns:
         float32 `[num_items, hidden_size]` on the accelerator's device. They are not normalised.
     """
-    lengths = collator.lengths()
+    firsts = collator.first_of_equal()
+    is_first = firsts == np.arange(len(firsts))
+    items = np.flatnonzero(is_first)
     device = accelerator.device
-    matrix = torch.zeros(len(lengths), model.config.hidden_size, dtype=torch.float32, device=device)
-    batches = list(length_sorted_batches(lengths, max_tokens))
-    show = len(lengths) >= _PROGRESS_FROM if progress is None else progress
+    matrix = torch.zeros(len(firsts), model.config.hidden_size, dtype=torch.float32, device=device)
+    batches = [items[places] for places in length_sorted_batches(collator.lengths()[items], max_tokens)]
+    show = len(items) >= _PROGRESS_FROM if progress is None else progress
     bar = tqdm(
-        total=len(lengths), desc="Encoding items", unit="item", leave=False,
+        total=len(items), desc="Encoding items", unit="item", leave=False,
         disable=not (show and accelerator.is_local_main_process),
     )  # fmt: skip
     with bar, evaluating(model), accelerator.autocast():
@@ -65,8 +68,10 @@ def encode_item_matrix(
             nothing = torch.zeros(len(rows), 1, dtype=torch.long, device=device)
             vectors = model(**on_device, candidates=nothing).user_embeds
             if turn < len(batches):
-                matrix[torch.from_numpy(np.ascontiguousarray(rows)).to(device)] = vectors.float()
+                matrix[torch.from_numpy(rows).to(device)] = vectors.float()
             bar.update(sum(len(batch) for batch in batches[first : first + accelerator.num_processes]))
     if accelerator.num_processes > 1:
         torch.distributed.all_reduce(matrix)  # every row is 0 but on the process that encoded it
+    copies = np.flatnonzero(~is_first)
+    matrix[torch.from_numpy(copies).to(device)] = matrix[torch.from_numpy(firsts[copies]).to(device)]
     return matrix
