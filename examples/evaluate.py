@@ -6,8 +6,9 @@
     # a finetuned checkpoint on its dataset (folders or Hub ids), with and without the history among the candidates
     python examples/evaluate.py --model finetuned --dataset shop --protocol both --baselines markov --output_dir results
 
-    # zero-shot: the checkpoint has never seen this catalogue, so its texts are encoded now
-    python examples/evaluate.py --model pretrained --dataset other-shop --encode_items
+    # zero-shot: the checkpoint has never seen this catalogue, so its texts are encoded now; beside it the same vectors
+    # compared with that of the last item alone
+    python examples/evaluate.py --model pretrained --dataset other-shop --encode_items --baselines last_item_vectors
 
     # another run against a ranking that an earlier one saved: a paired test over users
     python examples/evaluate.py --model another --dataset shop --compare_with results/model-kept.npz
@@ -46,6 +47,7 @@ BASELINES: dict[str, Callable[[], Scorer]] = {
     "markov": Markov,
     "last_item_text": LastItemText,
 }
+MORE_BASELINES = ("last_item_vectors", "oracle")  # made from the model, and from the demo shop
 
 
 @dataclass
@@ -57,7 +59,10 @@ class EvaluationArguments:
     )
     model: str | None = field(default=None, metadata={"help": "A RecformerForSeqRec: a folder or a Hub id."})
     baselines: list[str] = field(
-        default_factory=list, metadata={"help": f"Any of {', '.join(BASELINES)}, and on the demo shop's test: oracle."}
+        default_factory=list,
+        metadata={
+            "help": f"Any of {', '.join(BASELINES)}; with --model: last_item_vectors; on the demo shop's test: oracle."
+        },
     )
     split: Literal["validation", "test"] = field(default="test", metadata={"help": "The split to rank."})
     encode_items: bool = field(
@@ -123,20 +128,28 @@ def check_catalog(model: Any, dataset: SequentialDataset, args: EvaluationArgume
 
 
 def load_scorers(args: EvaluationArguments, dataset: SequentialDataset, accelerator: Accelerator) -> dict[str, Scorer]:
-    unknown = [name for name in args.baselines if name not in (*BASELINES, "oracle")]
+    known = (*BASELINES, *MORE_BASELINES)
+    unknown = [name for name in args.baselines if name not in known]
     if unknown:
-        raise ValueError(f"No baseline {', '.join(unknown)}; there are {', '.join(BASELINES)} and oracle.")
+        raise ValueError(f"No baseline {', '.join(unknown)}; there are {', '.join(known)}.")
     if args.model is None and not args.baselines:
         raise ValueError("There is nothing to rank with: give --model, --baselines or both.")
     if args.model is None and args.encode_items:
         raise ValueError("--encode_items needs a --model to encode with.")
+    if args.model is None and "last_item_vectors" in args.baselines:
+        raise ValueError("last_item_vectors compares the item vectors of a --model: give one, or leave it out.")
     if "oracle" in args.baselines and args.split != "test":
         raise ValueError("The oracle's scores are of the test choice; leave it out on --split validation.")
-    scorers: dict[str, Any] = (
-        {} if args.model is None else {"model": load_model(args.model, args, dataset, accelerator)}
-    )
+    scorers: dict[str, Any] = {}
+    if args.model is not None:
+        scorers["model"] = load_model(args.model, args, dataset, accelerator)
     for name in args.baselines:
-        scorers[name] = DemoOracle.from_dataset(dataset) if name == "oracle" else BASELINES[name]().fit(dataset)
+        if name == "oracle":
+            scorers[name] = DemoOracle.from_dataset(dataset)
+        elif name == "last_item_vectors":
+            scorers[name] = LastItemText(scorers["model"].model.item_embeddings).fit(dataset)
+        else:
+            scorers[name] = BASELINES[name]().fit(dataset)
     return scorers
 
 

@@ -104,6 +104,26 @@ def test_another_catalogue_needs_encoding(script, folders, tmp_path) -> None:
     assert results["rankings"]["model-kept"]["overall"]["users"] == 30
 
 
+@pytest.mark.parametrize("zero_shot", [False, True])
+def test_the_models_vectors_to_the_last_item(script, folders, tmp_path, zero_shot: bool) -> None:
+    shop = load_demo_domain("garden", num_users=30, num_items=50) if zero_shot else DATASET
+    run = ["--model", str(folders / "model"), "--dataset", str(folders / ("other" if zero_shot else "shop"))]
+    run += ["--baselines", "last_item_vectors", "--protocol", "both", "--output_dir", str(tmp_path)]
+    script.main([*run, "--encode_items"] if zero_shot else run)
+    model = RecformerForSeqRec.from_pretrained(folders / "model")
+    tokenizer = RecformerTokenizer.from_pretrained(folders / "model")
+    vectors = model.encode_items(shop.catalog, tokenizer) if zero_shot else model.item_embeddings.detach()
+    histories = [shop.test.history(row) for row in range(len(shop.test))]
+    last = [int(history[-1]) for history in histories]
+    cosines = torch.nn.functional.cosine_similarity(vectors[last][:, None], vectors[None], dim=-1)
+    kept, excluded = (Ranking.load(tmp_path / f"last_item_vectors-{each}.npz") for each in ("kept", "excluded"))
+    assert kept.recommended[:, 0].tolist() == last  # it equals itself best, as in last_item_text
+    for row, history in enumerate(histories):
+        cosines[row, history] = -torch.inf
+    found = cosines.gather(1, torch.from_numpy(excluded.recommended).long())
+    torch.testing.assert_close(found, cosines.topk(10).values, atol=1e-5, rtol=0)
+
+
 def test_the_same_items_in_another_order_are_another_catalogue(script, folders, tmp_path) -> None:
     (tmp_path / "model").mkdir()
     for path in (folders / "model").iterdir():
@@ -119,7 +139,8 @@ def test_the_same_items_in_another_order_are_another_catalogue(script, folders, 
     ("arguments", "message"),
     [
         ([], "nothing to rank with"),
-        (["--baselines", "bm25"], "No baseline bm25; there are popularity, markov, last_item_text and oracle"),
+        (["--baselines", "bm25"], "No baseline bm25; there are popularity, markov, last_item_text, last_item_v"),
+        (["--baselines", "last_item_vectors"], "last_item_vectors compares the item vectors of a --model: give one"),
         (["--baselines", "markov", "--encode_items"], "--encode_items needs a --model"),
         (["--baselines", "oracle", "--split", "validation"], "The oracle's scores are of the test choice"),
         (["--baselines", "markov", "--exclude_history", "--protocol", "kept"], "contradict each other"),
