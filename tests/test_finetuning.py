@@ -401,6 +401,7 @@ class TestArguments:
             ({"recipe": "papper"}, "ablation-4, got 'papper'"),
             ({"skip_stage1": True, "skip_stage2": True}, "nothing to train"),
             ({"stage2_patience": 0}, "Patience is at least 1"),
+            ({"max_validation_users": 0}, "max_validation_users must be at least 1 or None, got 0"),
             ({"ranking_ks": [0]}, "at least 1"),
             ({"max_batch_tokens": 0}, "max_batch_tokens must be at least 1"),
             ({"stage1_freeze": "words"}, "freeze must be one of none, word_embeddings, embeddings, got 'words'"),
@@ -534,6 +535,25 @@ class TestEvaluation:
         trainer = small_trainer(tmp_path / "run", trainer_compute_metrics=compute)
         metrics = trainer.evaluate()
         assert 1 <= metrics["eval_median_rank"] <= NUM_ITEMS
+
+    def test_a_sample_of_users_is_the_seeds_and_the_same_every_time(self, finished, tmp_path):
+        whole, folder = small_dataset().validation, finished[1]
+        model = RecformerForSeqRec.from_pretrained(folder)
+        trainers = [
+            small_trainer(tmp_path, model, max_validation_users=10, seed=seed, trainer_eval_dataset=split)
+            for seed, split in ((3, None), (3, whole.select(np.arange(len(whole))[::-1])), (4, None))
+        ]
+        ids = [trainer.eval_dataset.user_ids.to_pylist() for trainer in trainers]
+        assert len(ids[0]) == 10
+        assert ids[0] == sorted(ids[0], key=whole.user_ids.to_pylist().index)
+        assert set(ids[1]) == set(ids[0]) != set(ids[2])
+        rows = [whole.user_ids.to_pylist().index(user) for user in ids[0]]
+        expected = trainers[0].rank(whole).select(rows).metrics([10])
+        for metrics in (trainers[0].evaluate(), trainers[0].evaluate()):
+            assert metrics["eval_ndcg@10"] == pytest.approx(expected["ndcg@10"], rel=1e-12)
+        assert trainers[0].evaluate(whole)["eval_ndcg@10"] == finished[0].evaluate(whole)["eval_ndcg@10"]
+        assert len(trainers[0].predict(small_dataset().test).predictions) == len(small_dataset().test)
+        assert small_trainer(tmp_path, max_validation_users=48).eval_dataset is whole
 
     def test_eval_on_start_ranks_with_the_items_of_the_model_that_starts(self, tmp_path):
         trainer = small_trainer(tmp_path / "run", eval_on_start=True, max_steps=1, skip_stage2=True)

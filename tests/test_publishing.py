@@ -102,6 +102,17 @@ class TestFinish:
         assert validation["metrics"]["ndcg@10"] == run.best_result.best_metric
         assert validation["metrics"]["ndcg@10"] == run.rank(small_dataset().validation).metrics([10])["ndcg@10"]
 
+    def test_validation_of_a_sample_says_so_and_the_test_split_is_whole(self, run, tmp_path):
+        trainer = small_trainer(tmp_path / "run", max_validation_users=10, max_steps=2, skip_stage2=True)
+        trainer.train()
+        metrics = trainer.finish()
+        assert metrics["validation"]["sample"] == {"users": 10, "of": 48}
+        assert "sample" not in run.metrics["validation"]
+        assert metrics["test"]["history_kept"]["overall"]["users"] == 48
+        card = (tmp_path / "run" / "README.md").read_text("utf-8")
+        assert "history kept, on a sample of 10 of 48 users)" in card
+        assert "| `max_validation_users` | `10` |" in card
+
     def test_metrics_are_the_same_bytes_again_and_name_no_time_or_path(self, run, folder):
         files = [folder / name for name in ("metrics.json", "loss.png", "metrics.png", "test-kept.npz")]
         before = [file.read_bytes() for file in files]

@@ -94,7 +94,9 @@ def validation_results(metrics: Mapping[str, Any]) -> list[str]:
     by = validation["chosen_by"]
     by = f", the best by {metric_title(by.removeprefix('eval_'))}" if by else ""
     history = {True: ", history excluded", False: ", history kept"}.get(validation.get("exclude_history"), "")
-    point = f"{stage}step {validation['step']:,}{by}{history}"
+    sample = validation.get("sample")
+    sample = f", on a sample of {sample['users']:,} of {sample['of']:,} users" if sample else ""
+    point = f"{stage}step {validation['step']:,}{by}{history}{sample}"
     return [f"{what}, of the weights that are the result ({point}): {values or 'not evaluated'}."]
 
 

@@ -54,6 +54,7 @@ from .model_ranking import rank_sequences
 from .recipes import RECIPES, ItemMatrix
 from .sharding import copy_into, reshard, set_up_fsdp
 from .trainer import RecformerTrainer, metrics_of_step
+from .validation import sample_users
 
 logger = logging.get_logger(__name__)
 
@@ -107,6 +108,13 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         default=0,
         metadata={"help": "Sampled softmax over this many negatives a user; 0: the whole catalogue (the paper)."},
     )
+    max_validation_users: int | None = field(
+        default=None,
+        metadata={
+            "help": "Validate on at most this many users during training, drawn by the seed, the same ones each time. "
+            "None: on all. The test split is always ranked whole."
+        },
+    )
     metric_for_best_model: str | None = field(
         default="ndcg@10", metadata={"help": "Validation metric of Algorithm 1. The paper: NDCG@10."}
     )
@@ -135,6 +143,8 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             raise ValueError("skip_stage1 and skip_stage2 leave nothing to train: drop one of them.")
         if min(self.stage1_patience, self.stage2_patience) < 1:
             raise ValueError(f"Patience is at least 1, got {self.stage1_patience} and {self.stage2_patience}.")
+        if self.max_validation_users is not None and self.max_validation_users < 1:
+            raise ValueError(f"max_validation_users must be at least 1 or None, got {self.max_validation_users}.")
 
     def stages(self) -> list[Stage]:
         """The stages that are not skipped."""
@@ -196,7 +206,8 @@ class RecformerFinetuningTrainer(RecformerTrainer):
         model: its items, if any, give way to the dataset's.
         args: settings.
         train_dataset: trains on `train`; `catalog` is what is recommended from.
-        eval_dataset: histories with targets; `train_dataset.validation` if left out.
+        eval_dataset: histories with targets; `train_dataset.validation` if left out. Of a larger one
+            `args.max_validation_users` are taken.
         processing_class: the tokenizer.
         tokenized_catalog: `train_dataset.catalog` through the tokenizer, where it is at hand.
         kwargs: `compute_metrics` (gets ranks `[num_users]` as predictions, targets as label_ids), `callbacks`,
@@ -232,6 +243,11 @@ class RecformerFinetuningTrainer(RecformerTrainer):
                 "Split it (recformer_hf.data.splits), pass eval_dataset, or set eval_strategy='no' and "
                 "num_train_epochs to what is wanted: the last weights are then the result."
             )
+        if validation is not None:
+            sample = sample_users(validation, args.max_validation_users, args.seed)
+            if sample is not validation:
+                self.validation_sample = {"users": len(sample), "of": len(validation)}
+            validation = sample
         metric = (args.metric_for_best_model or "").removeprefix("eval_")
         known = ["loss", *metric_names(args.ranking_ks)]
         if metric and metric not in known and kwargs.get("compute_metrics") is None and args.eval_strategy != "no":

@@ -51,6 +51,8 @@ class PublishesRuns(PushesRuns):
     datasets: list[SequentialDataset]
     results: Sequence[Any] = ()
     """[`StageResult`] of each stage, of a run that has stages."""
+    validation_sample: dict[str, int] | None = None
+    """How many `users` are validated on, and `of` how many, where they are not all."""
 
     def rank_protocols(self, split: Sequences) -> dict[History, Ranking]:
         """Ranks a split with the history kept and excluded; of a trainer that has a catalogue."""
@@ -132,6 +134,7 @@ class PublishesRuns(PushesRuns):
                 "step": step,
                 "chosen_by": self.args.metric_for_best_model,
                 **({} if self.catalog is None else {"exclude_history": self.args.exclude_history}),
+                **({} if self.validation_sample is None else {"sample": self.validation_sample}),
                 "metrics": dict(sorted(values.items())),
             }
         return metrics

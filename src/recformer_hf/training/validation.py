@@ -1,4 +1,4 @@
-"""Validation on a domain kept apart: the pretraining losses with the same draws and batches every time."""
+"""Validation: on a sample of users, the same one every time, and on a domain kept apart by the pretraining losses."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from accelerate.utils import gather_object
 from ..data.collators import PretrainingCollator
 from ..data.dataset import SequentialDataset
 from ..data.sampling import SequenceSampler, TrainingSequences
+from ..data.sequences import Sequences
+from ..data.stable_hash import first_by_hash
 from ..data.tokenized_catalog import TokenizedCatalog
 from ..encoding_recformer import evaluating
 from ..tokenization_recformer import RecformerTokenizer
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 
 VALIDATION_SEED = 0
 """Of all draws, whatever the run's own seed: runs of other seeds compare."""
+
+
+def sample_users(split: Sequences, most: int | None, seed: int = 0) -> Sequences:
+    """A split, or of a larger one `most` users: those of the smallest hashes of id and seed, in the split's order."""
+    if most is None or len(split) <= most:
+        return split
+    return split.select(np.sort(first_by_hash(split.user_ids, most, seed)))
 
 
 class DomainValidation:

@@ -19,10 +19,10 @@ from ..atomic_recformer import atomic_file
 from ..data.collators import EvaluationCollator, ItemCollator
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
-from ..data.stable_hash import first_by_hash
 from ..data.tokenized_catalog import TokenizedCatalog
 from ..modeling_recformer import RecformerForSeqRec
 from ..tokenization_recformer import RecformerTokenizer
+from .validation import sample_users
 
 logger = logging.get_logger(__name__)
 
@@ -75,9 +75,7 @@ class ZeroShotTarget:
                     f"The zero-shot dataset {name!r} has no {split_name} split to rank; it has "
                     f"{', '.join(dataset.splits)}. Set zero_shot_splits to validation, test or both."
                 )
-            if max_users is not None and len(split) > max_users:
-                split = split.select(np.sort(first_by_hash(split.user_ids, max_users, seed=0)))
-            splits[name if split_name == "validation" else f"{name}_{split_name}"] = split
+            splits[name if split_name == "validation" else f"{name}_{split_name}"] = sample_users(split, max_users)
         catalog = TokenizedCatalog.build(dataset.catalog, tokenizer, cache_dir)
         return cls(
             name, len(dataset.catalog), ItemCollator(catalog, tokenizer), EvaluationCollator(catalog, tokenizer), splits
