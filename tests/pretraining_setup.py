@@ -74,6 +74,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "accumulated": {"gradient_accumulation_steps": 2},
     "accumulated chunks": {"gradient_accumulation_steps": 2, "contrastive_chunk_size": 2},
     "contrastive alone": {"mlm_probability": 0.0},
+    "checkpointed": {"gradient_checkpointing": True},
+    "checkpointed chunks": {"gradient_checkpointing": True, "contrastive_chunk_size": 3},
 }
 """What must not depend on the number of processes: 75 sequences in steps of 15, so 8 and 7 on two processes."""
 

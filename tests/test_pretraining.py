@@ -75,12 +75,23 @@ def assert_one_process_is_two(one: dict, two: dict) -> None:
             assert theirs[key] == pytest.approx(mine[key], rel=1e-5, abs=1e-7), key
 
 
+def without_zero_shot(found: dict) -> dict:
+    """The plain scenario alone ranks a shop."""
+    log = [{key: value for key, value in entry.items() if "kitchen" not in key} for entry in found["log"]]
+    return {**found, "log": log}
+
+
 class TestTwoProcesses:
     """The same gradients, weights after three steps of SGD, losses, accuracies and evaluations."""
 
     @pytest.fixture(scope="class")
     def runs(self, compared):
         return compared(["plain", "cached"])
+
+    @pytest.fixture(scope="class")
+    def checkpointed(self, tmp_path_factory):
+        """On two processes."""
+        return TwoProcesses(tmp_path_factory.mktemp("two"), ["checkpointed", "checkpointed chunks"]).results()
 
     @pytest.mark.parametrize("name", ["plain", "cached"])
     def test_two_processes_are_one_with_the_whole_batch(self, runs, name):
@@ -90,6 +101,10 @@ class TestTwoProcesses:
         plain, cached = runs["plain"][0]["weights"], runs["cached"][1]["weights"]
         for name, weight in plain.items():
             torch.testing.assert_close(cached[name], weight, rtol=1e-6, atol=1e-8, msg=name)
+
+    @pytest.mark.parametrize("name", ["checkpointed", "checkpointed chunks"])
+    def test_gradient_checkpointing_changes_nothing(self, runs, checkpointed, name):
+        assert_one_process_is_two(without_zero_shot(runs["plain"][0]), checkpointed[name])
 
     def test_zero_shot_rows_are_written_once(self, runs):
         assert [row["step"] for row in runs["plain"][0]["rows"]] == [0, 3]
