@@ -294,6 +294,16 @@ class TestCodeOnTheSide:
         assert {path.rsplit("/", 1)[1] for path in map(str, get_relative_import_files(entry))} == direct
         assert not get_relative_imports(recformer_hf.pipeline_recformer.__file__)
 
+    @pytest.mark.parametrize("trust", [None, False, True])
+    def test_where_the_package_is_installed_its_own_code_runs(self, model, tokenizer, recommender, tmp_path, trust):
+        for part in (model, tokenizer):
+            part.save_pretrained(tmp_path, with_code=True)
+        assert "custom_pipelines" in json.loads((tmp_path / "config.json").read_text())
+        loaded = pipeline(TASK, model=str(tmp_path), trust_remote_code=trust, device="cpu")
+        assert type(loaded) is SequentialRecommendationPipeline
+        assert type(loaded.model) is RecformerForSeqRec
+        assert ids(loaded(HISTORY)) == ids(recommender(HISTORY))
+
     def test_works_where_the_package_is_not_installed(self, model, tokenizer, recommender, tmp_path):
         folder = tmp_path / "checkpoint"
         model.save_pretrained(folder, with_code=True)

@@ -111,6 +111,9 @@ class RecformerConfig(PreTrainedConfig):
                 f"This is no Recformer configuration: its model type is {config_dict['model_type']!r}. A Recformer can "
                 "be started from a text encoder with recformer_hf.conversion.from_text_encoder."
             )
+        if not __name__.startswith("transformers_modules."):
+            # The package is installed: its own pipeline serves, and code beside the checkpoint need not be trusted.
+            config_dict = {name: value for name, value in config_dict.items() if name != "custom_pipelines"}
         return super().from_dict(config_dict, **kwargs)
 
     @property
