@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 from transformers.utils import logging
 
+from .alignment_recformer import align_weights
 from .catalog_recformer import CATALOG_FILE, ItemCatalog
 from .faiss_recformer import INDEX_FILE, INDEX_INFO_FILE, FaissIndex
 from .search_recformer import BFloat16Index, ExactIndex, measure_recall, sample_queries
@@ -145,6 +146,7 @@ class CompanionsMixin(_Model):
         """Loads a model as `PreTrainedModel.from_pretrained` does; the catalogue beside it comes with it."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
+        align_weights(model)
         if pretrained_model_name_or_path is not None:
             model._look_beside(pretrained_model_name_or_path, kwargs)
         return loaded

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, initialization
 from transformers.utils import ModelOutput, logging
 
 # Older transformers copy only the files that this one imports itself: what is imported here and not used is for them.
+from .alignment_recformer import align_weights  # noqa: F401
 from .atomic_recformer import atomic_file  # noqa: F401
 from .attention_recformer import IMPLEMENTATIONS, select_implementation
 from .catalog_arrow_recformer import arrow  # noqa: F401
