@@ -118,6 +118,21 @@ class TestBFloat16:
         assert measure_recall(half, queries) == {"recall@10": 1.0}
 
 
+class TestHighest:
+    @settings(max_examples=60, deadline=None)
+    @given(queries=st.integers(1, 5), num_rows=st.integers(1, 700), part=st.floats(0, 1), half=st.booleans())
+    def test_is_topk(self, queries, num_rows, part, half):
+        scores = torch.randn(num_rows, queries, generator=torch.Generator().manual_seed(num_rows))
+        scores = scores.bfloat16() if half else scores
+        scores[num_rows // 2 :: 3] = -torch.inf
+        count = max(1, int(part**3 * num_rows))
+        best, rows = search_module.highest(scores, count)
+        lines = scores.T.float().contiguous()
+        assert torch.equal(best, lines.topk(count, dim=1).values)
+        assert torch.equal(lines.gather(1, rows), best)
+        assert all(len(set(line)) == count for line in rows.tolist())
+
+
 class TestFingerprint:
     def test_depends_on_shape_and_values(self):
         items = vectors(3000)
