@@ -163,6 +163,13 @@ class TestBadInput:
             (3.5, {}, TypeError, "got a float"),
             (b"red", {}, TypeError, "got a bytes"),
             ([None], {}, TypeError, "Item 0 of the history is a NoneType"),
+            (
+                {"0" * 3000: 10**5000},
+                {},
+                TypeError,
+                r"^.{0,50} value of type int under '0+\.\.\.0+': a value of type int that .{0,200}$",
+            ),
+            ({10**5000: "x"}, {}, TypeError, "has the key a value of type int that cannot be shown of type int"),
             ([["red-mug"], "red-mug"], {}, TypeError, "History 1 is a str"),
             (["red-mug"], {"top_k": 12}, ValueError, "top_k is 12, but only 11 of 12 items are left"),
             (["red-mug"], {"topk": 3}, TypeError, "This pipeline has no option topk; it has top_k"),

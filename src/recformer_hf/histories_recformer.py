@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from .catalog_arrow_recformer import arrow
 from .catalog_ids_recformer import UnknownItemError
 from .catalog_recformer import ItemCatalog
-from .item_text_recformer import item_attributes
+from .item_text_recformer import item_attributes, shown
 
 LONGEST_SHOWN = 120
 """Characters of an unknown id that an error shows, and looks for similar ids with."""
@@ -98,14 +97,6 @@ def as_entries(history: Any, where: Callable[[], str]) -> list[Any]:
             f"{where()} is empty; it needs at least one item. For somebody without a history recommend what is popular."
         )
     return list(history)
-
-
-def shown(value: Any) -> str:
-    """A short `repr`, which a value of a user's need not have."""
-    try:
-        return reprlib.repr(value).encode("utf-8", "backslashreplace").decode()
-    except Exception:  # a number of more digits than Python writes, or whatever a stranger's __repr__ does
-        return f"a {type(value).__name__}"
 
 
 def row_of_id(catalog: ItemCatalog, item_id: Any, where: Callable[[], str]) -> int:

@@ -27,7 +27,7 @@ def as_histories(data: Any) -> tuple[list[Sequence[Any]], Callable[[int, int | N
     if is_batch(data):
         for h, history in enumerate(data):
             if not isinstance(history, (list, tuple)):
-                raise TypeError(f"History {h} of the batch must be a list of items, got {reprlib.repr(history)}.")
+                raise TypeError(f"History {h} of the batch must be a list of items, got {shown(history)}.")
         return list(data), lambda h, i: f"History {h}" if i is None else f"Item {i} of history {h}"
     if isinstance(data, (list, tuple)):
         return [data], lambda h, i: "The history" if i is None else f"Item {i} of the history"
@@ -47,17 +47,17 @@ def item_attributes(item: Any, limit: int, where: str) -> list[tuple[str, str]]:
     if not isinstance(item, Mapping):
         raise TypeError(
             f"{where} must be a dictionary of attributes, such as {{'title': 'Zelda'}}; got {type(item).__name__} "
-            f"{reprlib.repr(item)}."
+            f"{shown(item)}."
         )
     attributes = []
     for key, value in item.items():
         if not isinstance(key, str):
-            raise TypeError(f"{where} has the key {key!r} of type {type(key).__name__}; keys must be strings.")
+            raise TypeError(f"{where} has the key {shown(key)} of type {type(key).__name__}; keys must be strings.")
         text = value if isinstance(value, str) else _value_text(value, where, key)
         if text and not text.isspace():
             attributes.append((_clean(key), _clean(text)))
     if not attributes:
-        raise ValueError(f"{where} is empty: {reprlib.repr(dict(item))}. It needs an attribute with text.")
+        raise ValueError(f"{where} is empty: {shown(dict(item))}. It needs an attribute with text.")
     return attributes[:limit]
 
 
@@ -94,16 +94,17 @@ def _value_text(value: Any, where: str, key: str) -> str:
         return attribute_text(value) or ""
     except TypeError as error:
         raise TypeError(
-            f"{where} has a value of type {type(value).__name__} under {key!r}: {_shown(value)}. Values are "
+            f"{where} has a value of type {type(value).__name__} under {shown(key)}: {shown(value)}. Values are "
             "strings, numbers, None, or lists of strings and numbers; turn anything else into text first."
         ) from error
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A short `repr`, which a value of a user's need not have."""
     try:
-        return reprlib.repr(value)
-    except ValueError:
-        return "too long to be shown"
+        return reprlib.repr(value).encode("utf-8", "backslashreplace").decode()
+    except Exception:  # a number of more digits than Python writes, or whatever a stranger's __repr__ does
+        return f"a value of type {type(value).__name__} that cannot be shown"
 
 
 def _clean(text: str) -> str:
@@ -117,4 +118,4 @@ def _clean(text: str) -> str:
     return text
 
 
-__all__ = ["as_histories", "attribute_text", "is_batch", "is_text", "item_attributes", "refuse_mapping"]
+__all__ = ["as_histories", "attribute_text", "is_batch", "is_text", "item_attributes", "refuse_mapping", "shown"]

@@ -16,7 +16,8 @@ from .catalog_recformer import ItemCatalog
 from .companions_recformer import NO_ITEMS, CompanionsMixin, as_catalog
 from .encoding_recformer import EncodingMixin, as_asked, check_batch
 from .export_recformer import write_embeddings
-from .histories_recformer import row_of_id, rows_of_equal_text, shown
+from .histories_recformer import row_of_id, rows_of_equal_text
+from .item_text_recformer import shown
 
 MOST_PAIRED = 1024
 """Unwanted items that are passed over history by history; more leave the candidates, once for all histories."""
