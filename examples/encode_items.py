@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import HfArgumentParser
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer
@@ -80,6 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
     ).parse_args_into_dataclasses(arguments)
     accelerator = Accelerator()
     try:
+        if not Path(options.model).is_dir():
+            validate_repo_id(options.model)
         catalog = open_catalog(options)
         tokenizer = RecformerTokenizer.from_pretrained(options.model)
         model = RecformerForSeqRec.from_pretrained(options.model, dtype=options.dtype).to(accelerator.device).eval()
@@ -101,6 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
             model.set_item_embeddings(vectors, catalog)
             model.save_pretrained(options.save_model)
             tokenizer.save_pretrained(options.save_model)
+    except HFValidationError:
+        sys.exit(f"encode_items.py: --model {options.model} is no folder here, and no name that the Hub could have.")
     except (ValueError, OSError) as error:
         sys.exit(f"encode_items.py: {' '.join(str(error).split())}")
     print(f"{len(vectors):,} vectors of width {vectors.shape[1]} in {path}")

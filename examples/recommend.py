@@ -18,9 +18,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import HfArgumentParser, pipeline
 
 import recformer_hf  # noqa: F401 (registers the pipeline)
@@ -50,7 +54,10 @@ def read_lines(file: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 def read_history(line: str) -> tuple[dict[str, Any], list[Any]]:
     """What is handed on, and the history."""
-    content = json.loads(line)
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no JSON: {error}") from error
     if isinstance(content, list):
         return {"history": content}, content
     if not isinstance(content, dict) or not isinstance(content.get("history"), list):
@@ -91,6 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = HfArgumentParser([RecommendationArguments], description=__doc__.split("\n", 1)[0])
     (options,) = parser.parse_args_into_dataclasses(arguments)
     try:
+        if not Path(options.model).is_dir():
+            validate_repo_id(options.model)
         recommender = pipeline(
             "sequential-recommendation", model=options.model, device=options.device, dtype=options.dtype
         )
@@ -105,13 +114,19 @@ def main(arguments: list[str] | None = None) -> None:
             target: TextIO = sys.stdout
             if options.histories != "-":
                 source = files.enter_context(open(options.histories, encoding="utf-8"))
+            if isinstance(source, TextIOWrapper):  # a damaged byte is a damaged character, not the end of the run
+                source.reconfigure(encoding="utf-8", errors="replace")
             if options.output != "-":
                 target = files.enter_context(open(options.output, "w", encoding="utf-8"))
             lines = read_lines(source)
             while batch := list(islice(lines, options.batch_size)):
                 for line in answer(recommender, batch, options, **wanted):
-                    target.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    text = json.dumps(line, ensure_ascii=False)
+                    # Halves of surrogate pairs, which JSON can hold and a file cannot, go as they came: as escapes.
+                    target.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
                 target.flush()
+    except HFValidationError:
+        sys.exit(f"recommend.py: --model {options.model} is no folder here, and no name that the Hub could have.")
     except (ValueError, OSError) as error:
         sys.exit(f"recommend.py: {' '.join(str(error).split())}")
 

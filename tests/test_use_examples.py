@@ -214,3 +214,22 @@ class TestRecommend:
         assert ["recommendations" in answer for answer in answers] == [True, False, False, False, True]
         assert [answer["line"] for answer in answers[1:4]] == [2, 3, 4]
         assert "expected a list of items" in answers[3]["error"]
+        assert "no JSON: " in answers[2]["error"]
+
+    def test_damaged_text_loses_no_other_line(self, recommend, folders, tmp_path):
+        good = json.dumps([CATALOG.ids[3]]).encode()
+        half, bytes_, deep = b'[{"title": "kettle \\ud800"}]', b'[{"title": "kettle \xff"}]', b"[" * 100_000
+        (tmp_path / "in.jsonl").write_bytes(b"\n".join([good, half, bytes_, deep, good]))
+        files = ["--histories", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl")]
+        recommend.main(["--model", str(folders / "shop"), *files, "--on_error", "report", "--device", "cpu"])
+        answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert ["recommendations" in answer for answer in answers] == [True, True, True, False, True]
+        assert answers[1]["history"] == [{"title": "kettle \ud800"}]
+        assert answers[3]["line"] == 4
+
+    def test_a_folder_that_is_not_there(self, recommend, encode_items, tmp_path):
+        missing = str(tmp_path / "nowhere")
+        with pytest.raises(SystemExit, match=r"recommend\.py: --model .*nowhere is no folder here"):
+            recommend.main(["--model", missing, "--device", "cpu"])
+        with pytest.raises(SystemExit, match=r"encode_items\.py: --model .*nowhere is no folder here"):
+            encode_items.main(["--model", missing, "--catalog", "demo:kitchen", "--output_dir", str(tmp_path)])
