@@ -65,26 +65,32 @@ class TestWindowBlocks:
     def test_every_query_sees_exactly_its_window_and_s(self, lengths, half):
         layout = layout_of(lengths)
         blocks = WindowBlocks(layout, half)
-        start = torch.arange(blocks.num_blocks)[:, None] * blocks.half
-        keys = torch.cat([start - blocks.half + torch.arange(blocks.width), blocks.first_tokens[:, None]], 1)
+        start = torch.arange(blocks.num_blocks)[:, None] * blocks.block
+        keys = start - blocks.block + torch.arange(blocks.width)
         for token in range(layout.total_tokens):
-            block, row = divmod(token, blocks.half)
-            seen = sorted(keys[block][blocks.allowed[block, row]].tolist())
+            block, row = divmod(token, blocks.block)
+            seen = keys[block][blocks.near[block, row]].tolist()
+            seen += [int(blocks.first_tokens[block])] * bool(blocks.far[block, row])
             first = int(layout.first_tokens[layout.sequence_ids[token]])
             end = first + lengths[int(layout.sequence_ids[token])]
             near = set(range(max(token - half, first), min(token + half + 1, end)))
-            assert seen == sorted(near | {first})  # each once
+            assert sorted(seen) == sorted(near | {first})  # each once
+            assert not blocks.near[block, row, 0 if row == blocks.block - 1 else -1]  # what the <s> borrows
 
     @settings(max_examples=30, deadline=None)
-    @given(lengths_strategy, st.sampled_from([2, 8]))
-    def test_scatter_is_the_transpose_of_gather(self, lengths, half):
+    @given(lengths_strategy, st.sampled_from([1, 2, 8]))
+    def test_adding_up_is_the_transpose_of_the_views(self, lengths, half):
         layout = layout_of(lengths)
         blocks = WindowBlocks(layout, half)
         rows = torch.randn(layout.total_tokens, 12, dtype=torch.float64, requires_grad=True)
-        gathered = blocks.gather_keys(rows, num_heads=3)
-        weights = torch.randn_like(gathered)
-        (expected,) = torch.autograd.grad((gathered * weights).sum(), rows)
-        torch.testing.assert_close(blocks.scatter_keys(weights), expected)
+        views = blocks.window_view(rows.detach(), num_heads=3), blocks.first_of(rows.detach(), num_heads=3)
+        weights = [torch.randn_like(view) for view in views]
+        padded = torch.nn.functional.pad(rows, (0, 0, blocks.block, blocks.padded_tokens + blocks.block - len(rows)))
+        windows = padded.unfold(0, blocks.width, blocks.block).unflatten(1, (3, -1)).transpose(2, 3)
+        torch.testing.assert_close(windows, views[0])
+        total = (windows * weights[0]).sum() + (blocks.first_of(rows, 3) * weights[1]).sum()
+        (expected,) = torch.autograd.grad(total, rows)
+        torch.testing.assert_close(blocks.add_windows(*weights), expected)
 
 
 class TestLengthSortedBatches:

@@ -7,7 +7,7 @@ Beltagy et al. 2020; Recformer, section 2.2.2).
 The window has three implementations, chosen by [`select_implementation`]:
 
 - `eager`: dense scores with a mask. It defines the result, and is the only one that returns the probabilities.
-- `sdpa`: blocks of half a window against three such blocks of keys and one `<s>`.
+- `sdpa`: blocks of half a window against three such blocks of keys, and one `<s>`.
 - `flex_attention`: a compiled block-sparse kernel for CUDA.
 
 [`first_token_attention`] is the attention of `<s>`, the same for all three.
@@ -47,10 +47,10 @@ def at_least_float32(values: Tensor) -> Tensor:
 class WindowBlocks:
     """The window of a packed row, cut into blocks of half a window.
 
-    A block of queries needs the keys of three blocks: its own and one on either side. One more column holds the `<s>`
-    of the sequence that the block's first query belongs to. No other `<s>` can be out of reach: any other sequence
-    with a query in the block starts inside the block, at most `half` tokens away. That holds for blocks no longer than
-    half the window, hence their size.
+    A block of queries needs the keys of three blocks: its own and one on either side. The `<s>` of the sequence that
+    the block's first query belongs to may be out of reach; no other `<s>` can be: any other sequence with a query in
+    the block starts inside the block, near enough to be in the window. That holds for blocks no longer than half the
+    window (two tokens, where that is one), hence their size.
 
     Args:
         layout: where the sequences lie.
@@ -59,29 +59,29 @@ class WindowBlocks:
 
     def __init__(self, layout: SequenceLayout, half: int) -> None:
         # No sequence reaches further than its length, so short ones get by with smaller blocks.
-        self.half = half = min(half, -(-(layout.max_seqlen - 1) // 8) * 8 or 8)
+        reach = min(half, -(-(layout.max_seqlen - 1) // 8) * 8 or 8)
+        self.block = block = max(reach, 2)
         self.total_tokens = layout.total_tokens
-        self.num_blocks = -(-layout.total_tokens // half)
-        self.padded_tokens = self.num_blocks * half
-        self.width = 3 * half
+        self.num_blocks = -(-layout.total_tokens // block)
+        self.padded_tokens = self.num_blocks * block
+        self.width = 3 * block
         device, last = layout.device, layout.total_tokens - 1
-        starts = torch.arange(self.num_blocks, device=device)[:, None] * half
-        queries = starts + torch.arange(half, device=device)  # [num_blocks, half]
-        keys = starts - half + torch.arange(self.width, device=device)  # [num_blocks, width]
+        starts = torch.arange(self.num_blocks, device=device)[:, None] * block
+        queries = starts + torch.arange(block, device=device)  # [num_blocks, block]
+        keys = starts - block + torch.arange(self.width, device=device)  # [num_blocks, width]
         query_sequences = layout.sequence_ids[queries.clamp(max=last)]
         in_row = (keys >= 0) & (keys <= last)
         key_sequences = layout.sequence_ids[keys.clamp(0, last)].masked_fill(~in_row, -1)
         distance = (queries[:, :, None] - keys[:, None, :]).abs()
-        near = (query_sequences[:, :, None] == key_sequences[:, None, :]) & (distance <= half)
-        far = (query_sequences == query_sequences[:, :1]) & (layout.positions[queries.clamp(max=last)] > half)
+        self.near = (query_sequences[:, :, None] == key_sequences[:, None, :]) & (distance <= reach)
+        """Who sees whom in the window, `[num_blocks, block, width]`."""
         # Queries beyond the row see something finite, so that no softmax is over nothing; their output is cut off.
-        near[:, :, 0] |= queries > last
+        self.near[:, :, 0] |= queries > last
+        far = (query_sequences == query_sequences[:, :1]) & (layout.positions[queries.clamp(max=last)] > reach)
         self.far = far & (queries <= last)
-        """Queries whose `<s>` is out of the window, `[num_blocks, half]`."""
-        self.allowed = torch.cat([near, self.far[:, :, None]], dim=-1)
-        """Who sees whom, `[num_blocks, half, width + 1]`; the last column is `<s>`."""
+        """Queries whose `<s>` is out of the window, `[num_blocks, block]`."""
         self.first_tokens = layout.first_tokens[query_sequences[:, 0]]
-        """Row of the `<s>` in the last column, `[num_blocks]`."""
+        """Row of the `<s>` that they see, `[num_blocks]`."""
         self._bias: dict[torch.dtype, Tensor] = {}
 
     @classmethod
@@ -93,112 +93,164 @@ class WindowBlocks:
         return layout.cache[key]
 
     def bias(self, dtype: torch.dtype) -> Tensor:
-        """The mask as something to add to scores, `[num_blocks, 1, half, width + 1]`."""
+        """The window's mask as something to add to scores, `[num_blocks, 1, block, width]`."""
         if dtype not in self._bias:
-            zeros = torch.zeros(self.allowed.shape, dtype=dtype, device=self.allowed.device)
-            self._bias[dtype] = zeros.masked_fill_(~self.allowed, torch.finfo(dtype).min)[:, None]
+            zeros = torch.zeros(self.near.shape, dtype=dtype, device=self.near.device)
+            self._bias[dtype] = zeros.masked_fill_(~self.near, torch.finfo(dtype).min)[:, None]
         return self._bias[dtype]
 
     def split_queries(self, rows: Tensor, num_heads: int) -> Tensor:
-        """`[total_tokens, hidden]` -> `[num_blocks, num_heads, half, head_dim]`."""
+        """`[total_tokens, hidden]` -> `[num_blocks, num_heads, block, head_dim]`."""
         if self.padded_tokens != self.total_tokens:
             rows = F.pad(rows, (0, 0, 0, self.padded_tokens - self.total_tokens))
-        return rows.view(self.num_blocks, self.half, num_heads, -1).transpose(1, 2)
+        return rows.view(self.num_blocks, self.block, num_heads, -1).transpose(1, 2)
 
     def join_queries(self, blocks: Tensor) -> Tensor:
-        """`[num_blocks, num_heads, half, head_dim]` -> `[total_tokens, hidden]`."""
+        """`[num_blocks, num_heads, block, head_dim]` -> `[total_tokens, hidden]`."""
         return blocks.transpose(1, 2).reshape(self.padded_tokens, -1)[: self.total_tokens]
 
     def window_view(self, rows: Tensor, num_heads: int) -> Tensor:
         """`[total_tokens, hidden]` -> overlapping views `[num_blocks, num_heads, width, head_dim]` of one buffer."""
         hidden = rows.shape[1]
-        end = self.half + self.total_tokens
-        buffer = rows.new_empty(self.padded_tokens + 2 * self.half, hidden)
-        buffer[: self.half].zero_()
-        buffer[self.half : end] = rows
+        end = self.block + self.total_tokens
+        buffer = rows.new_empty(self.padded_tokens + 2 * self.block, hidden)
+        buffer[: self.block].zero_()
+        buffer[self.block : end] = rows
         buffer[end:].zero_()
         head_dim = hidden // num_heads
         size = (self.num_blocks, num_heads, self.width, head_dim)
-        return buffer.as_strided(size, (self.half * hidden, head_dim, hidden, 1))
+        return buffer.as_strided(size, (self.block * hidden, head_dim, hidden, 1))
 
-    def gather_keys(self, rows: Tensor, num_heads: int) -> Tensor:
-        """Keys or values of every block and its `<s>`: `[num_blocks, num_heads, width + 1, head_dim]`."""
-        window = self.window_view(rows, num_heads)
-        gathered = rows.new_empty(*window.shape[:2], self.width + 1, window.shape[3])
-        gathered[:, :, : self.width] = window
-        gathered[:, :, self.width] = rows[self.first_tokens].view(self.num_blocks, num_heads, -1)
-        return gathered
+    def first_of(self, rows: Tensor, num_heads: int) -> Tensor:
+        """`[total_tokens, hidden]` -> what the `<s>` of each block has there, `[num_blocks, num_heads, 1, head_dim]`."""
+        return rows[self.first_tokens].view(self.num_blocks, num_heads, 1, -1)
 
-    def scatter_keys(self, gradient: Tensor) -> Tensor:
-        """The transpose of [`gather_keys`]: adds up what every block says of a token. Shifted adds, no `index_add`."""
-        num_heads, head_dim = gradient.shape[1], gradient.shape[3]
-        buffer = gradient.new_zeros(self.num_blocks + 2, self.half, num_heads, head_dim)
-        for third in range(3):
-            columns = gradient[:, :, third * self.half : (third + 1) * self.half]
+    def add_windows(self, window: Tensor, first: Tensor) -> Tensor:
+        """The transpose of [`window_view`] and [`first_of`]: adds up what every block says of a token.
+
+        Args:
+            window (`Tensor` `[num_blocks, num_heads, width, head_dim]`): of the tokens in the windows.
+            first (`Tensor` `[num_blocks, num_heads, 1, head_dim]`): of each block's `<s>`.
+
+        Returns:
+            `[total_tokens, hidden]`.
+        """
+        num_heads, head_dim = window.shape[1], window.shape[3]
+        buffer = window.new_zeros(self.num_blocks + 2, self.block, num_heads, head_dim)
+        for third in range(3):  # shifted adds, no `index_add` of windows
+            columns = window[:, :, third * self.block : (third + 1) * self.block]
             buffer[third : third + self.num_blocks] += columns.transpose(1, 2)
-        rows = buffer.view(-1, num_heads * head_dim)[self.half : self.half + self.total_tokens]
-        return rows.index_add(0, self.first_tokens, gradient[:, :, self.width].reshape(self.num_blocks, -1))
+        rows = buffer.view(-1, num_heads * head_dim)[self.block : self.block + self.total_tokens]
+        return rows.index_add_(0, self.first_tokens, first.reshape(self.num_blocks, -1))
+
+    def probabilities(self, queries: Tensor, keys: Tensor, first_keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Softmax over the window and the `<s>` out of it.
+
+        Args:
+            queries (`Tensor` `[num_blocks, num_heads, block, head_dim]`): scaled.
+            keys (`Tensor` `[num_blocks, num_heads, width, head_dim]`): of the windows.
+            first_keys (`Tensor` `[num_blocks, num_heads, 1, head_dim]`): of the `<s>`.
+
+        Returns:
+            the probabilities of the window `[num_blocks, num_heads, block, width]` and of the `<s>` out of it
+            `[num_blocks, num_heads, block, 1]`; together they sum to 1.
+        """
+        scores = torch.matmul(queries, keys.transpose(-1, -2)).add_(self.bias(queries.dtype))
+        far = torch.matmul(queries, first_keys.transpose(-1, -2))
+        far = far.masked_fill_(~self.far[:, None, :, None], torch.finfo(far.dtype).min)
+        # No column more for the <s>: it borrows one that its query does not see, the last one (the last query, which
+        # sees that, the first one). A width of a round number makes the products faster.
+        _copy_borrowed(scores, far)
+        near = torch.softmax(scores, dim=-1)
+        return near, _take_borrowed(near)
+
+
+def _copy_borrowed(scores: Tensor, far: Tensor) -> None:
+    scores[:, :, :-1, -1:] = far[:, :, :-1]
+    scores[:, :, -1:, :1] = far[:, :, -1:]
+
+
+def _take_borrowed(probabilities: Tensor) -> Tensor:
+    """The borrowed columns; they are set to 0."""
+    places = probabilities[:, :, :-1, -1:], probabilities[:, :, -1:, :1]
+    far = torch.cat(places, dim=2)
+    for place in places:
+        place.zero_()
+    return far
 
 
 class _BlockedWindow(torch.autograd.Function):
-    """Window attention for training: keeps queries, keys, values and a byte mask, and recomputes the rest."""
+    """Window attention for training.
+
+    Of the probabilities `P` and the dropout mask `K` it keeps `P - 2 P∘K`: what is positive there was dropped.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: WindowBlocks, heads: int, p: float
     ) -> Tensor:
-        probabilities = _block_probabilities(query, key, blocks, heads)
-        keep, ctx.scale = keep_mask(probabilities.shape, p, query.device) if p else (None, 1.0)
-        ctx.save_for_backward(query, key, value, keep)
-        ctx.blocks, ctx.heads = blocks, heads
-        if keep is not None:
-            probabilities.mul_(keep).mul_(ctx.scale)
-        return blocks.join_queries(torch.matmul(probabilities, blocks.gather_keys(value, heads)))
+        queries = blocks.split_queries(query * _scale(query, heads), heads)
+        near, far = blocks.probabilities(queries, blocks.window_view(key, heads), blocks.first_of(key, heads))
+        signed, factor = [], 1.0
+        dropped = [near, far]
+        if p:
+            masks, factor = zip(*(keep_mask(each.shape, p, query.device) for each in dropped), strict=True)
+            factor = factor[0]
+            dropped = [each * keep for each, keep in zip(dropped, masks, strict=True)]
+            signed = [each.sub_(kept, alpha=2) for each, kept in zip((near, far), dropped, strict=True)]
+        else:
+            signed = [each.neg() for each in dropped]
+        output = torch.matmul(dropped[0], blocks.window_view(value, heads))
+        output.addcmul_(dropped[1], blocks.first_of(value, heads))
+        output = blocks.join_queries(output).mul_(factor)
+        ctx.save_for_backward(query, key, value, output, *signed)
+        ctx.blocks, ctx.heads, ctx.factor = blocks, heads, factor
+        return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, keep = ctx.saved_tensors
+        query, key, value, output, near, far = ctx.saved_tensors
         blocks, heads = ctx.blocks, ctx.heads
-        scale = (query.shape[1] // heads) ** -0.5
-        output_gradient = blocks.split_queries(gradients[0], heads).contiguous()
-        probabilities = _block_probabilities(query, key, blocks, heads)
-        # d(dropped probabilities), then through dropout, softmax and the scaled product.
-        inner = torch.matmul(output_gradient, blocks.gather_keys(value, heads).transpose(-1, -2))
-        dropped = probabilities
-        if keep is not None:
-            dropped = (probabilities * keep).mul_(ctx.scale)
-            inner.mul_(keep).mul_(ctx.scale)
-        value_gradient = blocks.scatter_keys(torch.matmul(dropped.transpose(-1, -2), output_gradient))
-        inner.mul_(probabilities)
-        inner.addcmul_(probabilities, inner.sum(-1, keepdim=True), value=-1).mul_(scale)
-        query_gradient = blocks.join_queries(torch.matmul(inner, blocks.gather_keys(key, heads)))
-        query_blocks = blocks.split_queries(query, heads).contiguous()
-        key_gradient = blocks.scatter_keys(torch.matmul(inner.transpose(-1, -2), query_blocks))
-        return query_gradient, key_gradient, value_gradient, None, None, None
+        # Σ_j P_j dL/dP_j, which the softmax takes off, is the product of the output with its gradient.
+        gradient = gradients[0]
+        mean = blocks.split_queries(gradient * output, heads).sum(-1, keepdim=True)
+        given = blocks.split_queries(gradient * ctx.factor, heads)
+        window, first = blocks.window_view(value, heads), blocks.first_of(value, heads)
+        kept_near, kept_far = near.clamp(max=0), far.clamp(max=0)  # both negated, and so is all that follows
+        value_gradient = blocks.add_windows(
+            torch.matmul(kept_near.transpose(-1, -2), given), torch.matmul(kept_far.transpose(-1, -2), given)
+        )
+        near_gradient = torch.matmul(given, window.transpose(-1, -2)).mul_(kept_near).addcmul_(near.abs(), mean)
+        far_gradient = torch.matmul(given, first.transpose(-1, -2)).mul_(kept_far).addcmul_(far.abs(), mean)
+        window, first = blocks.window_view(key, heads), blocks.first_of(key, heads)
+        query_gradient = torch.matmul(near_gradient, window).addcmul_(far_gradient, first)
+        queries = blocks.split_queries(query * _scale(query, heads), heads)
+        key_gradient = blocks.add_windows(
+            torch.matmul(near_gradient.transpose(-1, -2), queries), torch.matmul(far_gradient.transpose(-1, -2), queries)
+        )
+        query_gradient = blocks.join_queries(query_gradient).mul_(-_scale(query, heads))
+        return query_gradient, key_gradient.neg_(), value_gradient.neg_(), None, None, None
 
 
-def _block_probabilities(query: Tensor, key: Tensor, blocks: WindowBlocks, heads: int) -> Tensor:
-    scaled = query * (query.shape[1] // heads) ** -0.5
-    scores = torch.matmul(blocks.split_queries(scaled, heads), blocks.gather_keys(key, heads).transpose(-1, -2))
-    return torch.softmax(scores.add_(blocks.bias(scores.dtype)), dim=-1)
+def _scale(query: Tensor, heads: int) -> float:
+    return (query.shape[1] // heads) ** -0.5
 
 
 def _blocked_window_inference(query: Tensor, key: Tensor, value: Tensor, blocks: WindowBlocks, heads: int) -> Tensor:
-    query_blocks = blocks.split_queries(query, heads)
-    bias = blocks.bias(query.dtype)
+    keys, values = blocks.window_view(key, heads), blocks.window_view(value, heads)
+    first_keys, first_values = blocks.first_of(key, heads), blocks.first_of(value, heads)
     flash = _cpu_flash_attention() if query.device.type == "cpu" else None
     if flash is None:
-        keys, values = blocks.gather_keys(key, heads), blocks.gather_keys(value, heads)
-        return blocks.join_queries(F.scaled_dot_product_attention(query_blocks, keys, values, attn_mask=bias))
+        queries = blocks.split_queries(query * _scale(query, heads), heads)
+        near, far = blocks.probabilities(queries, keys, first_keys)
+        return blocks.join_queries(torch.matmul(near, values).addcmul_(far, first_values))
     # The kernel reads overlapping views, so keys and values are not copied three times. Its log-sum-exp lets the <s>
     # outside the window join the softmax afterwards: weight sigmoid(score - lse) against the window's 1 - weight.
-    keys, values = blocks.window_view(key, heads), blocks.window_view(value, heads)
-    output, lse = flash(query_blocks, keys, values, 0.0, False, attn_mask=bias[..., : blocks.width])
-    first_key = key[blocks.first_tokens].view(blocks.num_blocks, heads, -1, 1)
-    first_value = value[blocks.first_tokens].view(blocks.num_blocks, heads, 1, -1)
-    score = at_least_float32(torch.matmul(query_blocks, first_key).squeeze(-1)) * query_blocks.shape[-1] ** -0.5
+    queries = blocks.split_queries(query, heads)
+    output, lse = flash(queries, keys, values, 0.0, False, attn_mask=blocks.bias(query.dtype))
+    score = at_least_float32(torch.matmul(queries, first_keys.transpose(-1, -2)).squeeze(-1)) * _scale(query, heads)
     weight = torch.sigmoid(score - lse).masked_fill_(~blocks.far[:, None], 0.0).unsqueeze(-1).to(output.dtype)
-    return blocks.join_queries(torch.lerp(output, first_value, weight))
+    return blocks.join_queries(torch.lerp(output, first_values, weight))
 
 
 @cache

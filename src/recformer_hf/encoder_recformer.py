@@ -108,7 +108,7 @@ class RecformerSelfOutput(nn.Module):
         self.dropout = RecformerDropout(config.hidden_dropout_prob)
 
     def forward(self, attended: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(apply_linear(self.dense, attended)) + residual)
+        return self.LayerNorm(self.dropout(apply_linear(self.dense, attended), residual))
 
 
 class RecformerAttention(nn.Module):
@@ -138,7 +138,7 @@ class RecformerOutput(nn.Module):
         self.dropout = RecformerDropout(config.hidden_dropout_prob)
 
     def forward(self, expanded: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(apply_linear(self.dense, expanded)) + residual)
+        return self.LayerNorm(self.dropout(apply_linear(self.dense, expanded), residual))
 
 
 class RecformerLayer(GradientCheckpointingLayer):
@@ -150,9 +150,10 @@ class RecformerLayer(GradientCheckpointingLayer):
         self.intermediate = RecformerIntermediate(config)
         self.output = RecformerOutput(config)
 
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """What the linear layers take: their weights' dtype, or the norms' where the weights are quantised."""
+    def compute_dtype(self, device_type: str) -> torch.dtype:
+        """What the linear layers take: autocast's dtype, else their weights', or the norms' where those are quantised."""
+        if torch.is_autocast_enabled(device_type):  # cast once here, not once by every linear layer
+            return torch.get_autocast_dtype(device_type)
         weight = getattr(self.output.dense, "weight", None)
         if isinstance(weight, Tensor) and weight.is_floating_point():
             return weight.dtype
@@ -177,7 +178,7 @@ class RecformerLayer(GradientCheckpointingLayer):
         Returns:
             the tokens asked for, `[num_tokens, hidden_size]`, and the attention probabilities if `eager`.
         """
-        dtype = self.compute_dtype
+        dtype = self.compute_dtype(hidden.device.type)
         attended, probabilities = self.attention.self(hidden.to(dtype), layout, implementation, rows, first_tokens_only)
         residual = hidden[layout.first_tokens] if first_tokens_only else hidden if rows is None else hidden[rows]
         hidden = self.attention.output(attended, residual)
