@@ -8,6 +8,7 @@ from conftest import enliven, pack, random_batch, small_config
 from longformer_oracle import oracle_encoder, oracle_states
 
 from recformer_hf import attention_recformer, linear_recformer, modeling_recformer
+from recformer_hf.dropout_recformer import RecformerDropout
 from recformer_hf.modeling_recformer import RecformerModel
 
 # window 8: below, at, one above and far above half of it and all of it
@@ -212,6 +213,33 @@ class TestDropout:
         assert not torch.equal(draws[0], draws[1])
         error = (draws.mean(0) - expected).abs() / (draws.std(0) / 3000**0.5 + 1e-4)
         assert error.max() < 6  # standard errors, over 1,024 numbers
+
+    @pytest.mark.parametrize("half", [1, 4])
+    def test_gradients_of_the_blocked_window_are_exact_with_dropout(self, half):
+        """Against finite differences, the draws held still by a seed."""
+        lengths = torch.tensor([0, 9, 10, 16])
+        layout = attention_recformer.SequenceLayout(lengths, 16, torch.device("cpu"))
+        blocks = attention_recformer.WindowBlocks.of(layout, half)
+        generator = torch.Generator().manual_seed(0)
+        rows = [torch.randn(16, 6, dtype=torch.float64, generator=generator).requires_grad_() for _ in range(3)]
+
+        def window(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            torch.manual_seed(1)
+            return attention_recformer._BlockedWindow.apply(query, key, value, blocks, 2, 0.4)
+
+        assert torch.autograd.gradcheck(window, rows)
+
+    def test_a_dropped_sum_is_dropout_and_a_sum(self):
+        dropout = RecformerDropout(0.3)
+        hidden, residual = (torch.randn(50, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        results = []
+        for together in (True, False):
+            torch.manual_seed(0)
+            total = dropout(hidden, residual) if together else dropout(hidden) + residual
+            results.append((total, *torch.autograd.grad(total.square().sum(), [hidden, residual])))
+        assert (results[0][0] == residual).any()  # something was dropped
+        for ours, expected in zip(*results, strict=True):
+            torch.testing.assert_close(ours, expected)
 
     def test_training_is_reproducible_from_torchs_seed(self, config):
         model = enliven(RecformerModel(config)).train()

@@ -74,13 +74,37 @@ class SequenceLayout:
         return self.cache["padded_mask"]
 
     def to_padded(self, packed: Tensor) -> Tensor:
-        """`[total_tokens, ...]` -> `[batch, max_seqlen, ...]`. Padding repeats tokens of other sequences: mask it."""
+        """`[total_tokens, ...]` -> `[batch, max_seqlen, ...]`.
+
+        Padding repeats tokens of other sequences: mask it. What comes back there as gradient is left out.
+        """
         self.padded_mask  # noqa: B018 (fills the cache)
-        return packed[self.cache["padded_rows"]]
+        return _ToPadded.apply(packed, self.cache["padded_rows"], self.packed_rows)
 
     def to_packed(self, padded: Tensor) -> Tensor:
         """`[batch, max_seqlen, ...]` -> `[total_tokens, ...]`."""
-        return padded.flatten(0, 1)[self.sequence_ids * self.max_seqlen + self.positions]
+        return padded.flatten(0, 1)[self.packed_rows]
+
+    @property
+    def packed_rows(self) -> Tensor:
+        """Place of each token in the flattened padded form, `[total_tokens]`."""
+        if "packed_rows" not in self.cache:
+            self.cache["packed_rows"] = self.sequence_ids * self.max_seqlen + self.positions
+        return self.cache["packed_rows"]
+
+
+class _ToPadded(torch.autograd.Function):
+    """A gather whose gradient is a gather too: that of indexing adds up row by row, at several times the cost."""
+
+    @staticmethod
+    def forward(ctx: Any, packed: Tensor, padded_rows: Tensor, packed_rows: Tensor) -> Tensor:
+        ctx.save_for_backward(packed_rows)
+        return packed[padded_rows]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (packed_rows,) = ctx.saved_tensors
+        return gradients[0].flatten(0, 1)[packed_rows], None, None
 
 
 def _checked_lengths(bounds: list[int], total_tokens: int) -> list[int]:
