@@ -7,7 +7,7 @@ import torch
 from conftest import enliven, pack, random_batch, small_config
 from longformer_oracle import oracle_encoder, oracle_states
 
-from recformer_hf import attention_recformer, linear_recformer, modeling_recformer
+from recformer_hf import attention_recformer, encoder_recformer, linear_recformer, modeling_recformer
 from recformer_hf.dropout_recformer import RecformerDropout
 from recformer_hf.modeling_recformer import RecformerModel
 
@@ -195,6 +195,27 @@ class TestGradients:
             torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("pooler_type", ["cls", "avg"])
+def test_rows_rounded_up_for_the_kernels_change_nothing(pooler_type, monkeypatch):
+    config = small_config(pooler_type=pooler_type, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = enliven(RecformerModel(config)).double().train()
+    batch = pack(random_batch([40, 3, 17], config))
+    results = []
+    for rounds in (False, True):
+        monkeypatch.setattr(encoder_recformer, "serves_by_shape", lambda *_, rounds=rounds: rounds)
+        model.zero_grad()
+        output = model(**batch, output_hidden_states=True)
+        pooled = model(**batch, pooled_only=True).pooler_output
+        (output.last_hidden_state.square().sum() + pooled.sum()).backward()
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        with torch.no_grad():
+            inference = model.eval()(**batch).last_hidden_state
+        model.train()
+        results.append([*output.hidden_states, output.pooler_output, pooled, inference, *gradients])
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
 class TestDropout:
     @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
     def test_attention_dropout_keeps_the_expectation(self, implementation):
@@ -219,7 +240,7 @@ class TestDropout:
         """Against finite differences, the draws held still by a seed."""
         lengths = torch.tensor([0, 9, 10, 16])
         layout = attention_recformer.SequenceLayout(lengths, 16, torch.device("cpu"))
-        blocks = attention_recformer.WindowBlocks.of(layout, half)
+        blocks = attention_recformer.WindowBlocks.of(layout, half, 16)
         generator = torch.Generator().manual_seed(0)
         rows = [torch.randn(16, 6, dtype=torch.float64, generator=generator).requires_grad_() for _ in range(3)]
 

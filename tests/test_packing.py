@@ -61,10 +61,10 @@ def test_padded_index_is_exact_for_any_mask(mask):
 
 class TestWindowBlocks:
     @settings(max_examples=60, deadline=None)
-    @given(lengths_strategy, st.sampled_from([1, 2, 4, 8, 32]))
-    def test_every_query_sees_exactly_its_window_and_s(self, lengths, half):
+    @given(lengths_strategy, st.sampled_from([1, 2, 4, 8, 32]), st.integers(0, 40))
+    def test_every_query_sees_exactly_its_window_and_s(self, lengths, half, spare):
         layout = layout_of(lengths)
-        blocks = WindowBlocks(layout, half)
+        blocks = WindowBlocks(layout, half, layout.total_tokens + spare)
         start = torch.arange(blocks.num_blocks)[:, None] * blocks.block
         keys = start - blocks.block + torch.arange(blocks.width)
         for token in range(layout.total_tokens):
@@ -78,14 +78,14 @@ class TestWindowBlocks:
             assert not blocks.near[block, row, 0 if row == blocks.block - 1 else -1]  # what the <s> borrows
 
     @settings(max_examples=30, deadline=None)
-    @given(lengths_strategy, st.sampled_from([1, 2, 8]))
-    def test_adding_up_is_the_transpose_of_the_views(self, lengths, half):
+    @given(lengths_strategy, st.sampled_from([1, 2, 8]), st.integers(0, 40))
+    def test_adding_up_is_the_transpose_of_the_views(self, lengths, half, spare):
         layout = layout_of(lengths)
-        blocks = WindowBlocks(layout, half)
-        rows = torch.randn(layout.total_tokens, 12, dtype=torch.float64, requires_grad=True)
+        blocks = WindowBlocks(layout, half, layout.total_tokens + spare)
+        rows = torch.randn(layout.total_tokens + spare, 12, dtype=torch.float64, requires_grad=True)
         views = blocks.window_view(rows.detach(), num_heads=3), blocks.first_of(rows.detach(), num_heads=3)
         weights = [torch.randn_like(view) for view in views]
-        padded = torch.nn.functional.pad(rows, (0, 0, blocks.block, blocks.padded_tokens + blocks.block - len(rows)))
+        padded = torch.nn.functional.pad(rows, (0, 0, blocks.block, blocks.padded_rows + blocks.block - len(rows)))
         windows = padded.unfold(0, blocks.width, blocks.block).unflatten(1, (3, -1)).transpose(2, 3)
         torch.testing.assert_close(windows, views[0])
         total = (windows * weights[0]).sum() + (blocks.first_of(rows, 3) * weights[1]).sum()

@@ -55,15 +55,16 @@ class WindowBlocks:
     Args:
         layout: where the sequences lie.
         half (`int`): tokens seen on each side.
+        num_rows (`int`): rows of hidden states; those beyond the tokens belong to no sequence.
     """
 
-    def __init__(self, layout: SequenceLayout, half: int) -> None:
+    def __init__(self, layout: SequenceLayout, half: int, num_rows: int) -> None:
         # No sequence reaches further than its length, so short ones get by with smaller blocks.
         reach = min(half, -(-(layout.max_seqlen - 1) // 8) * 8 or 8)
         self.block = block = max(reach, 2)
-        self.total_tokens = layout.total_tokens
-        self.num_blocks = -(-layout.total_tokens // block)
-        self.padded_tokens = self.num_blocks * block
+        self.num_rows = num_rows
+        self.num_blocks = -(-num_rows // block)
+        self.padded_rows = self.num_blocks * block
         self.width = 3 * block
         device, last = layout.device, layout.total_tokens - 1
         starts = torch.arange(self.num_blocks, device=device)[:, None] * block
@@ -85,11 +86,11 @@ class WindowBlocks:
         self._bias: dict[torch.dtype, Tensor] = {}
 
     @classmethod
-    def of(cls, layout: SequenceLayout, half: int) -> WindowBlocks:
+    def of(cls, layout: SequenceLayout, half: int, num_rows: int) -> WindowBlocks:
         """The blocks of a layout, made once and shared by all layers."""
-        key = ("window_blocks", half)
+        key = ("window_blocks", half, num_rows)
         if key not in layout.cache:
-            layout.cache[key] = cls(layout, half)
+            layout.cache[key] = cls(layout, half, num_rows)
         return layout.cache[key]
 
     def bias(self, dtype: torch.dtype) -> Tensor:
@@ -100,20 +101,20 @@ class WindowBlocks:
         return self._bias[dtype]
 
     def split_queries(self, rows: Tensor, num_heads: int) -> Tensor:
-        """`[total_tokens, hidden]` -> `[num_blocks, num_heads, block, head_dim]`."""
-        if self.padded_tokens != self.total_tokens:
-            rows = F.pad(rows, (0, 0, 0, self.padded_tokens - self.total_tokens))
+        """`[num_rows, hidden]` -> `[num_blocks, num_heads, block, head_dim]`."""
+        if self.padded_rows != self.num_rows:
+            rows = F.pad(rows, (0, 0, 0, self.padded_rows - self.num_rows))
         return rows.view(self.num_blocks, self.block, num_heads, -1).transpose(1, 2)
 
     def join_queries(self, blocks: Tensor) -> Tensor:
-        """`[num_blocks, num_heads, block, head_dim]` -> `[total_tokens, hidden]`."""
-        return blocks.transpose(1, 2).reshape(self.padded_tokens, -1)[: self.total_tokens]
+        """`[num_blocks, num_heads, block, head_dim]` -> `[num_rows, hidden]`."""
+        return blocks.transpose(1, 2).reshape(self.padded_rows, -1)[: self.num_rows]
 
     def window_view(self, rows: Tensor, num_heads: int) -> Tensor:
-        """`[total_tokens, hidden]` -> overlapping views `[num_blocks, num_heads, width, head_dim]` of one buffer."""
+        """`[num_rows, hidden]` -> overlapping views `[num_blocks, num_heads, width, head_dim]` of one buffer."""
         hidden = rows.shape[1]
-        end = self.block + self.total_tokens
-        buffer = rows.new_empty(self.padded_tokens + 2 * self.block, hidden)
+        end = self.block + self.num_rows
+        buffer = rows.new_empty(self.padded_rows + 2 * self.block, hidden)
         buffer[: self.block].zero_()
         buffer[self.block : end] = rows
         buffer[end:].zero_()
@@ -122,7 +123,7 @@ class WindowBlocks:
         return buffer.as_strided(size, (self.block * hidden, head_dim, hidden, 1))
 
     def first_of(self, rows: Tensor, num_heads: int) -> Tensor:
-        """`[total_tokens, hidden]` -> what the `<s>` of each block has there, `[num_blocks, num_heads, 1, head_dim]`."""
+        """`[num_rows, hidden]` -> what the `<s>` of each block has there, `[num_blocks, num_heads, 1, head_dim]`."""
         return rows[self.first_tokens].view(self.num_blocks, num_heads, 1, -1)
 
     def add_windows(self, window: Tensor, first: Tensor) -> Tensor:
@@ -133,14 +134,14 @@ class WindowBlocks:
             first (`Tensor` `[num_blocks, num_heads, 1, head_dim]`): of each block's `<s>`.
 
         Returns:
-            `[total_tokens, hidden]`.
+            `[num_rows, hidden]`.
         """
         num_heads, head_dim = window.shape[1], window.shape[3]
         buffer = window.new_zeros(self.num_blocks + 2, self.block, num_heads, head_dim)
         for third in range(3):  # shifted adds, no `index_add` of windows
             columns = window[:, :, third * self.block : (third + 1) * self.block]
             buffer[third : third + self.num_blocks] += columns.transpose(1, 2)
-        rows = buffer.view(-1, num_heads * head_dim)[self.block : self.block + self.total_tokens]
+        rows = buffer.view(-1, num_heads * head_dim)[self.block : self.block + self.num_rows]
         return rows.index_add_(0, self.first_tokens, first.reshape(self.num_blocks, -1))
 
     def probabilities(self, queries: Tensor, keys: Tensor, first_keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -280,7 +281,7 @@ def blocked_window_attention(
     module: SelfAttention, query: Tensor, key: Tensor, value: Tensor, layout: SequenceLayout, dropout: float
 ) -> tuple[Tensor, None]:
     """Window attention in blocks; see [`eager_window_attention`] for arguments and result."""
-    blocks = WindowBlocks.of(layout, module.half_window)
+    blocks = WindowBlocks.of(layout, module.half_window, len(query))
     with_gradient = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     if with_gradient or dropout:
         blocks.bias(query.dtype)  # made here, so that a compiler does not meet its making inside the function
@@ -394,7 +395,7 @@ def _attend_sequences(
     if layout.lengths is not None and padded_tokens > 2 * layout.total_tokens and not return_probabilities:
         # Very uneven lengths: one sequence after the other beats computing on padding.
         contexts, masses = [], []
-        for query, tokens in zip(lifted.unbind(0), hidden.split(layout.lengths), strict=True):
+        for query, tokens in zip(lifted.unbind(0), hidden[: layout.total_tokens].split(layout.lengths), strict=True):
             weights = torch.softmax(at_least_float32(torch.matmul(query, tokens.T)), dim=-1)
             weights = F.dropout(weights, dropout)
             masses.append(weights.sum(-1))

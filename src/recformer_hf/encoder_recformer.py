@@ -14,8 +14,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_recformer import ALL_ATTENTION_FUNCTIONS, at_least_float32, first_token_attention
 from .configuration_recformer import RecformerConfig
 from .dropout_recformer import RecformerDropout
-from .linear_recformer import apply_linear, apply_linear_gelu
+from .linear_recformer import apply_linear, apply_linear_gelu, serves_by_shape
 from .packing_recformer import SequenceLayout
+
+ROWS_MULTIPLE = 128
+"""Rows that a packed row is rounded up to where kernels are made for each shape: few shapes, few kernels."""
 
 
 class RecformerLayerNorm(nn.LayerNorm):
@@ -208,10 +211,12 @@ class RecformerEncoder(nn.Module):
             attentions of each layer, if `eager`.
         """
         states, attentions = [hidden] if keep_states else [], []
+        if implementation == "sdpa" and serves_by_shape(hidden.device, self.layer[0].compute_dtype(hidden.device.type)):
+            hidden = F.pad(hidden, (0, 0, 0, -layout.total_tokens % ROWS_MULTIPLE))
         for layer in self.layer[:num_layers]:
             hidden, probabilities = layer(hidden, layout, implementation)
             if keep_states:
-                states.append(hidden)
+                states.append(hidden[: layout.total_tokens])
             if probabilities is not None:
                 attentions.append(probabilities)
-        return hidden, states, attentions
+        return hidden[: layout.total_tokens], states, attentions

@@ -62,6 +62,17 @@ def _onednn_serves(hidden: Tensor) -> bool:
     )
 
 
+def serves_by_shape(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether products go through oneDNN, which compiles its kernels for every new shape and keeps a thousand of them.
+
+    With the number of rows different in every batch that took a quarter of a training step in bfloat16 (MiniLM's size,
+    2,700 tokens), and memory without end.
+    """
+    if device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    return dtype in (torch.bfloat16, torch.float16) or (dtype == torch.float32 and _onednn_is_exact())
+
+
 class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

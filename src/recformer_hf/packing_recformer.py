@@ -76,7 +76,8 @@ class SequenceLayout:
     def to_padded(self, packed: Tensor) -> Tensor:
         """`[total_tokens, ...]` -> `[batch, max_seqlen, ...]`.
 
-        Padding repeats tokens of other sequences: mask it. What comes back there as gradient is left out.
+        Padding repeats tokens of other sequences: mask it. What comes back there as gradient is left out, and so are
+        rows beyond the tokens.
         """
         self.padded_mask  # noqa: B018 (fills the cache)
         return _ToPadded.apply(packed, self.cache["padded_rows"], self.packed_rows)
@@ -99,12 +100,16 @@ class _ToPadded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, packed: Tensor, padded_rows: Tensor, packed_rows: Tensor) -> Tensor:
         ctx.save_for_backward(packed_rows)
+        ctx.beyond = len(packed) - len(packed_rows)
         return packed[padded_rows]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (packed_rows,) = ctx.saved_tensors
-        return gradients[0].flatten(0, 1)[packed_rows], None, None
+        gradient = gradients[0].flatten(0, 1)[packed_rows]
+        if ctx.beyond:
+            gradient = torch.cat([gradient, gradient.new_zeros(ctx.beyond, *gradient.shape[1:])])
+        return gradient, None, None
 
 
 def _checked_lengths(bounds: list[int], total_tokens: int) -> list[int]:
