@@ -1,0 +1,250 @@
+"""Real data: zero-shot, finetuned, pretrained on other shops and finetuned, beside simple baselines on the same split.
+
+    python -m benchmarks.real_data --folders data --text_encoder all-MiniLM-L6-v2 --output_dir outputs/real \
+        --target scientific --sources games toys beauty                        # a CPU: MiniLM's size, 128 tokens
+    python -m benchmarks.real_data ... --text_encoder allenai/longformer-base-4096 --max_token_num 512 \
+        --learning_rates 2e-5 5e-5 1e-4 --epochs 40 --stage2_epochs 15 --patience 5 --pretrain_epochs 5 --seeds 0 1 2
+    python -m benchmarks.real_data ... --only a b                             # some rows; the same call again goes on
+
+`--folders` holds one folder a domain, in the layout of the public replication (`meta_data.json`, `train.json`, ...).
+
+Rows: *a* zero-shot without any training, *b* finetuned without pretraining, *c* pretrained on the sources and
+zero-shot, *d* that finetuned. b and d go through the same grid of learning rates. Every choice is made on
+validation: training sees a copy of the dataset without a test split, and the test split is read once for each row,
+of the chosen run. Users of the target are left out of pretraining. Every command is one of `examples/`, and is
+written to `commands.txt`; rankings, `results.json` and `results.md` (the table, paired bootstrap tests) lie beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.evaluation import Ranking, paired_test
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PROTOCOLS = ("kept", "excluded")
+BASELINES = ("popularity", "markov", "last_item_text", "last_item_vectors")
+
+
+class Study:
+    """The folder of a study: what is done there is not done again."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.folder = Path(arguments.output_dir)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.seconds: dict[str, float] = self._read("seconds.json")
+
+    def run(self, name: str, result: str, *command: str) -> Path:
+        """Runs a command unless its result is there; `name` is its folder and its line in `commands.txt`."""
+        folder = self.folder / name
+        if not (folder / result).is_file():
+            print(f"[{time.strftime('%H:%M:%S')}] {name}: {shlex.join(command)}", flush=True)
+            with open(self.folder / "commands.txt", "a", encoding="utf-8") as file:
+                file.write(f"{shlex.join(command)}\n")
+            began = time.perf_counter()
+            with open(self.folder / f"{name}.log", "ab") as log:
+                done = subprocess.run([sys.executable, *command], stdout=log, stderr=log, check=False)
+            if done.returncode:
+                raise SystemExit(f"{name} failed; see {self.folder / f'{name}.log'}")
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            self._write("seconds.json", self.seconds)
+        return folder
+
+    def dataset(self, name: str) -> Path:
+        source = Path(self.arguments.folders, name)
+        return self.run(
+            f"data-{name}", "items.parquet", str(EXAMPLES / "prepare_data.py"), "--source", "replication",
+            "--folder", str(source), "--output_dir", str(self.folder / f"data-{name}"),
+        )  # fmt: skip
+
+    def without_test(self, dataset: Path) -> Path:
+        """A copy to train on and to choose with."""
+        folder = dataset.with_name(f"{dataset.name}-without-test")
+        if not folder.exists():
+            whole = SequentialDataset.load(dataset)
+            SequentialDataset(whole.catalog, whole.train, whole.validation, None, whole.info).save_to_disk(folder)
+        return folder
+
+    def warm(self) -> Path:
+        arguments = self.arguments
+        return self.run(
+            "warm", "model.safetensors", "-m", "recformer_hf.conversion", "text-encoder", arguments.text_encoder,
+            str(self.folder / "warm"), "--max-token-num", str(arguments.max_token_num),
+        )  # fmt: skip
+
+    def pretrained(self, sources: list[Path], target: Path) -> Path:
+        arguments = self.arguments
+        length = (
+            ["--max_steps", str(arguments.pretrain_steps)]
+            if arguments.pretrain_steps
+            else ["--num_train_epochs", str(arguments.pretrain_epochs)]
+        )
+        return self.run(
+            "pretrained", "run.json", str(EXAMPLES / "pretrain.py"), "--model", str(self.warm()),
+            "--datasets", *map(str, sources), "--exclude_users_of", str(target),
+            "--zero_shot_datasets", f"target={target}", "--zero_shot_max_users", "2000",
+            "--output_dir", str(self.folder / "pretrained"), *length, *self.shared(0),
+            "--per_device_train_batch_size", str(arguments.pretrain_batch_size),
+            "--learning_rate", str(arguments.pretrain_learning_rate),
+            "--mlm_probability", str(arguments.mlm_probability),
+            "--eval_strategy", "steps", "--eval_steps", str(arguments.eval_steps),
+            "--save_strategy", "steps", "--save_steps", str(arguments.eval_steps),
+        )  # fmt: skip
+
+    def finetuned(self, row: str, start: Path, dataset: Path, rate: float, seed: int) -> Path:
+        arguments = self.arguments
+        name = f"{row}-{rate}-seed{seed}"
+        return self.run(
+            name, "metrics.json", str(EXAMPLES / "finetune.py"), "--model", str(start), "--dataset", str(dataset),
+            "--output_dir", str(self.folder / name), *self.shared(seed), "--learning_rate", str(rate),
+            "--per_device_train_batch_size", str(arguments.batch_size),
+            "--num_train_epochs", str(arguments.epochs), "--stage2_num_train_epochs", str(arguments.stage2_epochs),
+            "--stage1_patience", str(arguments.patience), "--stage2_patience", str(arguments.patience),
+        )  # fmt: skip
+
+    def shared(self, seed: int) -> list[str]:
+        return [
+            "--seed", str(seed), "--bf16", str(not self.arguments.float32), "--warmup_steps", "0.05",
+            "--logging_steps", "50", "--resume_from_checkpoint", "true",
+        ]  # fmt: skip
+
+    def ranked(self, row: str, dataset: Path, *scorers: str) -> Path:
+        """Reads the test split: once a row."""
+        name = f"test-{row}"
+        return self.run(
+            name, "metrics.json", str(EXAMPLES / "evaluate.py"), "--dataset", str(dataset), "--protocol", "both",
+            "--output_dir", str(self.folder / name), *scorers,
+        )  # fmt: skip
+
+    def _read(self, name: str) -> Any:
+        path = self.folder / name
+        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+    def _write(self, name: str, content: Any) -> None:
+        (self.folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def validation_metric(run: Path) -> float:
+    return float(json.loads((run / "metrics.json").read_text("utf-8"))["validation"]["metrics"]["ndcg@10"])
+
+
+def reports_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text("utf-8"))["rankings"]
+
+
+def rows_of(study: Study) -> dict[str, tuple[Path, str]]:
+    """Does what is to be done: folder of rankings and name of the scorer, by row."""
+    arguments = study.arguments
+    target = study.dataset(arguments.target)
+    warm = study.warm()
+    rows: dict[str, tuple[Path, str]] = {}
+    if "baselines" in arguments.only:
+        folder = study.ranked(
+            "baselines", target, "--model", str(warm), "--encode_items", "true", "--baselines", *BASELINES
+        )
+        rows |= {name: (folder, name) for name in BASELINES}
+        rows["a"] = (folder, "model")  # one encoding of the items serves both
+    starts = {"b": warm}
+    if {"c", "d"} & set(arguments.only):
+        pretrained = study.pretrained([study.dataset(name) for name in arguments.sources], target)
+        starts["d"] = pretrained
+        if "c" in arguments.only:
+            folder = study.ranked("c", target, "--model", str(pretrained), "--encode_items", "true")
+            rows["c"] = (folder, "model")
+    training = study.without_test(target)
+    for row, start in starts.items():
+        if row not in arguments.only:
+            continue
+        first = arguments.seeds[0]
+        grid = {rate: study.finetuned(row, start, training, rate, first) for rate in arguments.learning_rates}
+        best = max(grid, key=lambda rate: validation_metric(grid[rate]))
+        for seed in arguments.seeds:
+            run = study.finetuned(row, start, training, best, seed)
+            rows[f"{row}, seed {seed}"] = (study.ranked(f"{row}-seed{seed}", target, "--model", str(run)), "model")
+    return rows
+
+
+def report(study: Study, rows: dict[str, tuple[Path, str]]) -> str:
+    lines = [
+        "| row | history | NDCG@10 [95 %] | Recall@10 | MRR | NDCG@10 in-set | cold |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rankings: dict[tuple[str, str], Ranking] = {}
+    for row, (folder, scorer) in rows.items():
+        reports = reports_of(folder)
+        for protocol in PROTOCOLS:
+            rankings[row, protocol] = Ranking.load(folder / f"{scorer}-{protocol}.npz")
+            found = reports[f"{scorer}-{protocol}"]
+            overall, (low, high) = found["overall"]["metrics"], found["overall"]["intervals"]["ndcg@10"]
+            groups = [found[group].get("metrics", {}).get("ndcg@10") for group in ("in_set", "cold")]
+            cells = [
+                row, protocol, f"{overall['ndcg@10']:.4f} [{low:.4f}, {high:.4f}]", f"{overall['recall@10']:.4f}",
+                f"{overall['mrr']:.4f}", *("" if value is None else f"{value:.4f}" for value in groups),
+            ]  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| difference in NDCG@10 | history | mean [95 %] | p |", "|---|---|---|---|"]
+    for better, worse in pairs(list(rows)):
+        for protocol in PROTOCOLS:
+            test = paired_test(rankings[better, protocol], rankings[worse, protocol])
+            span = f"{test['difference']:+.4f} [{test['low']:+.4f}, {test['high']:+.4f}]"
+            lines.append(f"| {better} minus {worse} | {protocol} | {span} | {test['p_value']:.4f} |")
+    return "\n".join(lines) + "\n"
+
+
+def pairs(rows: list[str]) -> list[tuple[str, str]]:
+    """d against b of the same seed, both against every baseline, c against a."""
+    found = [(f"d{row[1:]}", row) for row in rows if row.startswith("b,") and f"d{row[1:]}" in rows]
+    trained = [row for row in rows if row[:2] in ("b,", "d,")]
+    found += [(row, name) for row in trained for name in BASELINES if name in rows]
+    return found + ([("c", "a")] if {"a", "c"} <= set(rows) else [])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folders", required=True, help="folder of the domains' folders")
+    parser.add_argument("--text_encoder", required=True, help="folder or Hub id of the encoder to start from")
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--target", default="scientific")
+    parser.add_argument("--sources", nargs="+", default=["games", "toys", "beauty"])
+    parser.add_argument("--only", nargs="+", choices=["baselines", "b", "c", "d"], default=["baselines", "b", "c", "d"],
+                        help="baselines has row a too")  # fmt: skip
+    parser.add_argument("--max_token_num", type=int, default=128)
+    parser.add_argument("--float32", action="store_true", help="train in float32, not in bfloat16 autocast")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--learning_rates", nargs="+", type=float, default=[1e-4], help="the grid of b and of d")
+    parser.add_argument("--epochs", type=float, default=4)
+    parser.add_argument("--stage2_epochs", type=float, default=2)
+    parser.add_argument("--patience", type=int, default=2)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="the grid is searched with the first")
+    parser.add_argument("--pretrain_steps", type=int, help="in place of --pretrain_epochs")
+    parser.add_argument("--pretrain_epochs", type=float, default=1)
+    parser.add_argument("--pretrain_batch_size", type=int, default=64)
+    parser.add_argument("--pretrain_learning_rate", type=float, default=1e-4)
+    parser.add_argument("--mlm_probability", type=float, default=0.15, help="0: contrastive learning alone")
+    parser.add_argument("--eval_steps", type=int, default=200, help="of pretraining's zero-shot figures")
+    study = Study(parser.parse_args())
+    rows = rows_of(study)
+    text = report(study, rows)
+    (study.folder / "results.md").write_text(text, "utf-8")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    study._write("results.json", {
+        "settings": vars(study.arguments), "seconds": study.seconds, "device": device, "torch": torch.__version__,
+        "rows": {row: reports_of(folder) for row, (folder, _) in rows.items()},
+    })  # fmt: skip
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
