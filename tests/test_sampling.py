@@ -56,6 +56,29 @@ class TestPlan:
             counts = [len(part) for part in step]
             assert max(counts) - min(counts) <= 1
 
+    @pytest.mark.parametrize("budget", [{"batch_size": 16}, {"max_tokens": 200}])
+    @pytest.mark.parametrize("world_size", [1, 2])
+    def test_steps_of_one_dataset_each(self, budget, world_size):
+        lengths = [np.random.default_rng(seed).integers(3, 20, n) for seed, n in enumerate((300, 130, 75))]
+        budget = {name: value // world_size for name, value in budget.items()}
+        ranks = samplers(lengths, world_size, mixing="steps", **budget)
+        steps = global_steps(ranks, 0)
+        assert len(steps) == len(samplers(lengths, world_size, **budget)[0])
+        assert sorted(row[1:] for step in steps for row in step) == [
+            (dataset, user + 10) for dataset, tokens in enumerate(lengths) for user in range(len(tokens))
+        ]
+        held = [{dataset for _, dataset, _ in step} for step in steps]
+        assert sum(len(each) > 1 for each in held) <= 2
+        first = [min(each) for each in held]
+        assert first != sorted(first)  # steps are shuffled
+        assert global_steps(ranks, 1) != steps
+        if "batch_size" in budget:  # whatever the number of processes
+            assert steps == global_steps(samplers(lengths, 1, mixing="steps", batch_size=16), 0)
+
+    def test_unknown_mixing(self):
+        with pytest.raises(ValueError, match="mixing must be one of sequences, steps, got 'batches'"):
+            samplers([np.full(30, 5)], 1, batch_size=10, mixing="batches")
+
     @settings(max_examples=25, deadline=None)
     @given(random_lengths, st.sampled_from([(1, 8), (2, 4), (4, 2)]), st.integers(0, 3), st.booleans())
     def test_a_step_is_the_same_set_on_any_number_of_processes(self, lengths, split, epoch, by_tokens):

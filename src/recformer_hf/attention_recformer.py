@@ -192,18 +192,14 @@ class _BlockedWindow(torch.autograd.Function):
     ) -> Tensor:
         queries = blocks.split_queries(query * _scale(query, heads), heads)
         near, far = blocks.probabilities(queries, blocks.window_view(key, heads), blocks.first_of(key, heads))
-        signed, factor = [], 1.0
-        dropped = [near, far]
+        kept_near, kept_far, factor = near, far, 1.0
         if p:
-            masks, factor = zip(*(keep_mask(each.shape, p, query.device) for each in dropped), strict=True)
-            factor = factor[0]
-            dropped = [each * keep for each, keep in zip(dropped, masks, strict=True)]
-            signed = [each.sub_(kept, alpha=2) for each, kept in zip((near, far), dropped, strict=True)]
-        else:
-            signed = [each.neg() for each in dropped]
-        output = torch.matmul(dropped[0], blocks.window_view(value, heads))
-        output.addcmul_(dropped[1], blocks.first_of(value, heads))
+            (near_mask, factor), (far_mask, _) = (keep_mask(each.shape, p, each.device) for each in (near, far))
+            kept_near, kept_far = near * near_mask, far * far_mask
+        output = torch.matmul(kept_near, blocks.window_view(value, heads))
+        output.addcmul_(kept_far, blocks.first_of(value, heads))
         output = blocks.join_queries(output).mul_(factor)
+        signed = near.sub(kept_near, alpha=2), far.sub(kept_far, alpha=2)
         ctx.save_for_backward(query, key, value, output, *signed)
         ctx.blocks, ctx.heads, ctx.factor = blocks, heads, factor
         return output
@@ -227,7 +223,8 @@ class _BlockedWindow(torch.autograd.Function):
         query_gradient = torch.matmul(near_gradient, window).addcmul_(far_gradient, first)
         queries = blocks.split_queries(query * _scale(query, heads), heads)
         key_gradient = blocks.add_windows(
-            torch.matmul(near_gradient.transpose(-1, -2), queries), torch.matmul(far_gradient.transpose(-1, -2), queries)
+            torch.matmul(near_gradient.transpose(-1, -2), queries),
+            torch.matmul(far_gradient.transpose(-1, -2), queries),
         )
         query_gradient = blocks.join_queries(query_gradient).mul_(-_scale(query, heads))
         return query_gradient, key_gradient.neg_(), value_gradient.neg_(), None, None, None

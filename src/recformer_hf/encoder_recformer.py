@@ -154,7 +154,7 @@ class RecformerLayer(GradientCheckpointingLayer):
         self.output = RecformerOutput(config)
 
     def compute_dtype(self, device_type: str) -> torch.dtype:
-        """What the linear layers take: autocast's dtype, else their weights', or the norms' where those are quantised."""
+        """What the linear layers take: autocast's dtype, else their weights', or the norms' where quantised."""
         if torch.is_autocast_enabled(device_type):  # cast once here, not once by every linear layer
             return torch.get_autocast_dtype(device_type)
         weight = getattr(self.output.dense, "weight", None)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from torch.utils.data import BatchSampler, Dataset
@@ -32,6 +32,10 @@ INDEX = np.dtype([("epoch", np.int32), ("dataset", np.int32), ("user", np.int64)
 
 MIN_ITEMS = 2
 """Items of a training sequence: one of history and one target."""
+
+
+Mixing = Literal["sequences", "steps"]
+"""What an epoch over several datasets shuffles: their sequences together, or steps that are of one dataset each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +209,9 @@ class SequenceSampler(BatchSampler):
             2 every user twice, each time with other draws, 0.5 half of the users: other halves in turn, so that every
             user comes exactly once in two epochs. The index's epoch counts the passes over its dataset. With fractions,
             the tokens of an epoch vary a little around the mean that the number of steps is made for.
+        mixing: `"sequences"` shuffles the sequences of all datasets together, so that a step holds all of them;
+            `"steps"` cuts each dataset's shuffled sequences into steps and shuffles these. Where one dataset ends and
+            the next begins, a step can hold both: at most one fewer than there are datasets in an epoch.
 
     Raises:
         ValueError: for neither or both of `batch_size` and `max_tokens`, a `max_tokens` below the longest sequence,
@@ -222,6 +229,7 @@ class SequenceSampler(BatchSampler):
         rank: int = 0,
         world_size: int = 1,
         weights: Sequence[float] | None = None,
+        mixing: Mixing = "sequences",
     ) -> None:
         # No `batch_size` attribute: accelerate would take batches of another size for incomplete ones.
         weights = [1.0] * len(users) if weights is None else list(weights)
@@ -241,6 +249,9 @@ class SequenceSampler(BatchSampler):
             raise ValueError(f"rank must lie in [0, world_size), got rank {rank} and world_size {world_size}.")
         if (batch_size is None) == (max_tokens is None):
             raise ValueError(f"Give batch_size or max_tokens, one of them; got {batch_size} and {max_tokens}.")
+        if mixing not in get_args(Mixing):
+            raise ValueError(f"mixing must be one of {', '.join(get_args(Mixing))}, got {mixing!r}.")
+        self.mixing = mixing
         self.users = [np.asarray(rows, dtype=np.int64) for rows in users]
         self.lengths = [np.asarray(tokens, dtype=np.int64) for tokens in lengths]
         self.draws = Draws(seed)
@@ -294,7 +305,11 @@ class SequenceSampler(BatchSampler):
         index, lengths = self._shuffled(epoch)
         bounds = self._cut(lengths)
         step = np.repeat(np.arange(self.num_steps), np.diff(bounds))
+        if self.mixing == "steps":
+            step = self._shuffled_steps(epoch)[step]
+            bounds = bounds_of(np.bincount(step, minlength=self.num_steps))
         order = np.lexsort((-lengths, step))
+        step = step[order]
         lap, seat = np.divmod(np.arange(len(order)) - bounds[step], self.world_size)
         mine = np.where(lap % 2 == 0, seat, self.world_size - 1 - seat) == self.rank
         return EpochPlan(index[order[mine]], bounds_of(np.bincount(step[mine], minlength=self.num_steps)))
@@ -316,8 +331,14 @@ class SequenceSampler(BatchSampler):
                 index["epoch"], index["dataset"], index["user"] = number, dataset, users[chosen]
                 parts.append((index, lengths[chosen], in_epoch[chosen]))
         index, lengths, key = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        order = np.argsort(key, kind="stable")
+        together = np.zeros_like(index["dataset"]) if self.mixing == "sequences" else index["dataset"]
+        order = np.lexsort((key, together))
         return index[order], lengths[order]
+
+    def _shuffled_steps(self, epoch: int) -> np.ndarray:
+        """Where in the epoch each step comes, int64 `[num_steps]`; drawn as of one dataset more than there are."""
+        blocks = self.draws.blocks(Stream.SHUFFLE, epoch, len(self.users), np.arange(self.num_steps), 0)
+        return np.argsort(blocks[:, 0], kind="stable")
 
     def _cut(self, lengths: np.ndarray) -> np.ndarray:
         """Where each step of the shuffled epoch begins, int64 `[num_steps + 1]`; each has a row for every process."""

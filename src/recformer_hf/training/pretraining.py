@@ -25,11 +25,12 @@ from transformers.utils import logging
 
 from ..data.collators import PretrainingCollator
 from ..data.dataset import SequentialDataset
+from ..data.sampling import Mixing
 from ..data.tokenized_catalog import TokenizedCatalog
 from ..evaluation.ranking import Ranking, history_of
 from ..modeling_recformer import RecformerForPretraining
 from ..tokenization_recformer import RecformerTokenizer
-from .arguments import RecformerTrainingArguments
+from .arguments import RecformerTrainingArguments, one_of
 from .checkpoints import (
     RUN_FILE,
     asked_to_resume,
@@ -83,6 +84,13 @@ class RecformerPretrainingArguments(RecformerTrainingArguments):
         default=True,
         metadata={"help": "Leave word embeddings as they are. The public replication does; not for random weights."},
     )
+    mixing: Mixing = field(
+        default="sequences",
+        metadata={
+            "help": "What is shuffled over several datasets: sequences (the paper), so that negatives are of all of "
+            "them; or steps that are of one dataset each, so that negatives are of the same shop, and harder."
+        },
+    )
     contrastive_chunk_size: int | None = field(
         default=None,
         metadata={
@@ -118,6 +126,7 @@ class RecformerPretrainingArguments(RecformerTrainingArguments):
         super().__post_init__()
         if not 0 <= self.mlm_probability < 1:
             raise ValueError(f"mlm_probability must lie in [0, 1), got {self.mlm_probability}.")
+        one_of("mixing", self.mixing, Mixing)
         for name in ("patience", "contrastive_chunk_size", "max_validation_sequences", "zero_shot_max_users"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -198,6 +207,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             ),
             processing_class=processing_class,
             dataset_weights=dataset_weights,
+            mixing=args.mixing,
             eval_dataset=self._evaluation_of(args, eval_dataset, targets) if eval_dataset or targets else None,
             **kwargs,
         )  # fmt: skip

@@ -24,6 +24,7 @@ _DECIDING = (
     "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "skip_stage1", "skip_stage2",
     "stage1_patience", "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate", "num_negatives",
     "patience", "mlm_probability", "freeze_word_embeddings", "contrastive_chunk_size", "max_validation_users",
+    "mixing",
 )  # fmt: skip
 
 

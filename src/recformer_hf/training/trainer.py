@@ -20,7 +20,7 @@ from transformers.utils import logging
 from ..catalog_recformer import ItemCatalog
 from ..data.collators import EvaluationCollator
 from ..data.dataset import SequentialDataset
-from ..data.sampling import EvaluationSequences, SequenceSampler, TrainingSequences
+from ..data.sampling import EvaluationSequences, Mixing, SequenceSampler, TrainingSequences
 from ..data.sequences import Sequences
 from .arguments import RecformerTrainingArguments
 from .checkpoints import (
@@ -53,6 +53,7 @@ class RecformerTrainer(PublishesRuns, Trainer):
         datasets: what trains.
         collator: from `INDEX` arrays to packed batches.
         processing_class: the `RecformerTokenizer`; saved beside the model.
+        dataset_weights, mixing: as in `SequenceSampler`.
         kwargs: as in `transformers.Trainer`.
 
     Raises:
@@ -76,12 +77,13 @@ class RecformerTrainer(PublishesRuns, Trainer):
         collator: Any,
         processing_class: Any,
         dataset_weights: Sequence[float] | None = None,
+        mixing: Mixing = "sequences",
         **kwargs: Any,
     ) -> None:
         refuse_what_cuts_batches(args)
         self.datasets = list(datasets)
         self.collator = collator
-        self.dataset_weights = dataset_weights
+        self.dataset_weights, self.mixing = dataset_weights, mixing
         sequences = TrainingSequences([dataset.train for dataset in self.datasets])
         super().__init__(
             model=model,
@@ -132,6 +134,7 @@ class RecformerTrainer(PublishesRuns, Trainer):
             rank=self.args.process_index,
             world_size=self.args.world_size,
             weights=self.dataset_weights,
+            mixing=self.mixing,
         )
 
     @property
