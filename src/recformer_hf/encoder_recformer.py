@@ -5,6 +5,8 @@ Everything here works on a packed row `[total_tokens, hidden_size]`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -211,7 +213,8 @@ class RecformerEncoder(nn.Module):
             attentions of each layer, if `eager`.
         """
         states, attentions = [hidden] if keep_states else [], []
-        if implementation == "sdpa" and serves_by_shape(hidden.device, self.layer[0].compute_dtype(hidden.device.type)):
+        first: Any = self.layer[0]
+        if implementation == "sdpa" and serves_by_shape(hidden.device, first.compute_dtype(hidden.device.type)):
             hidden = F.pad(hidden, (0, 0, 0, -layout.total_tokens % ROWS_MULTIPLE))
         for layer in self.layer[:num_layers]:
             hidden, probabilities = layer(hidden, layout, implementation)
