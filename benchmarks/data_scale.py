@@ -25,9 +25,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from benchmarks.memory import peak_bytes, reset_peak
 
 STAGES = ("generate", "prepare", "tokenize", "batches")
 VOCABULARY = 50_000
@@ -44,27 +46,13 @@ class Steps:
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
         """Measure what is done inside; counts put into the dictionary that it gives are reported beside."""
-        _reset_peak()
+        reset_peak()
         counts: dict[str, Any] = {}
         start = time.perf_counter()
         yield counts
         seconds = time.perf_counter() - start
-        self.rows.append({"step": name, "seconds": round(seconds, 2), "peak_gib": round(_peak_gib(), 3), **counts})
-
-
-def _reset_peak() -> None:
-    with suppress(OSError):  # not on this system, or not allowed
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_gib() -> float:
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**20
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = round(peak_bytes() / 2**30, 3)
+        self.rows.append({"step": name, "seconds": round(seconds, 2), "peak_gib": peak, **counts})
 
 
 def generate(folder: Path, share: float) -> list[dict[str, Any]]:

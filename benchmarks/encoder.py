@@ -1,44 +1,55 @@
 """The encoder at work: encoding items, scoring users, a finetuning step, a pretraining step; ours against the peers.
 
-    python -m benchmarks.encoder                          # base size, a few minutes
+    python -m benchmarks.encoder                          # base size, most of an hour on two cores
     python -m benchmarks.encoder --size small             # seconds, to see that it runs
-    python -m benchmarks.encoder --works finetune_8 --dtypes float32 --repeats 5 --output results.json
+    python -m benchmarks.encoder --works finetune_8 --dtypes float32 --memory --operations --output results.json
 
-Both sides get the same weights and the same ragged batches, and must agree in float32 before they are
-timed. The peers run in float32, as their users run them on a CPU; ours in float32 and in bfloat16. `share` is the floor
-over our time: the floor is what the needed matrix products on real tokens take at the rate that this machine reaches on
-one linear layer, measured in the same run. A step is forward and backward, without the optimizer, which is the same for
-both.
+All sides get the same weights and the same ragged batches, and must agree in float32 before they are timed, in results
+and in gradients. The peers (`peers.py`) run in float32, as their users run them on a CPU; ours in float32 and in
+bfloat16, which take turns with them. `ratio` is a peer's time over ours, the median over turns. `share` is the floor
+over our time: the floor is what the needed matrix products on real tokens (`floor.py`) take at the best rate that this
+machine reaches on the model's linear layers, measured in the same run. A step is forward and backward, without the
+optimizer, which is the same for all. `--memory` runs each side once more, in a process of its own that holds nothing
+else.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from benchmarks.floor import encoder_flops
 from benchmarks.measure import (
+    PEAK,
+    checked_load,
     environment,
     interleaved_medians,
     matrix_product_rate,
+    median_ratio,
+    most_expensive,
     peak_memory,
     print_table,
     write_report,
 )
+from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.peers import LongformerPeer
 from benchmarks.workload import Workload, make_workload, mask_words, pad, typical_users
 from recformer_hf import RecformerConfig, RecformerForPretraining, RecformerForSeqRec
 from recformer_hf.packing_recformer import pack_sequences
 
-SIZES = {
+SIZES: dict[str, dict[str, int]] = {
     "base": {},
     "small": {
         "vocab_size": 2000, "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -47,21 +58,47 @@ SIZES = {
 }  # fmt: skip
 WORKS = ["encode_items", "scores_1", "scores_16", "finetune_4", "finetune_8", "pretrain_2"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PEERS = ["faithful", "fair"]
+SIDES = [*(f"ours_{dtype}" for dtype in DTYPES), *PEERS]
+GOALS: dict[str, dict[tuple[str, str], float]] = {
+    "encode_items": {("float32", "ratio"): 3.5, ("float32", "share"): 0.75, ("bfloat16", "ratio"): 6.0},
+    "scores_16": {
+        ("float32", "ratio"): 6.0, ("float32", "share"): 0.80, ("bfloat16", "ratio"): 11.0,
+        ("bfloat16", "score_error"): 0.02,
+    },
+    "scores_1": {
+        ("float32", "ratio"): 1.8, ("float32", "share"): 0.70, ("bfloat16", "ratio"): 3.2,
+        ("bfloat16", "score_error"): 0.02,
+    },
+    "finetune_8": {
+        ("float32", "ratio"): 4.0, ("float32", "share"): 0.65, ("bfloat16", "ratio"): 7.0,
+        ("float32", "peak_ratio"): 0.4,
+    },
+    "pretrain_2": {("float32", "ratio"): 3.5, ("float32", "share"): 0.65, ("bfloat16", "ratio"): 5.5},
+}  # fmt: skip
+"""At base size on a CPU, against the faithful peer: the least, for those of `AT_MOST` the most."""
+AT_MOST = ("peak_ratio", "score_error")
+
+Sequence = dict[str, np.ndarray]
+Call = Callable[[], Tensor]
 
 
 @dataclass
 class Work:
-    """One row of the table: three ways to do it, whether they agree, and the operations that it needs."""
+    """What one row does: how each side does it, the operations that it needs, and the tokens that it sees."""
 
-    ours: Callable[[], Any]
-    faithful: Callable[[], Any]
-    fair: Callable[[], Any]
+    functions: dict[str, Call]
     flops: float
-    tokens: int
+    lengths: list[int]
+
+
+def pack_batches(batches: list[list[Sequence]]) -> dict[str, Tensor]:
+    """All batches in one packed row."""
+    return pack_sequences(list(chain.from_iterable(batches)))
 
 
 class Bench:
-    """Models and batches of one size."""
+    """Models and batches of one size. The functions that it makes hold what they need and nothing else of it."""
 
     def __init__(self, size: str, num_encoded: int = 96) -> None:
         torch.manual_seed(0)
@@ -70,97 +107,127 @@ class Bench:
         self.model = RecformerForSeqRec(self.config)
         self.model.recformer = self.head.recformer
         self.model.set_item_embeddings(torch.randn(5000, self.config.hidden_size))
-        self.reference = copy.deepcopy(self.model.recformer)  # float32, for the peers
         self.workload: Workload = make_workload(self.config.vocab_size)
         self.num_encoded = num_encoded
-        self.window = max(self.config.attention_windows)
+        self.pack = pack_batches
+        self.converted: dict[str, tuple[RecformerForPretraining, RecformerForSeqRec]] = {}
 
-    def work(self, name: str, dtype: torch.dtype) -> Work:
+    def work(self, name: str, sides: list[str]) -> Work:
+        """One of `WORKS`, for these of `SIDES`."""
         kind, _, count = name.partition("_")
-        self.model.to(dtype)
-        self.head.to(dtype)
         if kind == "encode":
-            return self._encode_items()
-        users = typical_users(self.workload, int(count), self.window)
+            return self._encode_items(sides)
+        users = typical_users(self.workload, int(count), max(self.config.attention_windows))
         if kind == "scores":
-            return self._scores(users)
-        return self._finetune(users) if kind == "finetune" else self._pretrain(users)
+            return self._scores(users, sides)
+        return self._finetune(users, sides) if kind == "finetune" else self._pretrain(users, sides)
 
-    def peers(self) -> tuple[LongformerPeer, LongformerPeer]:
-        return LongformerPeer(self.reference, fair=False), LongformerPeer(self.reference, fair=True)
+    def ours(self, side: str) -> tuple[RecformerForPretraining, RecformerForSeqRec]:
+        """Both heads over one encoder, in the dtype that the side's name ends with."""
+        dtype = side.removeprefix("ours_")
+        if dtype == "float32":
+            return self.head, self.model
+        if dtype not in self.converted:
+            head, model = copy.deepcopy((self.head, self.model))
+            self.converted[dtype] = head.to(DTYPES[dtype]), model.to(DTYPES[dtype])
+        return self.converted[dtype]
 
-    def flops(self, lengths: list[int], full_layers: int) -> float:
-        """Products of `full_layers` layers over all tokens; what `<s>` alone needs is below 1 % and left out."""
-        config = self.config
-        width, inner = config.hidden_size, config.intermediate_size
-        half = self.window // 2
-        pairs = sum(min(n, p + half + 1) - max(0, p - half) for n in lengths for p in range(n))
-        return full_layers * (sum(lengths) * (8 * width**2 + 4 * width * inner) + 4 * pairs * width)
+    def _functions(
+        self,
+        sides: list[str],
+        ours: Callable[[RecformerForPretraining, RecformerForSeqRec], Call],
+        theirs: Callable[[LongformerPeer], Call],
+    ) -> dict[str, Call]:
+        return {
+            side: theirs(LongformerPeer(self.head.recformer, fair=side == "fair"))
+            if side in PEERS
+            else ours(*self.ours(side))
+            for side in sides
+        }
 
-    def _encode_items(self) -> Work:
+    def _forward_flops(self, lengths: list[int]) -> int:
+        """All layers but the last, which serves `<s>` alone."""
+        return encoder_flops(self.config, lengths, self.config.num_hidden_layers - 1)
+
+    def _encode_items(self, sides: list[str]) -> Work:
         rows = np.random.default_rng(1).choice(len(self.workload.items), self.num_encoded, replace=False)
         sequences = [self.workload.item(row) for row in rows]
-        lengths = [len(sequence["input_ids"]) for sequence in sequences]
+        lengths = lengths_of(sequences)
         order = np.argsort(lengths)
-        given = [pad(sequences[start : start + 16]) for start in range(0, len(rows), 16)]
-        sorted_batches = [pad([sequences[i] for i in order[s : s + 16]]) for s in range(0, len(rows), 16)]
-        packed = pack_sequences(sequences)
-        faithful, fair = (peer.eval() for peer in self.peers())
-        encoder = self.head.recformer.eval()
-        back = np.argsort(order)
+        back = torch.from_numpy(np.argsort(order))
+        batches = [sequences[start : start + 16] for start in range(0, len(rows), 16)]
+        sorted_batches = [[sequences[i] for i in order[start : start + 16]] for start in range(0, len(rows), 16)]
+        packed = self.pack(batches)
 
-        def ours() -> torch.Tensor:
-            with torch.inference_mode():
-                return encoder(**packed, pooled_only=True).pooler_output
+        def ours(head: RecformerForPretraining, _: RecformerForSeqRec) -> Call:
+            encoder = head.recformer.eval()
 
-        def theirs() -> torch.Tensor:
-            with torch.no_grad():
-                return torch.cat([faithful(batch)[:, 0] for batch in given])
+            def encode() -> Tensor:
+                with torch.inference_mode():
+                    return encoder(**packed, pooled_only=True).pooler_output
 
-        def theirs_fair() -> torch.Tensor:
-            with torch.inference_mode():
-                return torch.cat([fair(batch)[:, 0] for batch in sorted_batches])[back]
+            return encode
 
-        return Work(ours, theirs, theirs_fair, self.flops(lengths, self.config.num_hidden_layers - 1), sum(lengths))
+        def theirs(peer: LongformerPeer) -> Call:
+            peer.eval()
+            padded = [pad(batch) for batch in (sorted_batches if peer.fair else batches)]
 
-    def _scores(self, users: list[np.ndarray]) -> Work:
+            def encode() -> Tensor:
+                with no_gradient(peer):
+                    vectors = torch.cat([peer(batch)[:, 0] for batch in padded])
+                    return vectors[back] if peer.fair else vectors
+
+            return encode
+
+        return Work(self._functions(sides, ours, theirs), self._forward_flops(lengths), lengths)
+
+    def _scores(self, users: list[np.ndarray], sides: list[str]) -> Work:
         sequences = [self.workload.history(user) for user in users]
-        lengths = [len(sequence["input_ids"]) for sequence in sequences]
-        padded, packed = pad(sequences), pack_sequences(sequences)
-        faithful, fair = (peer.eval() for peer in self.peers())
-        model, items = self.model.eval(), self.model.item_embeddings
+        lengths, items = lengths_of(sequences), self.model.item_embeddings
+        padded, packed = pad(sequences), self.pack([sequences])
 
-        def ours() -> torch.Tensor:
-            with torch.inference_mode():
-                return model(**packed).scores
+        def ours(_: RecformerForPretraining, model: RecformerForSeqRec) -> Call:
+            model.eval()
 
-        def theirs() -> torch.Tensor:
-            with torch.no_grad():
-                return faithful.scores(faithful(padded)[:, 0], items)
+            def score() -> Tensor:
+                with torch.inference_mode():
+                    return model(**packed).scores
 
-        def theirs_fair() -> torch.Tensor:
-            with torch.inference_mode():
-                return fair.scores(fair(padded)[:, 0], items)
+            return score
 
-        flops = self.flops(lengths, self.config.num_hidden_layers - 1) + 2 * len(users) * items.numel()
-        return Work(ours, theirs, theirs_fair, flops, sum(lengths))
+        def theirs(peer: LongformerPeer) -> Call:
+            peer.eval()
 
-    def _finetune(self, users: list[np.ndarray]) -> Work:
+            def score() -> Tensor:
+                with no_gradient(peer):
+                    return peer.scores(peer(padded)[:, 0], items)
+
+            return score
+
+        flops = self._forward_flops(lengths) + 2 * len(users) * items.numel()
+        return Work(self._functions(sides, ours, theirs), flops, lengths)
+
+    def _finetune(self, users: list[np.ndarray], sides: list[str]) -> Work:
         sequences = [self.workload.history(user) for user in users]
-        lengths = [len(sequence["input_ids"]) for sequence in sequences]
-        padded, packed = pad(sequences), pack_sequences(sequences)
+        lengths, items = lengths_of(sequences), self.model.item_embeddings
+        padded, packed = pad(sequences), self.pack([sequences])
         labels = torch.arange(len(users)) * 7
-        faithful, fair = (peer.train() for peer in self.peers())
-        model, items = self.model.train(), self.model.item_embeddings
 
-        def ours() -> torch.Tensor:
-            model.zero_grad()
-            loss = model(**packed, labels=labels).loss
-            loss.backward()
-            return loss.detach()
+        def ours(_: RecformerForPretraining, model: RecformerForSeqRec) -> Call:
+            model.train()
 
-        def with_peer(peer: LongformerPeer) -> Callable[[], torch.Tensor]:
-            def step() -> torch.Tensor:
+            def step() -> Tensor:
+                model.zero_grad()
+                loss = model(**packed, labels=labels).loss
+                loss.backward()
+                return loss.detach()
+
+            return step
+
+        def theirs(peer: LongformerPeer) -> Call:
+            peer.train()
+
+            def step() -> Tensor:
                 peer.zero_grad()
                 loss = F.cross_entropy(peer.scores(peer(padded)[:, 0], items), labels)
                 loss.backward()
@@ -168,65 +235,99 @@ class Bench:
 
             return step
 
-        flops = self.flops(lengths, self.config.num_hidden_layers - 1) + 2 * len(users) * items.numel()
-        return Work(ours, with_peer(faithful), with_peer(fair), 3 * flops, sum(lengths))
+        flops = self._forward_flops(lengths) + 2 * len(users) * items.numel()
+        return Work(self._functions(sides, ours, theirs), 3 * flops, lengths)
 
-    def _pretrain(self, users: list[np.ndarray]) -> Work:
+    def _pretrain(self, users: list[np.ndarray], sides: list[str]) -> Work:
         contexts = [self.workload.history(user[:-1]) for user in users]
         items = [self.workload.item(int(user[-1])) for user in users]
-        lengths = [len(sequence["input_ids"]) for sequence in contexts + items]
-        packed, sides = pack_sequences(contexts + items), [pad(contexts), pad(items)]
+        lengths = lengths_of(contexts + items)
+        packed = self.pack([contexts, items])
         mask_id = self.config.vocab_size - 1
-        mlm_ids, mlm_labels = mask_words(packed, mask_id)
-        # The peers' padded sides, masked at the same places.
-        bounds, masked = packed["cu_seqlens"], []
-        for side, first in zip(sides, (0, len(users)), strict=True):
-            ids, labels = side["input_ids"].clone(), torch.full_like(side["input_ids"], -100)
-            for row in range(len(users)):
-                span = slice(int(bounds[first + row]), int(bounds[first + row + 1]))
-                ids[row, : span.stop - span.start] = mlm_ids[0, span]
-                labels[row, : span.stop - span.start] = mlm_labels[0, span]
-            masked.append((side, ids, labels))
-        faithful, fair = (peer.train() for peer in self.peers())
-        head, reference_head = self.head.train(), copy.deepcopy(self.head).float()
+        masked_ids, labels = mask_words(packed, mask_id)
+        masked_sides = pad_masked([contexts, items], mask_id)
+        lm_head = self.head.lm_head
 
-        def ours() -> torch.Tensor:
-            head.zero_grad()
-            loss = head(**packed, mlm_input_ids=mlm_ids, mlm_labels=mlm_labels).loss
-            loss.backward()
-            return loss.detach()
+        def ours(head: RecformerForPretraining, _: RecformerForSeqRec) -> Call:
+            head.train()
 
-        def with_peer(peer: LongformerPeer) -> Callable[[], torch.Tensor]:
-            def step() -> torch.Tensor:
+            def step() -> Tensor:
+                head.zero_grad()
+                loss = head(**packed, mlm_input_ids=masked_ids, mlm_labels=labels).loss
+                loss.backward()
+                return loss.detach()
+
+            return step
+
+        def theirs(peer: LongformerPeer) -> Call:
+            peer.train()
+
+            def step() -> Tensor:
                 peer.zero_grad()
-                reference_head.zero_grad()
-                loss = peer.pretraining_loss(reference_head, masked)
+                lm_head.zero_grad()
+                loss = peer.pretraining_loss(lm_head, masked_sides)
                 loss.backward()
                 return loss.detach()
 
             return step
 
         # Originals and copies run through all layers but one; the copies' last layer projects keys and values for all.
-        num_masked = int((mlm_labels != -100).sum())
+        num_masked = int((labels != -100).sum())
         width, inner = self.config.hidden_size, self.config.intermediate_size
-        flops = 2 * self.flops(lengths, self.config.num_hidden_layers - 1) + sum(lengths) * 4 * width**2
+        flops = 2 * self._forward_flops(lengths) + sum(lengths) * 4 * width**2
         flops += num_masked * (4 * width**2 + 4 * width * inner + 2 * width**2 + 2 * width * self.config.vocab_size)
-        return Work(ours, with_peer(faithful), with_peer(fair), 3 * flops, 2 * sum(lengths))
+        return Work(self._functions(sides, ours, theirs), 3 * flops, lengths * 2)
+
+
+def lengths_of(sequences: list[Sequence]) -> list[int]:
+    return [len(sequence["input_ids"]) for sequence in sequences]
+
+
+def no_gradient(peer: LongformerPeer) -> Any:
+    return torch.inference_mode() if peer.fair else torch.no_grad()
+
+
+def pad_masked(batches: list[list[Sequence]], mask_id: int) -> list[tuple[dict[str, Tensor], Tensor, Tensor]]:
+    """Padded batches with their masked ids and labels, masked where all of them in one packed row are."""
+    packed = pack_batches(batches)
+    masked_ids, labels = (values[0] for values in mask_words(packed, mask_id))
+    found, start = [], 0
+    for batch in batches:
+        padded = pad(batch)
+        real = padded["attention_mask"].bool()
+        end = start + int(real.sum())
+        ids, targets = padded["input_ids"].clone(), torch.full_like(padded["input_ids"], -100)
+        ids[real], targets[real] = masked_ids[start:end], labels[start:end]
+        found.append((padded, ids, targets))
+        start = end
+    return found
 
 
 def disagreement(bench: Bench, name: str) -> float:
-    """How far the peers' results are from ours in float32 without dropout, relative to the largest value."""
-    with no_dropout(bench.model, bench.reference):
-        work = bench.work(name, torch.float32)
-        ours, *theirs = (np.asarray(result().float()) for result in (work.ours, work.faithful, work.fair))
-    return max(float(np.abs(ours - other).max()) for other in theirs) / max(1.0, float(np.abs(ours).max()))
+    """How far the peers are from ours in float32 without dropout, relative to the largest value.
+
+    Of a step the gradient of the position embeddings counts too: it has come through all layers.
+    """
+    weight = bench.head.recformer.embeddings.position_embeddings.weight  # the peers' own as well
+    results: list[list[Tensor]] = []
+    with no_dropout(bench.head, bench.model):
+        for function in bench.work(name, ["ours_float32", *PEERS]).functions.values():
+            results.append([function()] + ([] if weight.grad is None else [weight.grad.clone()]))
+            weight.grad = None
+    ours, *theirs = results
+    return max(
+        float((one - other).abs().max() / one.abs().max())
+        for result in theirs
+        for one, other in zip(ours, result, strict=True)
+    )
 
 
 @contextmanager
-def no_dropout(*models: torch.nn.Module) -> Iterator[None]:
+def no_dropout(*models: Any) -> Iterator[None]:
     """Sets every dropout rate to 0, in modules and configurations, which the peers are made from, and back."""
     names = ("p", "dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
-    holders = [holder for model in models for holder in (*model.modules(), model.config)]
+    modules = [module for model in models for module in model.modules()]
+    holders = [*modules, *(module.config for module in modules if hasattr(module, "config"))]
     rates = [
         (holder, name, value)
         for holder in holders
@@ -238,66 +339,110 @@ def no_dropout(*models: torch.nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for holder, name, value in rates:
+        for holder, name, value in reversed(rates):  # a configuration that was met twice gets its first value back
             setattr(holder, name, value)
+
+
+def measure(
+    bench: Bench, name: str, rates: dict[str, float], arguments: argparse.Namespace
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A row for each dtype, and what else is to be reported of the work."""
+    peers = [] if arguments.no_peers else PEERS
+    sides = [*(f"ours_{dtype}" for dtype in arguments.dtypes), *peers]
+    details: dict[str, Any] = {}
+    if peers:
+        details["disagreement"] = off = disagreement(bench, name)
+        assert off < 1e-3, f"{name}: the peer is off by {off}"
+    work = bench.work(name, sides)
+    seconds = interleaved_medians(work.functions, arguments.repeats)
+    details |= {"lengths": work.lengths, "seconds": seconds}
+    score_error = None
+    if name.startswith("scores") and set(DTYPES) <= set(arguments.dtypes):
+        exact, rounded = (work.functions[f"ours_{dtype}"]() for dtype in DTYPES)
+        score_error = float((rounded - exact).abs().max())
+    if arguments.operations:
+        details["operations"] = {dtype: most_expensive(work.functions[f"ours_{dtype}"]) for dtype in arguments.dtypes}
+    peaks = {}
+    if arguments.memory:
+        common = ["benchmarks.encoder", "--size", arguments.size, "--works", name, "--only"]
+        peaks = {side: peak_memory([*common, side]) / 1e9 for side in sides if side != "fair"}
+    rows = []
+    for dtype in arguments.dtypes:
+        ours = seconds[f"ours_{dtype}"]
+        row: dict[str, Any] = {"work": name, "dtype": dtype, "tokens": sum(work.lengths)}
+        row |= {"ours_s": statistics.median(ours), "floor_s": work.flops / rates[dtype]}
+        row["share"] = row["floor_s"] / row["ours_s"]
+        for peer in peers:
+            row |= {f"{peer}_s": statistics.median(seconds[peer])}
+            row[f"{peer}_ratio"] = median_ratio(seconds[peer], ours)
+        if score_error is not None and dtype == "bfloat16":
+            row["score_error"] = score_error
+        if peaks:
+            row["peak_gb"] = peaks[f"ours_{dtype}"]
+        if "faithful" in peaks:
+            row |= {"faithful_peak_gb": peaks["faithful"], "peak_ratio": row["peak_gb"] / peaks["faithful"]}
+        rows.append(row)
+    return rows, details
+
+
+def against_goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What of `GOALS` the rows tell something about, and whether it is met."""
+    found = []
+    for row in rows:
+        for (dtype, what), goal in GOALS.get(row["work"], {}).items():
+            value = row.get("faithful_ratio" if what == "ratio" else what)
+            if dtype == row["dtype"] and value is not None:
+                met = value <= goal if what in AT_MOST else value >= goal
+                found.append({"work": row["work"], "dtype": dtype, "what": what, "found": value, "goal": goal})
+                found[-1]["met"] = "yes" if met else "no"
+    return found
+
+
+def run_once(bench: Bench, name: str, side: str) -> Callable[[], Any]:
+    """One side's function, which holds all that is left of the bench."""
+    return bench.work(name, [side]).functions[side]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="of ours")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-peers", action="store_true", help="time ours alone")
-    parser.add_argument(
-        "--memory", action="store_true", help="also measure peak memory of the float32 steps, in fresh processes"
-    )
-    parser.add_argument("--only", choices=["ours", "faithful"], help="run one side of one work once (for --memory)")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory, in fresh processes")
+    parser.add_argument("--operations", action="store_true", help="also list ours' five most expensive operations")
+    parser.add_argument("--only", choices=SIDES, help="run one side of one work once (for --memory)")
     parser.add_argument("--output", help="write the results here as JSON")
     arguments = parser.parse_args()
-    bench = Bench(arguments.size)
     if arguments.only:
-        work = bench.work(arguments.works[0], DTYPES[arguments.dtypes[0]])
-        getattr(work, arguments.only)()
+        function = run_once(Bench(arguments.size), arguments.works[0], arguments.only)
+        gc.collect()
+        reset_peak()
+        function()
+        print(f"{PEAK}{peak_bytes()}")
         return
-    settings = environment()
-    if settings["other_load"] > 0.2:
-        print(f"warning: other processes use {settings['other_load']} processors; the figures will be off")
-    rows = []
-    for dtype in arguments.dtypes:
-        rate = matrix_product_rate(DTYPES[dtype])
-        settings[f"matrix_product_gflops_{dtype}"] = round(rate / 1e9, 1)
-        for name in arguments.works:
-            rows.append(measure(bench, name, dtype, rate, arguments))
-            print_table(rows[-1:])
+    bench, settings = Bench(arguments.size), environment()
+    width, inner = bench.config.hidden_size, bench.config.intermediate_size
+    rates = {dtype: matrix_product_rate(DTYPES[dtype], width, inner) for dtype in arguments.dtypes}
+    settings["matrix_product_gflops"] = {dtype: round(rate / 1e9, 1) for dtype, rate in rates.items()}
+    report: dict[str, Any] = {"options": vars(arguments), "environment": settings, "rows": [], "works": {}}
+    print(f"matrix products, GFLOP/s: {settings['matrix_product_gflops']}")
+    for name in arguments.works:
+        rows, report["works"][name] = measure(bench, name, rates, arguments)
+        print_table(rows)
+        for dtype, operations in report["works"][name].get("operations", {}).items():
+            print(f"{name} {dtype}: the most expensive operations, profiled")
+            print_table(operations)
+        report["rows"] += rows
+        write_report(arguments.output, report)
     print()
-    print_table(rows)
-    write_report(arguments.output, {"size": arguments.size, "environment": settings, "rows": rows})
-
-
-def measure(bench: Bench, name: str, dtype: str, rate: float, arguments: argparse.Namespace) -> dict[str, Any]:
-    if not arguments.no_peers and dtype == "float32":  # in bfloat16 ours is near, not equal
-        off = disagreement(bench, name)
-        assert off < 1e-3, f"{name}: the peer is off by {off}"
-    work = bench.work(name, DTYPES[dtype])
-    functions = {"ours": work.ours}
-    if not arguments.no_peers:
-        functions |= {"faithful": work.faithful, "fair": work.fair}
-    seconds = interleaved_medians(functions, arguments.repeats)
-    ours = statistics.median(seconds["ours"])
-    row: dict[str, Any] = {"work": name, "dtype": dtype, "tokens": work.tokens, "ours_s": ours}
-    row["floor_s"] = work.flops / rate
-    row["share"] = row["floor_s"] / ours
-    for peer in ("faithful", "fair"):
-        if peer in seconds:
-            row[f"{peer}_s"] = statistics.median(seconds[peer])
-            ratios = [theirs / mine for theirs, mine in zip(seconds[peer], seconds["ours"], strict=True)]
-            row[f"{peer}_ratio"] = statistics.median(ratios)
-    if arguments.memory and dtype == "float32" and name.startswith(("finetune", "pretrain")):
-        common = ["benchmarks.encoder", "--size", arguments.size, "--works", name, "--dtypes", dtype, "--only"]
-        sides = [peak_memory([*common, side]) for side in ("ours", "faithful")]
-        row |= {"peak_gb": sides[0] / 1e9, "faithful_peak_gb": sides[1] / 1e9, "peak_ratio": sides[0] / sides[1]}
-    return row
+    print_table(report["rows"])
+    if arguments.size == "base" and (goals := against_goals(report["rows"])):
+        report["goals"] = goals
+        print_table(goals)
+    settings["other_load_after"] = checked_load()
+    write_report(arguments.output, report)
 
 
 if __name__ == "__main__":

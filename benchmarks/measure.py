@@ -1,22 +1,30 @@
-"""Timing side by side, the machine's matrix-product ceiling, peak memory, and reports."""
+"""Timing side by side, the machine's matrix-product ceiling, peak memory, costly operations, and reports."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import transformers
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from recformer_hf.linear_recformer import apply_linear
+
+PEAK = "peak bytes "
+"""What a process that was started to be measured writes before its peak memory."""
 
 
 def interleaved_medians(
@@ -33,30 +41,73 @@ def interleaved_medians(
     return seconds
 
 
-def matrix_product_rate(dtype: torch.dtype, rows: int = 2048, width: int = 768, inner: int = 3072) -> float:
-    """FLOP/s of a linear layer of base size: the ceiling that a share of the floor refers to."""
-    x, weight = torch.randn(rows, width).to(dtype), torch.randn(inner, width).to(dtype)
-    with torch.inference_mode():
-        seconds = interleaved_medians({"product": lambda: F.linear(x, weight)}, repeats=30, warmup=5)["product"]
-    return 2 * rows * width * inner / statistics.median(seconds)
+def median_ratio(above: list[float], below: list[float]) -> float:
+    """The median over turns taken side by side."""
+    return statistics.median(one / other for one, other in zip(above, below, strict=True))
+
+
+def matrix_product_rate(
+    dtype: torch.dtype, width: int, inner: int, device: str = "cpu", rows: tuple[int, ...] = (1024, 4096)
+) -> float:
+    """FLOP/s of the model's own linear layers, the ceiling that a share of the floor refers to.
+
+    Of three shapes (width x width, width x inner and back) by several numbers of tokens, through torch and through
+    what the model takes on a CPU, each a median of ten: the best, so that no share looks better than it is.
+    """
+    rates = []
+    for count in rows:
+        for inputs, outputs in ((width, width), (width, inner), (inner, width)):
+            layer = nn.Linear(inputs, outputs, device=device).to(dtype)
+            hidden = torch.randn(count, inputs, device=device).to(dtype)
+            with torch.inference_mode():
+                seconds = interleaved_medians(_products(layer, hidden), repeats=10, warmup=3)
+            rates += [2 * count * inputs * outputs / statistics.median(each) for each in seconds.values()]
+    return max(rates)
+
+
+def _products(layer: nn.Linear, hidden: Tensor) -> dict[str, Callable[[], Any]]:
+    if hidden.device.type == "cuda":
+
+        def product() -> None:
+            F.linear(hidden, layer.weight, layer.bias)
+            torch.cuda.synchronize()
+
+        return {"torch": product}
+    return {
+        "torch": lambda: F.linear(hidden, layer.weight, layer.bias),
+        "model": lambda: apply_linear(layer, hidden),
+    }
+
+
+def most_expensive(
+    function: Callable[[], Any], count: int = 5, repeats: int = 3, device: str = "cpu"
+) -> list[dict[str, Any]]:
+    """The operations of a call that take the most time themselves: milliseconds and calls, means of `repeats` calls."""
+    function()
+    on_gpu = device == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
+        for _ in range(repeats):
+            function()
+    kind = "self_device_time_total" if on_gpu else "self_cpu_time_total"  # microseconds
+    events = sorted(profiler.key_averages(), key=lambda event: getattr(event, kind), reverse=True)
+    return [
+        {"operation": event.key, "ms": getattr(event, kind) / 1000 / repeats, "calls": event.count / repeats}
+        for event in events[:count]
+    ]
 
 
 def peak_memory(arguments: list[str]) -> int:
-    """Peak resident bytes of a fresh process that runs `python -m` with these arguments."""
-    code = (
-        "import resource, runpy, sys; sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__');"
-        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
-    )
-    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    return int(result.stdout.rsplit("PEAK ", 1)[1])
-
-
-def resident_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Peak resident bytes that a fresh `python -m` with these arguments writes after [`PEAK`]."""
+    command = [sys.executable, "-m", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr.strip()[-2000:]}")
+    return int(result.stdout.rsplit(PEAK, 1)[1])
 
 
 def other_load(seconds: float = 1.0) -> float:
-    """Processors that others use, measured while this process sleeps."""
+    """Processors that others use, measured while this process sleeps; nan where there is no /proc."""
 
     def busy() -> float:
         fields = [float(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
@@ -69,23 +120,50 @@ def other_load(seconds: float = 1.0) -> float:
     return (busy() - before) / os.sysconf("SC_CLK_TCK") / seconds
 
 
+def checked_load() -> float:
+    """[`other_load`], with a warning if it spoils the figures."""
+    load = round(other_load(), 2)
+    if load > 0.2:
+        print(f"warning: other processes use {load} processors; the figures will be off", flush=True)
+    return load
+
+
 def environment() -> dict[str, Any]:
+    """Versions, processor and settings that a figure depends on; warns if the machine is not idle."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
+        **processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "other_load": round(other_load(), 2),
+        "other_load": checked_load(),
     }
 
 
-def write_report(path: str | None, report: dict[str, Any]) -> None:
+def processor() -> dict[str, Any]:
+    """Model and number of the processors, and which of the instructions for bfloat16 they have."""
+    text = ""
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text()
+    found = {
+        name: match[1].strip() if (match := re.search(rf"^{name}\s*:(.*)$", text, re.MULTILINE)) else ""
+        for name in ("model name", "flags")
+    }
+    flags = set(found["flags"].split())
+    return {
+        "cpu": found["model name"] or platform.processor(),
+        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "bfloat16_instructions": sorted(flags & {"avx512_bf16", "amx_bf16", "amx_tile"}),
+    }
+
+
+def write_report(path: str | Path | None, report: dict[str, Any]) -> None:
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(report, indent=1) + "\n")
+        Path(path).write_text(json.dumps(report, indent=1, default=str) + "\n")
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
@@ -96,6 +174,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
         if index == 0:
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    sys.stdout.flush()
 
 
 def _cell(value: Any) -> str:

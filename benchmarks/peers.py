@@ -2,7 +2,7 @@
 
 *faithful*: padded batches in the order given, a mask of 0, 1 and 2, cosine by broadcasting, four encoder passes in
 pretraining, the MLM head at every token: how the public replication works. *fair*: what an attentive user of the same
-encoder would do: batches sorted by length, a normalised matrix product.
+encoder would do: batches sorted by length, inference mode, a normalised matrix product, the MLM head at masked tokens.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import LongformerConfig
 from transformers.models.longformer.modeling_longformer import LongformerEncoder
 
-from recformer_hf import RecformerForPretraining, RecformerModel
+from recformer_hf import RecformerModel
 
 
 class LongformerPeer(nn.Module):
@@ -39,7 +39,8 @@ class LongformerPeer(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """A padded batch -> hidden states `[batch, seq_len, hidden_size]`."""
         mask = batch["attention_mask"]
-        embeddings, positions = self.embeddings, torch.arange(mask.shape[1]) + self.config.pad_token_id + 1
+        embeddings = self.embeddings
+        positions = torch.arange(mask.shape[1], device=mask.device) + self.config.pad_token_id + 1
         hidden = embeddings.word_embeddings(batch["input_ids"]) + embeddings.position_embeddings(positions)
         hidden = hidden + embeddings.token_type_embeddings(batch["token_type_ids"])
         hidden = hidden + embeddings.item_position_embeddings(batch["item_position_ids"])
@@ -55,9 +56,7 @@ class LongformerPeer(nn.Module):
             return F.normalize(users, dim=-1) @ F.normalize(items, dim=-1).T / self.config.temperature
         return F.cosine_similarity(users[:, None], items[None], dim=-1) / self.config.temperature
 
-    def pretraining_loss(
-        self, head: RecformerForPretraining, sides: list[tuple[dict[str, Tensor], Tensor, Tensor]]
-    ) -> Tensor:
+    def pretraining_loss(self, lm_head: nn.Module, sides: list[tuple[dict[str, Tensor], Tensor, Tensor]]) -> Tensor:
         """`sides`: contexts and items, each a padded batch with its masked ids and labels."""
         vectors, losses = [], []
         for batch, masked_ids, labels in sides:
@@ -65,6 +64,6 @@ class LongformerPeer(nn.Module):
             states = self({**batch, "input_ids": masked_ids})
             if self.fair:
                 states, labels = states[labels != -100], labels[labels != -100]
-            losses.append(F.cross_entropy(head.lm_head(states).flatten(0, -2), labels.flatten()))
+            losses.append(F.cross_entropy(lm_head(states).flatten(0, -2), labels.flatten()))
         contrastive = F.cross_entropy(self.scores(*vectors), torch.arange(len(vectors[0])))
         return contrastive + self.config.mlm_weight * sum(losses)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import pipeline
 
-from benchmarks.measure import environment, interleaved_medians, print_table, write_report
+from benchmarks.measure import checked_load, environment, interleaved_medians, print_table, write_report
 from benchmarks.workload import make_workload
 from recformer_hf import ItemCatalog, RecformerConfig, RecformerForSeqRec, RecformerTokenizer
 
@@ -72,11 +72,9 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     report: dict[str, Any] = {"options": vars(options), "environment": environment()}
-    if report["environment"]["other_load"] > 0.2:
-        print(f"warning: others use {report['environment']['other_load']} processors; times will be off")
     report["overhead"] = overhead(options.items, options.tokens, options.repeats, options.size)
     print_table([report["overhead"]])
-    report["environment"]["other_load_after"] = environment()["other_load"]
+    report["environment"]["other_load_after"] = checked_load()
     write_report(options.output, report)
 
 

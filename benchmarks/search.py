@@ -22,13 +22,20 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.measure import environment, interleaved_medians, print_table, write_report
+from benchmarks.measure import (
+    checked_load,
+    environment,
+    interleaved_medians,
+    median_ratio,
+    print_table,
+    write_report,
+)
+from benchmarks.memory import peak_bytes, reset_peak, resident_bytes
 from recformer_hf.faiss_recformer import FaissIndex
 from recformer_hf.search_recformer import BFloat16Index, ExactIndex
 
@@ -56,24 +63,12 @@ def near_items(vectors: torch.Tensor, count: int, seed: int = 1) -> torch.Tensor
     return vectors[rows] + 0.7 * noise
 
 
-def resident(field: str = "VmRSS") -> float:
-    """Of this process, in MB; nan where there is no /proc."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
-
-
 def peak_above(function: Callable[[], Any]) -> float:
-    """MB that a call adds at its peak."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return float("nan")
-    before = resident()
+    """MB that a call adds at its peak; nan where there is no /proc."""
+    reset_peak()
+    before = resident_bytes()
     function()
-    return max(0.0, resident("VmHWM") - before)
+    return max((peak_bytes() - before) / 2**20, 0.0)
 
 
 def numpy_search(vectors: np.ndarray) -> Search:
@@ -125,9 +120,10 @@ def search_rows(
     rows = []
     for kind in kinds:
         print(f"building {kind}", flush=True)
-        before, start = resident(), time.perf_counter()
+        before, start = resident_bytes(), time.perf_counter()
         searches[kind] = make(kind, vectors, exact, hnsw_effort)
-        row: dict[str, Any] = {"kind": kind, "build_s": time.perf_counter() - start, "extra_MB": resident() - before}
+        row: dict[str, Any] = {"kind": kind, "build_s": time.perf_counter() - start}
+        row["extra_MB"] = (resident_bytes() - before) / 2**20
         row["search_MB"] = peak_above(partial(searches[kind], queries[max(batches)]))
         found = searches[kind](judged)
         row["recall@10"] = float((found[:, :, None] == expected[:, None, :]).any(2).mean())
@@ -140,8 +136,7 @@ def search_rows(
             row[f"ms_{size}"] = 1000 * statistics.median(mine)
             row[f"best_ms_{size}"] = 1000 * min(mine)
             if "faiss-flat" in kinds:
-                ratios = [flat / own for flat, own in zip(seconds["faiss-flat"], mine, strict=True)]
-                row[f"flat_over_it_{size}"] = statistics.median(ratios)
+                row[f"flat_over_it_{size}"] = median_ratio(seconds["faiss-flat"], mine)
     return rows
 
 
@@ -161,8 +156,6 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     report: dict[str, Any] = {"options": vars(options), "environment": environment()}
-    if report["environment"]["other_load"] > 0.2:
-        print(f"warning: others use {report['environment']['other_load']} processors; times will be off")
     try:
         import faiss
 
@@ -175,7 +168,7 @@ def main() -> None:
         options.items, options.width, options.kinds, options.batches, options.repeats, options.hnsw_effort
     )
     print_table(report["search"])
-    report["environment"]["other_load_after"] = environment()["other_load"]
+    report["environment"]["other_load_after"] = checked_load()
     write_report(options.output, report)
 
 

@@ -1,4 +1,5 @@
-"""Ragged batches like those of a shop: items of 15 to 60 tokens, histories of 60 to 1,024 (mean about 300).
+"""Ragged batches like those of a shop: items of 15 to 60 tokens (mean 34), histories of 31 to 1,024 (mean 296, 90th
+percentile 542).
 
 Token ids are random: speed does not depend on which words they are. Everything is seeded.
 """
@@ -15,6 +16,8 @@ NUM_ITEMS = 5000
 ITEM_TOKENS = (15, 60)
 MAX_ITEMS = 50
 PAD_ID, FIRST_WORD_ID = 1, 4
+MAX_ITEM_EMBEDDINGS = MAX_ITEMS + 1
+PADDING = {"input_ids": PAD_ID, "token_type_ids": 3, "item_position_ids": MAX_ITEM_EMBEDDINGS - 1}
 
 
 @dataclass
@@ -64,29 +67,30 @@ def typical_users(workload: Workload, count: int, window: int, seed: int = 0) ->
     return [workload.users[user] for user in draws[distance.argmin()]]
 
 
-def pad(sequences: list[dict[str, np.ndarray]], max_item_embeddings: int = 51) -> dict[str, Tensor]:
-    """A padded batch in the given order."""
+def fill(sequences: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """Each as long as the longest, with padding at its end."""
     width = max(len(sequence["input_ids"]) for sequence in sequences)
-    fill = {"input_ids": PAD_ID, "token_type_ids": 3, "item_position_ids": max_item_embeddings - 1}
-    batch = {
-        name: torch.stack(
-            [
-                torch.from_numpy(np.pad(s[name], (0, width - len(s[name])), constant_values=value)).long()
-                for s in sequences
-            ]
-        )
-        for name, value in fill.items()
-    }
+    return [
+        {
+            name: np.pad(sequence[name], (0, width - len(sequence[name])), constant_values=value)
+            for name, value in PADDING.items()
+        }
+        for sequence in sequences
+    ]
+
+
+def pad(sequences: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+    """A padded batch in the given order."""
+    filled = fill(sequences)
+    batch = {name: torch.from_numpy(np.stack([each[name] for each in filled])).long() for name in PADDING}
     lengths = torch.tensor([len(sequence["input_ids"]) for sequence in sequences])
-    batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
+    batch["attention_mask"] = (torch.arange(batch["input_ids"].shape[1]) < lengths[:, None]).long()
     return batch
 
 
 def mask_words(batch: dict[str, Tensor], mask_id: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Masks 15 % of the tokens: the masked ids and the labels, -100 elsewhere."""
+    """Masks 15 % of the words: the masked ids and the labels, -100 elsewhere."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.rand(batch["input_ids"].shape, generator=generator) < 0.15
-    chosen &= batch["token_type_ids"] != 0
-    if "attention_mask" in batch:
-        chosen &= batch["attention_mask"].bool()
+    chosen &= (batch["token_type_ids"] == 1) | (batch["token_type_ids"] == 2)  # neither <s> nor padding
     return batch["input_ids"].masked_fill(chosen, mask_id), batch["input_ids"].masked_fill(~chosen, -100)
