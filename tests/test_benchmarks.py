@@ -223,6 +223,17 @@ def test_encoder_writes_what_a_reader_needs(monkeypatch, tmp_path, capsys):
     for row in report["rows"]:
         assert row["faithful_ratio"] == pytest.approx(row["faithful_s"] / row["ours_s"])
         assert row["share"] == pytest.approx(row["floor_s"] / row["ours_s"])
+        rate = 1e9 * report["environment"]["matrix_product_gflops"][row["dtype"]]
+        assert row["floor_s"] == pytest.approx(report["works"]["encode_items"]["flops"] / rate, rel=0.01)
+
+
+def test_the_ceiling_is_the_best_of_all_rates(monkeypatch):
+    def turns(functions, repeats, warmup):
+        return {name: [1.0, 0.5 if name == "model" else 2.0] for name in functions}
+
+    monkeypatch.setattr(measure, "interleaved_medians", turns)
+    rate = measure.matrix_product_rate(torch.float32, width=8, inner=16, rows=(2, 4))
+    assert rate == 2 * 4 * 8 * 16 / 0.5
 
 
 def test_every_benchmark_is_called_with_options_that_it_has(monkeypatch, tmp_path):
