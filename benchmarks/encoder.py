@@ -310,6 +310,7 @@ def disagreement(bench: Bench, name: str) -> float:
     """
     weight = bench.head.recformer.embeddings.position_embeddings.weight  # the peers' own as well
     results: list[list[Tensor]] = []
+    weight.grad = None  # of a step that was timed before
     with no_dropout(bench.head, bench.model):
         for function in bench.work(name, ["ours_float32", *PEERS]).functions.values():
             results.append([function()] + ([] if weight.grad is None else [weight.grad.clone()]))

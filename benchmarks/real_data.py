@@ -98,7 +98,7 @@ class Study:
             "--output_dir", str(self.folder / "pretrained"), *length, *self.shared(0),
             "--per_device_train_batch_size", str(arguments.pretrain_batch_size),
             "--learning_rate", str(arguments.pretrain_learning_rate),
-            "--mlm_probability", str(arguments.mlm_probability),
+            "--mlm_probability", str(arguments.mlm_probability), "--mixing", arguments.mixing,
             "--eval_strategy", "steps", "--eval_steps", str(arguments.eval_steps),
             "--save_strategy", "steps", "--save_steps", str(arguments.eval_steps),
         )  # fmt: skip
@@ -233,6 +233,9 @@ def main() -> None:
     parser.add_argument("--pretrain_batch_size", type=int, default=64)
     parser.add_argument("--pretrain_learning_rate", type=float, default=1e-4)
     parser.add_argument("--mlm_probability", type=float, default=0.15, help="0: contrastive learning alone")
+    parser.add_argument(
+        "--mixing", default="steps", choices=["sequences", "steps"], help="steps: negatives of one shop"
+    )
     parser.add_argument("--eval_steps", type=int, default=200, help="of pretraining's zero-shot figures")
     study = Study(parser.parse_args())
     rows = rows_of(study)
