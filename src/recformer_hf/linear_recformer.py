@@ -65,8 +65,8 @@ def _onednn_serves(hidden: Tensor) -> bool:
 def serves_by_shape(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether products go through oneDNN, which compiles its kernels for every new shape and keeps a thousand of them.
 
-    With the number of rows different in every batch that took a quarter of a training step in bfloat16 (MiniLM's size,
-    2,700 tokens), and memory without end.
+    With the number of rows different in every batch that took a quarter to a third of a training step in bfloat16
+    (MiniLM's size, 2,700 tokens), and memory without end.
     """
     if device.type != "cpu" or torch.compiler.is_compiling():
         return False
