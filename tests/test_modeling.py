@@ -6,10 +6,12 @@ import pytest
 import torch
 from conftest import enliven, pack, random_batch, small_config
 from longformer_oracle import oracle_encoder, oracle_states
+from torch.nn.attention.flex_attention import create_block_mask
 
 from recformer_hf import attention_recformer, encoder_recformer, linear_recformer, modeling_recformer
 from recformer_hf.dropout_recformer import RecformerDropout
 from recformer_hf.modeling_recformer import RecformerModel
+from recformer_hf.packing_recformer import SequenceLayout
 
 # window 8: below, at, one above and far above half of it and all of it
 LENGTHS = [[1], [2], [3, 4, 5], [7, 8, 9], [16, 17], [100], [1, 3, 7, 8, 9, 13, 40, 1, 25], [128, 1, 60], [6] * 12]
@@ -35,6 +37,23 @@ def implementation(request, monkeypatch) -> str | None:
 
 def assert_parity(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:
     assert (found - expected).abs().max() <= tolerance * max(1.0, float(expected.abs().max()))
+
+
+class TestFlexBlocks:
+    """The compiled kernel skips the blocks that the mask leaves out; the uncompiled one of the tests above does not."""
+
+    @pytest.mark.parametrize("half", [1, 32, 128, 256])
+    @pytest.mark.parametrize("lengths", [[1], [128], [129, 3, 1000, 64, 64, 5], [700], [37] * 40], ids=str)
+    def test_no_block_with_a_visible_token_is_left_out(self, lengths, half):
+        cu_seqlens = torch.tensor([0, *lengths]).cumsum(0)
+        total = int(cu_seqlens[-1])
+        mask = attention_recformer._flex_block_mask(SequenceLayout(cu_seqlens, total, torch.device("cpu")), half)
+        defined = create_block_mask(mask.mask_mod, None, None, total, total, device="cpu")
+        assert mask.shape == defined.shape
+        taken, needed = mask.to_dense().bool(), defined.to_dense().bool()
+        assert not (needed & ~taken).any()
+        if half <= attention_recformer.FLEX_BLOCK:
+            assert torch.equal(taken, needed)
 
 
 class TestHiddenStates:
