@@ -33,7 +33,7 @@ from recformer_hf.data.tokenized_catalog import TokenizedCatalog
 from recformer_hf.evaluation import RecformerScorer, rank_split
 from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.training import LossNotFiniteError, RecformerFinetuningArguments
-from recformer_hf.training.finetuning import load_stage
+from recformer_hf.training.stages import load_stage
 
 NUM_ITEMS = len(small_dataset().catalog)
 LAST_LAYER = "recformer.encoder.layer.1.attention.self."

@@ -13,10 +13,10 @@ from training_setup import small_dataset, small_model, small_tokenizer, small_tr
 from recformer_hf import ItemCatalog, RecformerForPretraining
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
+from recformer_hf.training import RecformerPretrainingArguments, RecformerPretrainingTrainer
 from recformer_hf.training.card_results import metrics_table, zero_shot_results
 from recformer_hf.training.card_text import item_text, metric_title, plain, setting, table
 from recformer_hf.training.card_usage import Example, example_text
-from recformer_hf.training.pretraining import RecformerPretrainingArguments, RecformerPretrainingTrainer
 
 
 @pytest.fixture(scope="module")

@@ -427,6 +427,19 @@ class TestPrecisionAndMemory:
         joined = [torch.cat([each[name].flatten() for name in exact]) for each in (found, exact)]
         assert torch.nn.functional.cosine_similarity(*joined, dim=0) > 0.99
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize("chunk_size", [None, 6])
+    def test_torch_compile(self, tmp_path, chunk_size):
+        """Batches of any length: the second step compiles once more, for shapes that vary."""
+        settings = {"max_steps": 3, "eval_strategy": "no", "contrastive_chunk_size": chunk_size}
+        lines = []
+        for compiled in (False, True):
+            trainer = pretraining_trainer(tmp_path / str(compiled), torch_compile=compiled, **settings)
+            trainer.train()
+            names = ("loss", "contrastive_loss", "mlm_loss", "accuracy")
+            lines.append([entry[name] for entry in entries(trainer, "loss") for name in names])
+        assert lines[1] == pytest.approx(lines[0], rel=1e-4)
+
     def test_a_loss_that_is_not_finite_stops_the_run_and_names_users(self, tmp_path):
         model = pretraining_model()
         model.recformer.embeddings.position_embeddings.weight.data[8] = math.nan

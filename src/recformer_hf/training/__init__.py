@@ -1,7 +1,9 @@
 """Trainers: pretraining on several shops, two-stage finetuning on one."""
 
-from .finetuning import RecformerFinetuningArguments, RecformerFinetuningTrainer
-from .pretraining import RecformerPretrainingArguments, RecformerPretrainingTrainer
+from .finetuning import RecformerFinetuningTrainer
+from .finetuning_arguments import RecformerFinetuningArguments
+from .pretraining import RecformerPretrainingTrainer
+from .pretraining_arguments import RecformerPretrainingArguments
 from .trainer import LossNotFiniteError, RecformerTrainer
 
 __all__ = [

@@ -11,11 +11,9 @@ output_dir/
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,164 +33,26 @@ from ..evaluation.metrics import metric_names
 from ..evaluation.ranking import History, Ranking, history_of
 from ..modeling_recformer import RecformerForSeqRec
 from ..tokenization_recformer import RecformerTokenizer
-from .arguments import RecformerTrainingArguments, one_of
 from .checkpoints import (
     RUN_FILE,
     asked_to_resume,
     is_complete,
     last_checkpoint,
     load_state,
-    remove_folder,
-    remove_later,
     remove_leftovers,
     rotate_checkpoints,
     write_json,
 )
-from .freezing import Freeze, frozen
+from .finetuning_arguments import RecformerFinetuningArguments, Stage, stage_seed
+from .freezing import frozen
 from .item_matrix import encode_item_matrix
 from .model_ranking import rank_sequences
-from .recipes import RECIPES, ItemMatrix
 from .sharding import copy_into, reshard, set_up_fsdp
+from .stages import STAGE_FILE, StageResult, go_back_to, load_stage
 from .trainer import RecformerTrainer, metrics_of_step
 from .validation import sample_users
 
 logger = logging.get_logger(__name__)
-
-STAGE_FILE = "stage.json"
-
-
-@dataclass
-class RecformerFinetuningArguments(RecformerTrainingArguments):
-    """Settings of [`RecformerFinetuningTrainer`]. What a recipe leaves to choose is set stage by stage.
-
-    A stage's own field, where given, goes before the recipe's.
-    """
-
-    num_train_epochs: float = field(
-        default=128, metadata={"help": "At most this many epochs a stage. The public replication: 128."}
-    )
-    recipe: str = field(
-        default="paper",
-        metadata={
-            "help": "Settings of both stages: paper (Algorithm 1), lecture, ablation-1 ... ablation-4 (rows of the "
-            "paper's ablation table)."
-        },
-    )
-    stage1_item_matrix: ItemMatrix | None = field(
-        default=None, metadata={"help": "Item matrix in stage 1. Algorithm 1: reencode, every epoch."}
-    )
-    stage2_item_matrix: ItemMatrix | None = field(
-        default=None, metadata={"help": "Item matrix in stage 2. Algorithm 1: frozen."}
-    )
-    stage1_freeze: Freeze | None = field(
-        default=None, metadata={"help": "Weights frozen in stage 1. Algorithm 1: none."}
-    )
-    stage2_freeze: Freeze | None = field(
-        default=None, metadata={"help": "Weights frozen in stage 2. Algorithm 1: none."}
-    )
-    skip_stage1: bool | None = field(default=None, metadata={"help": "Leave stage 1 out."})
-    skip_stage2: bool | None = field(default=None, metadata={"help": "Leave stage 2 out."})
-    stage1_patience: int = field(
-        default=5, metadata={"help": "Stop stage 1 after this many evaluations without a better metric. The paper: 5."}
-    )
-    stage2_patience: int = field(
-        default=3, metadata={"help": "The same for stage 2. The public replication: 3 (stage 1: 5)."}
-    )
-    stage2_num_train_epochs: float | None = field(
-        default=None, metadata={"help": "At most this many epochs of stage 2; as num_train_epochs if left out."}
-    )
-    stage2_learning_rate: float | None = field(
-        default=None, metadata={"help": "Peak learning rate of stage 2; as learning_rate if left out."}
-    )
-    num_negatives: int = field(
-        default=0,
-        metadata={"help": "Sampled softmax over this many negatives a user; 0: the whole catalogue (the paper)."},
-    )
-    max_validation_users: int | None = field(
-        default=None,
-        metadata={
-            "help": "Validate on at most this many users during training, drawn by the seed, the same ones each time. "
-            "None: on all. The test split is always ranked whole."
-        },
-    )
-    metric_for_best_model: str | None = field(
-        default="ndcg@10", metadata={"help": "Validation metric of Algorithm 1. The paper: NDCG@10."}
-    )
-    greater_is_better: bool | None = field(
-        default=None, metadata={"help": "Whether more of that metric is better. None: unless its name ends in loss."}
-    )
-
-    def __post_init__(self) -> None:
-        if self.ddp_find_unused_parameters is None:
-            self.ddp_find_unused_parameters = False  # what no gradient reaches is frozen
-        super().__post_init__()
-        if self.recipe not in RECIPES:
-            raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}.")
-        for number, recipe in enumerate(RECIPES[self.recipe], start=1):
-            if getattr(self, f"skip_stage{number}") is None:
-                setattr(self, f"skip_stage{number}", recipe is None)
-            # A stage that the recipe leaves out and a person puts back is Algorithm 1's.
-            of_stage = recipe or RECIPES["paper"][number - 1]
-            assert of_stage is not None
-            for name in ("item_matrix", "freeze"):
-                if getattr(self, f"stage{number}_{name}") is None:
-                    setattr(self, f"stage{number}_{name}", getattr(of_stage, name))
-            one_of(f"stage{number}_item_matrix", getattr(self, f"stage{number}_item_matrix"), ItemMatrix)
-            one_of(f"stage{number}_freeze", getattr(self, f"stage{number}_freeze"), Freeze)
-        if self.skip_stage1 and self.skip_stage2:
-            raise ValueError("skip_stage1 and skip_stage2 leave nothing to train: drop one of them.")
-        if min(self.stage1_patience, self.stage2_patience) < 1:
-            raise ValueError(f"Patience is at least 1, got {self.stage1_patience} and {self.stage2_patience}.")
-        if self.max_validation_users is not None and self.max_validation_users < 1:
-            raise ValueError(f"max_validation_users must be at least 1 or None, got {self.max_validation_users}.")
-
-    def stages(self) -> list[Stage]:
-        """The stages that are not skipped."""
-        first = Stage(
-            1, self.stage1_item_matrix, self.stage1_freeze, self.stage1_patience, self.num_train_epochs,
-            self.learning_rate,
-        )  # fmt: skip
-        epochs, rate = self.stage2_num_train_epochs, self.stage2_learning_rate
-        second = Stage(
-            2, self.stage2_item_matrix, self.stage2_freeze, self.stage2_patience,
-            first.num_train_epochs if epochs is None else epochs, first.learning_rate if rate is None else rate,
-        )  # fmt: skip
-        return [stage for stage, skipped in ((first, self.skip_stage1), (second, self.skip_stage2)) if not skipped]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage's own settings."""
-
-    number: int
-    item_matrix: Any
-    freeze: Any
-    patience: int
-    num_train_epochs: float
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a finished stage left (`stage.json`).
-
-    Args:
-        stage: 1 or 2.
-        checkpoint: name of the checkpoint with the stage's model and item matrix, beside `stage.json`.
-        best_metric: its validation metric, or `None` without evaluation.
-        improved: whether it is better than all before; else the result of the run is an earlier stage's.
-        global_step: optimizer steps of the stage.
-        train_loss: mean over its steps since the last start.
-        log_history: as in `TrainerState`.
-    """
-
-    stage: int
-    checkpoint: str
-    best_metric: float | None
-    improved: bool
-    global_step: int
-    train_loss: float
-    log_history: list[dict[str, Any]]
 
 
 class RecformerFinetuningTrainer(RecformerTrainer):
@@ -567,33 +427,3 @@ class RecformerFinetuningTrainer(RecformerTrainer):
         return rank_sequences(
             self.model, dataloader, dataloader.split, self.accelerator, histories, ties=self.args.ranking_ties, top_k=10
         )
-
-
-def stage_seed(args: RecformerFinetuningArguments, stage: Stage) -> int:
-    """Other draws in stage 2; seeds of runs stay below 2^32, so no other run has them."""
-    seed = args.seed if args.data_seed is None else args.data_seed
-    return seed + (stage.number - 1) * 2**32
-
-
-def go_back_to(checkpoint: Path) -> None:
-    """Removes what a run wrote after one of its checkpoints."""
-    stage, run = checkpoint.parent, checkpoint.parent.parent
-    (run / RUN_FILE).unlink(missing_ok=True)
-    for later in run.glob("stage-*"):
-        if later.name > stage.name:
-            remove_folder(later)
-    (stage / STAGE_FILE).unlink(missing_ok=True)
-    remove_later(checkpoint)
-
-
-def load_stage(folder: Path) -> StageResult | None:
-    """The result of a stage that is done, `None` of one that is not."""
-    if not (folder / STAGE_FILE).is_file():
-        return None
-    result = StageResult(**json.loads((folder / STAGE_FILE).read_text("utf-8")))
-    if not is_complete(folder / result.checkpoint):
-        raise ValueError(
-            f"{folder / STAGE_FILE} names {result.checkpoint}, which is not complete. Remove {folder} to train this "
-            "stage again, or put the checkpoint back."
-        )
-    return result
