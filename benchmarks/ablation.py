@@ -97,7 +97,7 @@ def window_by_autograd(
     heads = module.num_heads
     blocks = WindowBlocks.of(layout, module.half_window, len(query))
     keys, values = (torch.cat([blocks.window_view(x, heads), blocks.first_of(x, heads)], 2) for x in (key, value))
-    allowed = torch.cat([blocks.near, blocks.far[:, :, None]], 2)[:, None]
+    allowed = torch.cat([blocks.near, blocks.far[:, :, None]], 2)[None]
     queries = blocks.split_queries(query, heads)
     output = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed, dropout_p=dropout)
     return blocks.join_queries(output), None

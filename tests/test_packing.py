@@ -86,8 +86,12 @@ class TestWindowBlocks:
         views = blocks.window_view(rows.detach(), num_heads=3), blocks.first_of(rows.detach(), num_heads=3)
         weights = [torch.randn_like(view) for view in views]
         padded = torch.nn.functional.pad(rows, (0, 0, blocks.block, blocks.padded_rows + blocks.block - len(rows)))
-        windows = padded.unfold(0, blocks.width, blocks.block).unflatten(1, (3, -1)).transpose(2, 3)
+        windows = padded.unfold(0, blocks.width, blocks.block).unflatten(1, (3, -1)).permute(1, 0, 3, 2)
         torch.testing.assert_close(windows, views[0])
+        in_row = torch.arange(blocks.num_blocks * blocks.block) < layout.total_tokens
+        seen = (blocks.near & in_row.view(-1, blocks.block, 1))[None, :, :, :, None]  # what nobody sees may differ
+        by_head = blocks.windows_by_head(rows.detach(), num_heads=3)
+        torch.testing.assert_close(by_head[:, :, None] * seen, views[0][:, :, None] * seen)
         total = (windows * weights[0]).sum() + (blocks.first_of(rows, 3) * weights[1]).sum()
         (expected,) = torch.autograd.grad(total, rows)
         torch.testing.assert_close(blocks.add_windows(*weights), expected)

@@ -94,24 +94,24 @@ class WindowBlocks:
         return layout.cache[key]
 
     def bias(self, dtype: torch.dtype) -> Tensor:
-        """The window's mask as something to add to scores, `[num_blocks, 1, block, width]`."""
+        """The window's mask as something to add to scores, `[num_blocks, block, width]`."""
         if dtype not in self._bias:
             zeros = torch.zeros(self.near.shape, dtype=dtype, device=self.near.device)
-            self._bias[dtype] = zeros.masked_fill_(~self.near, torch.finfo(dtype).min)[:, None]
+            self._bias[dtype] = zeros.masked_fill_(~self.near, torch.finfo(dtype).min)
         return self._bias[dtype]
 
     def split_queries(self, rows: Tensor, num_heads: int) -> Tensor:
-        """`[num_rows, hidden]` -> `[num_blocks, num_heads, block, head_dim]`."""
+        """`[num_rows, hidden]` -> a view `[num_heads, num_blocks, block, head_dim]`."""
         if self.padded_rows != self.num_rows:
             rows = F.pad(rows, (0, 0, 0, self.padded_rows - self.num_rows))
-        return rows.view(self.num_blocks, self.block, num_heads, -1).transpose(1, 2)
+        return rows.view(self.num_blocks, self.block, num_heads, -1).permute(2, 0, 1, 3)
 
     def join_queries(self, blocks: Tensor) -> Tensor:
-        """`[num_blocks, num_heads, block, head_dim]` -> `[num_rows, hidden]`."""
-        return blocks.transpose(1, 2).reshape(self.padded_rows, -1)[: self.num_rows]
+        """`[num_heads, num_blocks, block, head_dim]` -> `[num_rows, hidden]`."""
+        return blocks.permute(1, 2, 0, 3).reshape(self.padded_rows, -1)[: self.num_rows]
 
     def window_view(self, rows: Tensor, num_heads: int) -> Tensor:
-        """`[num_rows, hidden]` -> overlapping views `[num_blocks, num_heads, width, head_dim]` of one buffer."""
+        """`[num_rows, hidden]` -> overlapping views `[num_heads, num_blocks, width, head_dim]` of one buffer."""
         hidden = rows.shape[1]
         end = self.block + self.num_rows
         buffer = rows.new_empty(self.padded_rows + 2 * self.block, hidden)
@@ -119,46 +119,62 @@ class WindowBlocks:
         buffer[self.block : end] = rows
         buffer[end:].zero_()
         head_dim = hidden // num_heads
-        size = (self.num_blocks, num_heads, self.width, head_dim)
-        return buffer.as_strided(size, (self.block * hidden, head_dim, hidden, 1))
+        size = (num_heads, self.num_blocks, self.width, head_dim)
+        return buffer.as_strided(size, (head_dim, self.block * hidden, hidden, 1))
+
+    def windows_by_head(self, rows: Tensor, num_heads: int) -> Tensor:
+        """As [`window_view`], one head after the other: what batched products take as they are.
+
+        Out of the row a window holds tokens of another head, or zeros; nobody sees them.
+        """
+        head_dim = rows.shape[1] // num_heads
+        buffer = rows.new_empty(num_heads * self.padded_rows + 2 * self.block, head_dim)
+        buffer[: self.block].zero_()
+        buffer[-self.block :].zero_()
+        inside = buffer[self.block : -self.block].view(num_heads, self.padded_rows, head_dim)
+        inside[:, : self.num_rows] = rows.view(self.num_rows, num_heads, head_dim).transpose(0, 1)
+        inside[:, self.num_rows :].zero_()
+        size = (num_heads, self.num_blocks, self.width, head_dim)
+        windows = buffer.as_strided(size, (self.padded_rows * head_dim, self.block * head_dim, head_dim, 1))
+        # oneDNN, which has the 16-bit products, would copy them too, and transposed ones slowly.
+        return windows if rows.element_size() > 2 else windows.contiguous()
 
     def first_of(self, rows: Tensor, num_heads: int) -> Tensor:
-        """`[num_rows, hidden]` -> what the `<s>` of each block has there, `[num_blocks, num_heads, 1, head_dim]`."""
-        return rows[self.first_tokens].view(self.num_blocks, num_heads, 1, -1)
+        """`[num_rows, hidden]` -> what the `<s>` of each block has there, `[num_heads, num_blocks, 1, head_dim]`."""
+        return rows[self.first_tokens].view(self.num_blocks, 1, num_heads, -1).permute(2, 0, 1, 3)
 
     def add_windows(self, window: Tensor, first: Tensor) -> Tensor:
         """The transpose of [`window_view`] and [`first_of`]: adds up what every block says of a token.
 
         Args:
-            window (`Tensor` `[num_blocks, num_heads, width, head_dim]`): of the tokens in the windows.
-            first (`Tensor` `[num_blocks, num_heads, 1, head_dim]`): of each block's `<s>`.
+            window (`Tensor` `[num_heads, num_blocks, width, head_dim]`): of the tokens in the windows.
+            first (`Tensor` `[num_heads, num_blocks, 1, head_dim]`): of each block's `<s>`.
 
         Returns:
             `[num_rows, hidden]`.
         """
-        num_heads, head_dim = window.shape[1], window.shape[3]
-        buffer = window.new_zeros(self.num_blocks + 2, self.block, num_heads, head_dim)
-        for third in range(3):  # shifted adds, no `index_add` of windows
-            columns = window[:, :, third * self.block : (third + 1) * self.block]
-            buffer[third : third + self.num_blocks] += columns.transpose(1, 2)
-        rows = buffer.view(-1, num_heads * head_dim)[self.block : self.block + self.num_rows]
-        return rows.index_add_(0, self.first_tokens, first.reshape(self.num_blocks, -1))
+        before, own, after = window.unflatten(2, (3, self.block)).unbind(2)
+        total = own.contiguous()
+        total[:, 1:] += after[:, :-1]  # shifted adds, no `index_add` of windows
+        total[:, :-1] += before[:, 1:]
+        rows = self.join_queries(total)
+        return rows.index_add_(0, self.first_tokens, first.permute(1, 2, 0, 3).reshape(self.num_blocks, -1))
 
     def probabilities(self, queries: Tensor, keys: Tensor, first_keys: Tensor) -> tuple[Tensor, Tensor]:
         """Softmax over the window and the `<s>` out of it.
 
         Args:
-            queries (`Tensor` `[num_blocks, num_heads, block, head_dim]`): scaled.
-            keys (`Tensor` `[num_blocks, num_heads, width, head_dim]`): of the windows.
-            first_keys (`Tensor` `[num_blocks, num_heads, 1, head_dim]`): of the `<s>`.
+            queries (`Tensor` `[num_heads, num_blocks, block, head_dim]`): scaled.
+            keys (`Tensor` `[num_heads, num_blocks, width, head_dim]`): of the windows.
+            first_keys (`Tensor` `[num_heads, num_blocks, 1, head_dim]`): of the `<s>`.
 
         Returns:
-            the probabilities of the window `[num_blocks, num_heads, block, width]` and of the `<s>` out of it
-            `[num_blocks, num_heads, block, 1]`; together they sum to 1.
+            the probabilities of the window `[num_heads, num_blocks, block, width]` and of the `<s>` out of it
+            `[num_heads, num_blocks, block, 1]`; together they sum to 1.
         """
         scores = torch.matmul(queries, keys.transpose(-1, -2)).add_(self.bias(queries.dtype))
         far = torch.matmul(queries, first_keys.transpose(-1, -2))
-        far = far.masked_fill_(~self.far[:, None, :, None], torch.finfo(far.dtype).min)
+        far = far.masked_fill_(~self.far[:, :, None], torch.finfo(far.dtype).min)
         # No column more for the <s>: it borrows one that its query does not see, the last one (the last query, which
         # sees that, the first one). A width of a round number makes the products faster.
         _copy_borrowed(scores, far)
@@ -191,12 +207,12 @@ class _BlockedWindow(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, blocks: WindowBlocks, heads: int, p: float
     ) -> Tensor:
         queries = blocks.split_queries(query * _scale(query, heads), heads)
-        near, far = blocks.probabilities(queries, blocks.window_view(key, heads), blocks.first_of(key, heads))
+        near, far = blocks.probabilities(queries, blocks.windows_by_head(key, heads), blocks.first_of(key, heads))
         kept_near, kept_far, factor = near, far, 1.0
         if p:
             (near_mask, factor), (far_mask, _) = (keep_mask(each.shape, p, each.device) for each in (near, far))
             kept_near, kept_far = near * near_mask, far * far_mask
-        output = torch.matmul(kept_near, blocks.window_view(value, heads))
+        output = torch.matmul(kept_near, blocks.windows_by_head(value, heads))
         output.addcmul_(kept_far, blocks.first_of(value, heads))
         output = blocks.join_queries(output).mul_(factor)
         signed = near.sub(kept_near, alpha=2), far.sub(kept_far, alpha=2)
@@ -211,17 +227,17 @@ class _BlockedWindow(torch.autograd.Function):
         # Σ_j P_j dL/dP_j, which the softmax takes off, is the product of the output with its gradient.
         gradient = gradients[0]
         mean = blocks.split_queries(gradient * output, heads).sum(-1, keepdim=True)
-        given = blocks.split_queries(gradient * ctx.factor, heads)
-        window, first = blocks.window_view(value, heads), blocks.first_of(value, heads)
+        given = blocks.split_queries(gradient * ctx.factor, heads).contiguous()
+        window, first = blocks.windows_by_head(value, heads), blocks.first_of(value, heads)
         kept_near, kept_far = near.clamp(max=0), far.clamp(max=0)  # both negated, and so is all that follows
         value_gradient = blocks.add_windows(
             torch.matmul(kept_near.transpose(-1, -2), given), torch.matmul(kept_far.transpose(-1, -2), given)
         )
         near_gradient = torch.matmul(given, window.transpose(-1, -2)).mul_(kept_near).addcmul_(near.abs(), mean)
         far_gradient = torch.matmul(given, first.transpose(-1, -2)).mul_(kept_far).addcmul_(far.abs(), mean)
-        window, first = blocks.window_view(key, heads), blocks.first_of(key, heads)
+        window, first = blocks.windows_by_head(key, heads), blocks.first_of(key, heads)
         query_gradient = torch.matmul(near_gradient, window).addcmul_(far_gradient, first)
-        queries = blocks.split_queries(query * _scale(query, heads), heads)
+        queries = blocks.split_queries(query * _scale(query, heads), heads).contiguous()
         key_gradient = blocks.add_windows(
             torch.matmul(near_gradient.transpose(-1, -2), queries),
             torch.matmul(far_gradient.transpose(-1, -2), queries),
@@ -242,13 +258,16 @@ def _blocked_window_inference(query: Tensor, key: Tensor, value: Tensor, blocks:
         queries = blocks.split_queries(query * _scale(query, heads), heads)
         near, far = blocks.probabilities(queries, keys, first_keys)
         return blocks.join_queries(torch.matmul(near, values).addcmul_(far, first_values))
-    # The kernel reads overlapping views, so keys and values are not copied three times. Its log-sum-exp lets the <s>
-    # outside the window join the softmax afterwards: weight sigmoid(score - lse) against the window's 1 - weight.
-    queries = blocks.split_queries(query, heads)
-    output, lse = flash(queries, keys, values, 0.0, False, attn_mask=blocks.bias(query.dtype))
+    # The kernel reads overlapping views, so keys and values are not copied three times; all heads of a block lie
+    # together. Its log-sum-exp lets the <s> outside the window join the softmax afterwards: weight
+    # sigmoid(score - lse) against the window's 1 - weight.
+    queries, keys, values, first_keys, first_values = (
+        each.transpose(0, 1) for each in (blocks.split_queries(query, heads), keys, values, first_keys, first_values)
+    )
+    output, lse = flash(queries, keys, values, 0.0, False, attn_mask=blocks.bias(query.dtype)[:, None])
     score = at_least_float32(torch.matmul(queries, first_keys.transpose(-1, -2)).squeeze(-1)) * _scale(query, heads)
     weight = torch.sigmoid(score - lse).masked_fill_(~blocks.far[:, None], 0.0).unsqueeze(-1).to(output.dtype)
-    return blocks.join_queries(torch.lerp(output, first_values, weight))
+    return blocks.join_queries(torch.lerp(output, first_values, weight).transpose(0, 1))
 
 
 @cache
