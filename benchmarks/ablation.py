@@ -103,8 +103,9 @@ def window_by_autograd(
     return blocks.join_queries(output), None
 
 
-def dense_window(*arguments: Any) -> tuple[Tensor, None]:
-    return attention_recformer.eager_window_attention(*arguments)[0], None
+def dense_window(module: SelfAttention, query: Tensor, *arguments: Any) -> tuple[Tensor, None]:
+    output = attention_recformer.eager_window_attention(module, query, *arguments)[0]
+    return F.pad(output, (0, 0, 0, len(query) - len(output))), None  # rows beyond the tokens
 
 
 @contextmanager

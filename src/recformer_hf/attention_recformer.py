@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from .dropout_recformer import keep_mask
+from .dropout_recformer import keep_mask, kept
 from .linear_recformer import is_plain_linear
 from .packing_recformer import SequenceLayout
 
@@ -211,7 +211,7 @@ class _BlockedWindow(torch.autograd.Function):
         kept_near, kept_far, factor = near, far, 1.0
         if p:
             (near_mask, factor), (far_mask, _) = (keep_mask(each.shape, p, each.device) for each in (near, far))
-            kept_near, kept_far = near * near_mask, far * far_mask
+            kept_near, kept_far = kept(near, near_mask), kept(far, far_mask)
         output = torch.matmul(kept_near, blocks.windows_by_head(value, heads))
         output.addcmul_(kept_far, blocks.first_of(value, heads))
         output = blocks.join_queries(output).mul_(factor)
@@ -430,7 +430,10 @@ def _attend_sequences(
     if layout.lengths is not None and padded_tokens > 2 * layout.total_tokens and not return_probabilities:
         # Very uneven lengths: one sequence after the other beats computing on padding.
         contexts, masses = [], []
-        for query, tokens in zip(lifted.unbind(0), hidden[: layout.total_tokens].split(layout.lengths), strict=True):
+        # Rows beyond the tokens are split off with them: the gradient of a slice would be one more copy of all rows.
+        beyond = len(hidden) - layout.total_tokens
+        sequences = hidden.split([*layout.lengths, beyond] if beyond else layout.lengths)
+        for query, tokens in zip(lifted.unbind(0), sequences[: layout.num_sequences], strict=True):
             weights = torch.softmax(at_least_float32(torch.matmul(query, tokens.T)), dim=-1)
             weights = F.dropout(weights, dropout)
             masses.append(weights.sum(-1))

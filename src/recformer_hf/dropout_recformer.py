@@ -46,17 +46,22 @@ def _random_words(count: int) -> Tensor:
     return torch.from_numpy(generator.integers(-(2**63), 2**63 - 1, count, dtype=np.int64, endpoint=True))
 
 
+def kept(values: Tensor, keep: Tensor) -> Tensor:
+    """`values * keep`, in the mask's own copy: a product of two types would make one more."""
+    return keep.to(values.dtype).mul_(values)
+
+
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, probability: float) -> Tensor:
         keep, ctx.scale = keep_mask(hidden.shape, probability, hidden.device)
         ctx.save_for_backward(keep)
-        return (hidden * keep).mul_(ctx.scale)
+        return kept(hidden, keep).mul_(ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
-        return (gradients[0] * keep).mul_(ctx.scale), None
+        return kept(gradients[0], keep).mul_(ctx.scale), None
 
 
 class _DroppedSum(torch.autograd.Function):
@@ -65,12 +70,12 @@ class _DroppedSum(torch.autograd.Function):
         keep, ctx.scale = keep_mask(hidden.shape, probability, hidden.device)
         ctx.save_for_backward(keep)
         ctx.dtype = hidden.dtype
-        return torch.add(residual, hidden * keep, alpha=ctx.scale)
+        return torch.add(residual, kept(hidden, keep), alpha=ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (keep,) = ctx.saved_tensors
-        return (gradients[0].to(ctx.dtype) * keep).mul_(ctx.scale), gradients[0], None
+        return kept(gradients[0].to(ctx.dtype), keep).mul_(ctx.scale), gradients[0], None
 
 
 class RecformerDropout(torch.nn.Dropout):

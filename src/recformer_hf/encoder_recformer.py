@@ -19,8 +19,9 @@ from .dropout_recformer import RecformerDropout
 from .linear_recformer import apply_linear, apply_linear_gelu, serves_by_shape
 from .packing_recformer import SequenceLayout
 
-ROWS_MULTIPLE = 128
-"""Rows that a packed row is rounded up to where kernels are made for each shape: few shapes, few kernels."""
+ROWS_MULTIPLE, ROWS_MULTIPLE_BY_SHAPE = 32, 128
+"""What the rows of a packed row are rounded up to on CPUs: the blocks of the usual window, so that no layer has to fill
+one up; more where kernels are made for each shape, so that there are few shapes."""
 
 
 class RecformerLayerNorm(nn.LayerNorm):
@@ -213,9 +214,12 @@ class RecformerEncoder(nn.Module):
             attentions of each layer, if `eager`.
         """
         states, attentions = [hidden] if keep_states else [], []
-        first: Any = self.layer[0]
-        if implementation == "sdpa" and serves_by_shape(hidden.device, first.compute_dtype(hidden.device.type)):
-            hidden = F.pad(hidden, (0, 0, 0, -layout.total_tokens % ROWS_MULTIPLE))
+        if implementation == "sdpa" and hidden.device.type == "cpu" and not torch.compiler.is_compiling():
+            first: Any = self.layer[0]
+            by_shape = serves_by_shape(hidden.device, first.compute_dtype("cpu"))
+            multiple = ROWS_MULTIPLE_BY_SHAPE if by_shape else ROWS_MULTIPLE
+            if beyond := -layout.total_tokens % multiple:
+                hidden = F.pad(hidden, (0, 0, 0, beyond))
         for layer in self.layer[:num_layers]:
             hidden, probabilities = layer(hidden, layout, implementation)
             if keep_states:
