@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_recformer import ALL_ATTENTION_FUNCTIONS, at_least_float32, first_token_attention
 from .configuration_recformer import RecformerConfig
 from .dropout_recformer import RecformerDropout
-from .linear_recformer import apply_linear, apply_linear_gelu, serves_by_shape
+from .linear_recformer import apply_feed_forward, apply_linear, apply_linear_gelu, serves_by_shape
 from .packing_recformer import SequenceLayout
 
 ROWS_MULTIPLE, ROWS_MULTIPLE_BY_SHAPE = 32, 128
@@ -143,8 +143,8 @@ class RecformerOutput(nn.Module):
         self.LayerNorm = RecformerLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = RecformerDropout(config.hidden_dropout_prob)
 
-    def forward(self, expanded: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(apply_linear(self.dense, expanded), residual))
+    def forward(self, projected: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(projected, residual))
 
 
 class RecformerLayer(GradientCheckpointingLayer):
@@ -188,7 +188,13 @@ class RecformerLayer(GradientCheckpointingLayer):
         attended, probabilities = self.attention.self(hidden.to(dtype), layout, implementation, rows, first_tokens_only)
         residual = hidden[layout.first_tokens] if first_tokens_only else hidden if rows is None else hidden[rows]
         hidden = self.attention.output(attended, residual)
-        return self.output(self.intermediate(hidden.to(dtype)), hidden), probabilities
+        return self.output(self.feed_forward(hidden.to(dtype)), hidden), probabilities
+
+    def feed_forward(self, hidden: Tensor) -> Tensor:
+        """The two linear layers and the activation between them, `[num_rows, hidden_size]`."""
+        first, second = self.intermediate, self.output.dense
+        projected = apply_feed_forward(first.dense, second, hidden) if first.is_gelu else None
+        return apply_linear(second, first(hidden)) if projected is None else projected
 
 
 class RecformerEncoder(nn.Module):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeGuard
 
@@ -53,6 +53,26 @@ def apply_linear_gelu(module: nn.Module, hidden: Tensor) -> Tensor | None:
     return None if kernel is None else kernel(hidden, module.weight, module.bias, "gelu", [], "none")
 
 
+def apply_feed_forward(first: nn.Module, second: nn.Module, hidden: Tensor) -> Tensor | None:
+    """`second(GELU(first(hidden)))` for training, keeping what goes into GELU and not what comes out of it.
+
+    That takes a third less memory than the two layers and GELU as they are, for GELU computed twice.
+
+    Args:
+        first, second: the two linear layers.
+        hidden (`Tensor` `[num_rows, hidden_size]`): their input, in the dtype to compute in.
+
+    Returns:
+        `[num_rows, hidden_size]`, or None where the modules have to be called: wrapped ones, or without gradient.
+    """
+    if not (torch.is_grad_enabled() and is_plain_linear(first) and is_plain_linear(second)):
+        return None
+    weights = (first.weight, first.bias, second.weight, second.bias)
+    if not (hidden.requires_grad or any(weight.requires_grad for weight in weights)):
+        return None
+    return _FeedForward.apply(hidden, *(weight.to(hidden.dtype) for weight in weights))
+
+
 def _onednn_serves(hidden: Tensor) -> bool:
     return (
         hidden.device.type == "cpu"
@@ -90,6 +110,37 @@ class _OneDnnLinear(torch.autograd.Function):
                 torch.mm(gradient.T, hidden) if ctx.needs_input_grad[1] else None,
                 gradient.sum(0) if ctx.needs_input_grad[2] else None,
             )
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
+        with _products_of(hidden):
+            expanded = F.linear(hidden, weight1, bias1)
+            ctx.save_for_backward(hidden, expanded, weight1, weight2)
+            return F.linear(F.gelu(expanded), weight2, bias2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, expanded, weight1, weight2 = ctx.saved_tensors
+        needed, gradient = ctx.needs_input_grad, gradients[0].contiguous()
+        found: list[Tensor | None] = [None] * 5
+        with _products_of(hidden):
+            if needed[3]:
+                found[3] = torch.mm(gradient.T, F.gelu(expanded))
+            if needed[4]:
+                found[4] = gradient.sum(0)
+            if any(needed[:3]):
+                inner = torch.ops.aten.gelu_backward(torch.mm(gradient, weight2), expanded)
+                found[0] = torch.mm(inner, weight1) if needed[0] else None
+                found[1] = torch.mm(inner.T, hidden) if needed[1] else None
+                found[2] = inner.sum(0) if needed[2] else None
+        return tuple(found)
+
+
+def _products_of(hidden: Tensor) -> AbstractContextManager[None]:
+    """How this device multiplies what is of this dtype."""
+    return _onednn_products() if hidden.dtype == torch.float32 and _onednn_serves(hidden) else nullcontext()
 
 
 _lock = threading.Lock()
