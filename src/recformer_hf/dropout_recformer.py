@@ -31,19 +31,21 @@ def keep_mask(shape: torch.Size | tuple[int, ...], probability: float, device: t
         return (torch.rand(shape, device=device) >= probability).to(torch.uint8), 1 / (1 - probability)
     dropped = min(max(round(probability * _STEPS), 0), _STEPS - 1)
     count = math.prod(shape)
-    lanes = _random_words((count + 3) // 4).view(torch.int16)
+    lanes = _random_lanes((count + 3) // 4)
     # Not bool: products with it are several times slower on a CPU.
     keep = torch.empty(shape, dtype=torch.uint8)
     torch.ge(lanes[:count].view(shape), dropped - _STEPS // 2, out=keep)
     return keep, _STEPS / (_STEPS - dropped)
 
 
-def _random_words(count: int) -> Tensor:
-    """Uniform over all values of an int64, `[count]`."""
+def _random_lanes(words: int) -> Tensor:
+    """Uniform over all values of an int16, `[4 * words]`."""
     if torch.compiler.is_compiling():
-        return torch.empty(count, dtype=torch.int64).random_(-(2**63), None)
-    generator = np.random.Generator(np.random.SFC64(int(torch.randint(2**63 - 1, ()))))
-    return torch.from_numpy(generator.integers(-(2**63), 2**63 - 1, count, dtype=np.int64, endpoint=True))
+        return torch.empty(words, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    seed = int(torch.randint(2**63 - 1, (), device="cpu"))
+    generator = np.random.Generator(np.random.SFC64(seed))
+    drawn = generator.integers(-(2**63), 2**63 - 1, words, dtype=np.int64, endpoint=True)
+    return torch.from_numpy(drawn.view(np.int16))
 
 
 def kept(values: Tensor, keep: Tensor) -> Tensor:
