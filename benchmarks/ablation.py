@@ -155,7 +155,9 @@ TECHNIQUES: dict[str, Technique] = {
     "products through oneDNN": Technique(
         lambda _: mock.patch.object(linear_recformer, "_onednn_serves", always(False))
     ),
-    "GELU fused": Technique(lambda _: mock.patch.object(linear_recformer, "_fused_gelu", always(None)), INFERENCE),
+    "bias and GELU fused": Technique(
+        lambda _: mock.patch.object(linear_recformer, "_fused_linear", always(None)), INFERENCE
+    ),
     "cheap dropout masks": Technique(lambda _: masks(drawn_mask), TRAINING),
     "scores as one product": Technique(
         lambda _: mock.patch.object(modeling_recformer, "similarity_scores", broadcast_scores),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from recformer_hf import linear_recformer
-from recformer_hf.linear_recformer import apply_linear, apply_linear_gelu, is_plain_linear
+from recformer_hf.linear_recformer import apply_feed_forward, apply_linear, apply_linear_gelu, is_plain_linear
 
 
 @pytest.fixture
@@ -57,6 +57,62 @@ def test_fused_gelu(layer, hidden, dtype):
         expected = nn.functional.gelu(layer.double()(hidden.double()))
     assert (fused.double() - expected).abs().max() < (1e-5 if dtype == torch.float32 else 2e-2)
     assert apply_linear_gelu(layer.to(dtype), hidden) is None  # with gradients: not fused
+
+
+def test_inference_in_bfloat16_is_the_modules(layer, hidden):
+    layer, hidden = layer.to(torch.bfloat16), hidden.to(torch.bfloat16)
+    with torch.no_grad():
+        torch.testing.assert_close(apply_linear(layer, hidden), layer(hidden), rtol=1e-2, atol=1e-2)
+
+
+class TestFeedForward:
+    """As the two layers with GELU between them, for every dtype, and for whatever part of it trains."""
+
+    @pytest.fixture
+    def layers(self) -> nn.ModuleList:
+        torch.manual_seed(0)
+        return nn.ModuleList([nn.Linear(96, 160), nn.Linear(160, 96)])
+
+    @staticmethod
+    def gradients(function, layers, hidden) -> list[torch.Tensor | None]:
+        layers.zero_grad()
+        x = hidden.clone().requires_grad_(hidden.requires_grad)
+        output = function(x)
+        (output.double() * torch.linspace(-1, 1, 96)).sum().backward()
+        return [output.detach(), x.grad, *(weight.grad for weight in layers.parameters())]
+
+    @pytest.mark.parametrize("frozen", [[], ["0.weight", "0.bias"], ["1.weight", "1.bias"], ["hidden"], ["0.bias"]])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+    def test_output_and_gradients(self, layers, hidden, dtype, frozen):
+        layers.to(dtype)
+        for name, weight in layers.named_parameters():
+            weight.requires_grad_(name not in frozen)
+        hidden = hidden.to(dtype).requires_grad_("hidden" not in frozen)
+        found = self.gradients(lambda x: apply_feed_forward(*layers, x), layers, hidden)
+        expected = self.gradients(lambda x: layers[1](nn.functional.gelu(layers[0](x))), layers, hidden)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                tolerance = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+                assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+                assert ours.dtype == theirs.dtype
+
+    def test_under_autocast_weights_keep_their_type(self, layers, hidden):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = apply_feed_forward(*layers, hidden.bfloat16())
+            expected = layers[1](nn.functional.gelu(layers[0](hidden.bfloat16())))
+        output.sum().backward()
+        assert (output - expected).abs().max() <= 2e-2 * expected.abs().max()
+        assert all(weight.grad.dtype == torch.float32 for weight in layers.parameters())
+
+    def test_only_for_training_of_plain_layers(self, layers, hidden):
+        with torch.no_grad():
+            assert apply_feed_forward(*layers, hidden) is None
+        layers[1].register_forward_hook(lambda *_: None)
+        assert apply_feed_forward(*layers, hidden) is None
+        layers.requires_grad_(False)
+        layers[1]._forward_hooks.clear()
+        assert apply_feed_forward(*layers, hidden) is None
 
 
 def test_the_settings_of_torch_are_as_before(layer, hidden):

@@ -72,6 +72,8 @@ class _DroppedSum(torch.autograd.Function):
         keep, ctx.scale = keep_mask(hidden.shape, probability, hidden.device)
         ctx.save_for_backward(keep)
         ctx.dtype = hidden.dtype
+        if hidden.dtype == residual.dtype:
+            return torch.addcmul(residual, hidden, keep.to(hidden.dtype), value=ctx.scale)
         return torch.add(residual, kept(hidden, keep), alpha=ctx.scale)
 
     @staticmethod
@@ -86,7 +88,9 @@ class RecformerDropout(torch.nn.Dropout):
     def forward(self, hidden: Tensor, residual: Tensor | None = None) -> Tensor:
         """Drops elements of `hidden`, and adds a residual of its shape, in float32 at least, where there is one."""
         if not self.training or self.p == 0:
-            return hidden if residual is None else hidden + residual
+            if residual is None or hidden.dtype == residual.dtype:
+                return hidden if residual is None else hidden + residual
+            return hidden.to(residual.dtype).add_(residual)
         if hidden.device.type != "cpu" or torch.compiler.is_compiling():
             dropped = super().forward(hidden)
             return dropped if residual is None else dropped + residual

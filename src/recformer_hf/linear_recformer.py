@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 
 def is_plain_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether this is a floating-point `nn.Linear` that nobody wrapped, replaced or hooked."""
+    """Whether this is a floating-point `nn.Linear` with a bias that nobody wrapped, replaced or hooked."""
     return (
         type(module) is nn.Linear
         and module.weight.is_floating_point()
+        and module.bias is not None
         and "forward" not in module.__dict__
         and not (module._forward_hooks or module._forward_pre_hooks)
         and not (module._backward_hooks or module._backward_pre_hooks)
@@ -37,6 +38,9 @@ def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
     Returns:
         `[num_rows, out_features]`.
     """
+    fused = _fused(module, hidden, "none") if hidden.dtype != torch.float32 else None
+    if fused is not None:
+        return fused
     if not (hidden.dtype == torch.float32 and _onednn_serves(hidden) and is_plain_linear(module)):
         return module(hidden)
     if torch.is_grad_enabled() and (hidden.requires_grad or module.weight.requires_grad):
@@ -47,10 +51,22 @@ def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
 
 def apply_linear_gelu(module: nn.Module, hidden: Tensor) -> Tensor | None:
     """GELU(`module(hidden)`) in one kernel, for inference on a CPU; None where that cannot be had."""
-    if torch.is_grad_enabled() or not _onednn_serves(hidden) or not is_plain_linear(module):
+    if hidden.dtype == torch.float32 and not _onednn_serves(hidden):
         return None
-    kernel = _fused_gelu(hidden.dtype) if module.weight.dtype == hidden.dtype else None
-    return None if kernel is None else kernel(hidden, module.weight, module.bias, "gelu", [], "none")
+    return _fused(module, hidden, "gelu")
+
+
+def _fused(module: nn.Module, hidden: Tensor, activation: str) -> Tensor | None:
+    """A linear layer with its bias and activation in oneDNN's one kernel, for inference on a CPU; None without it.
+
+    Products of 16-bit numbers are oneDNN's in any case, but bias and activation would be passes of their own.
+    """
+    if torch.is_grad_enabled() or hidden.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    kernel = _fused_linear(hidden.dtype) if is_plain_linear(module) else None
+    if kernel is None:
+        return None
+    return kernel(hidden, module.weight.to(hidden.dtype), module.bias.to(hidden.dtype), activation, [], "none")
 
 
 def apply_feed_forward(first: nn.Module, second: nn.Module, hidden: Tensor) -> Tensor | None:
@@ -188,8 +204,8 @@ def _onednn_is_exact() -> bool:
 
 
 @cache
-def _fused_gelu(dtype: torch.dtype) -> Any:
-    """oneDNN's linear layer with GELU: a private operator, used only if it proves itself."""
+def _fused_linear(dtype: torch.dtype) -> Any:
+    """oneDNN's linear layer with an activation: a private operator, used only if it proves itself."""
     try:
         kernel = torch.ops.mkldnn._linear_pointwise
         generator = torch.Generator().manual_seed(0)
@@ -197,9 +213,10 @@ def _fused_gelu(dtype: torch.dtype) -> Any:
         hidden, weight, bias = (torch.randn(*shape, generator=generator, **_FLOAT32) for shape in shapes)
         hidden, weight, bias = hidden.to(dtype), (weight / 8).to(dtype), bias.to(dtype)
         with torch.inference_mode():
-            found = kernel(hidden, weight, bias, "gelu", [], "none")
-        expected = F.gelu(F.linear(hidden.double(), weight.double(), bias.double()))
+            found = [kernel(hidden, weight, bias, activation, [], "none") for activation in ("none", "gelu")]
+        expected = F.linear(hidden.double(), weight.double(), bias.double())
         tolerance = 1e-5 if dtype == torch.float32 else 2e-2
-        return kernel if (found.double() - expected).abs().max() < tolerance else None
+        off = max(float((one - two).abs().max()) for one, two in zip(found, (expected, F.gelu(expected)), strict=True))
+        return kernel if off < tolerance else None
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):
         return None
