@@ -99,7 +99,6 @@ class Study:
             "--per_device_train_batch_size", str(arguments.pretrain_batch_size),
             "--learning_rate", str(arguments.pretrain_learning_rate),
             "--mlm_probability", str(arguments.mlm_probability), "--mixing", arguments.mixing,
-            "--history_negatives", str(arguments.history_negatives),
             "--eval_strategy", "steps", "--eval_steps", str(arguments.eval_steps),
             "--save_strategy", "steps", "--save_steps", str(arguments.eval_steps),
         )  # fmt: skip
@@ -237,7 +236,6 @@ def main() -> None:
     parser.add_argument(
         "--mixing", default="steps", choices=["sequences", "steps"], help="steps: negatives of one shop"
     )
-    parser.add_argument("--history_negatives", type=int, default=2, help="of each context in pretraining")
     parser.add_argument("--eval_steps", type=int, default=200, help="of pretraining's zero-shot figures")
     study = Study(parser.parse_args())
     rows = rows_of(study)

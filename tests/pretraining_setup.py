@@ -74,8 +74,6 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "accumulated": {"gradient_accumulation_steps": 2},
     "accumulated chunks": {"gradient_accumulation_steps": 2, "contrastive_chunk_size": 2},
     "contrastive alone": {"mlm_probability": 0.0},
-    "with history": {"history_negatives": 2},
-    "with history, in chunks": {"history_negatives": 2, "contrastive_chunk_size": 3},
     "checkpointed": {"gradient_checkpointing": True},
     "checkpointed chunks": {"gradient_checkpointing": True, "contrastive_chunk_size": 3},
 }

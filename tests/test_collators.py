@@ -341,36 +341,6 @@ class TestPretraining:
                 for t in targets
             )
 
-    @pytest.mark.parametrize("mlm_probability", [0, 0.5])
-    def test_items_of_the_context_can_be_negatives(self, mlm_probability):
-        data = TrainingSequences([split([[1, 2], [3, 4]]), split([[5, 6, 7, 8, 9]])])
-        rows = np.concatenate([index([0]), index([0], dataset=1)])
-        batch, plain = (
-            PretrainingCollator(
-                [CATALOG, OTHER], TOKENIZER, seed=0, mlm_probability=mlm_probability, history_negatives=count
-            )(data[rows])
-            for count in (2, 0)
-        )
-        target = int(batch["target_ids"][1]) - len(ITEMS)
-        expected = [(CATALOG, 1), (OTHER, target - 1), (CATALOG, 1), (OTHER, max(5, target - 2))]  # the oldest again
-        assert batch["negative_ids"].tolist() == [row + (len(ITEMS) if of is OTHER else 0) for of, row in expected]
-        found, end = sequences_of(batch), plain["input_ids"].shape[1]
-        assert found[4:] == [expected_sequence(TOKENIZER, catalog, [row]) for catalog, row in expected]
-        for name in (*FIELDS, *(["mlm_input_ids", "mlm_labels"] if mlm_probability else [])):
-            assert torch.equal(batch[name][:, :end], plain[name]), name  # pairs as they are without
-        if mlm_probability:
-            assert torch.equal(batch["mlm_input_ids"][:, end:], batch["input_ids"][:, end:])
-            assert (batch["mlm_labels"][:, end:] == -100).all()
-
-    def test_lengths_bound_negatives_too(self):
-        histories = random_histories(60, len(ITEMS), longest=8)
-        data = TrainingSequences([split(histories)])
-        collator = PretrainingCollator([CATALOG], TOKENIZER, seed=0, history_negatives=3)
-        (bounds,) = collator.lengths(data)
-        for epoch in range(3):
-            sizes = collator(data[index(range(60), epoch)])["cu_seqlens"].diff().view(5, 60).sum(0)
-            assert (sizes.numpy() <= bounds).all()
-
     def test_lengths_of_a_large_split_are_counted_in_chunks(self, monkeypatch):
         data = TrainingSequences(
             [split([*random_histories(200, len(ITEMS)), [1]]), split(random_histories(30, len(OTHER)))]

@@ -16,7 +16,6 @@ from recformer_hf.data.sampling import INDEX, TrainingSequences
 from recformer_hf.data.tokenized_catalog import TokenizedCatalog
 from recformer_hf.losses_recformer import contrastive_loss, mask_duplicates, similarity_scores
 from recformer_hf.training.contrastive import (
-    PairVectors,
     RandomState,
     gather_rows,
     loss_at_once,
@@ -35,25 +34,22 @@ COLLATOR = PretrainingCollator(
 TEMPERATURE = 0.05
 
 
-WITH_HISTORY = PretrainingCollator(COLLATOR.composer.catalogs, tokenizer(), seed=3, history_negatives=2)
-
-
-def batch_of(users: list[int], collator: PretrainingCollator = COLLATOR) -> dict:
+def batch_of(users: list[int]) -> dict:
     """A batch of these users, from both domains in turn."""
     index = np.zeros(len(users), dtype=INDEX)
     index["user"], index["dataset"] = users, np.arange(len(users)) % 2
-    return collator(DATA[index])
+    return COLLATOR(DATA[index])
 
 
 class TestPairLoss:
     def test_uniform_scores_give_the_logarithm_of_the_batch(self):
         items = torch.ones(7, 4)
-        loss, _ = pair_loss(PairVectors(torch.randn(7, 4), items), torch.arange(7), TEMPERATURE)
+        loss, _ = pair_loss(torch.randn(7, 4), items, torch.arange(7), TEMPERATURE)
         assert loss.item() / 7 == pytest.approx(math.log(7), rel=1e-6)
 
     def test_a_batch_of_one_item_has_nothing_to_tell_apart(self):
         contexts = torch.randn(5, 4, requires_grad=True)
-        loss, correct = pair_loss(PairVectors(contexts, torch.randn(5, 4)), torch.full((5,), 9), TEMPERATURE)
+        loss, correct = pair_loss(contexts, torch.randn(5, 4), torch.full((5,), 9), TEMPERATURE)
         loss.backward()
         assert loss.item() == 0
         assert correct == 5
@@ -61,7 +57,7 @@ class TestPairLoss:
 
     def test_a_duplicate_of_a_positive_leaves_the_denominator(self):
         contexts, items = torch.randn(3, 8), torch.randn(3, 8)
-        loss, _ = pair_loss(PairVectors(contexts, items), torch.tensor([5, 6, 5]), TEMPERATURE)
+        loss, _ = pair_loss(contexts, items, torch.tensor([5, 6, 5]), TEMPERATURE)
         scores = similarity_scores(contexts, items, TEMPERATURE)
         by_hand = (
             torch.logsumexp(scores[0, :2], 0) - scores[0, 0]
@@ -73,27 +69,15 @@ class TestPairLoss:
     def test_accuracy_counts_contexts_nearest_to_their_own_item(self):
         items = torch.eye(4)
         contexts = items + torch.tensor([[0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
-        assert pair_loss(PairVectors(contexts, items), torch.arange(4), TEMPERATURE)[1] == 3
+        assert pair_loss(contexts, items, torch.arange(4), TEMPERATURE)[1] == 3
         # The second context is nearer to the third item; if that is the same item, it is no mistake.
-        assert pair_loss(PairVectors(contexts, items), torch.tensor([0, 1, 1, 3]), TEMPERATURE)[1] == 4
+        assert pair_loss(contexts, items, torch.tensor([0, 1, 1, 3]), TEMPERATURE)[1] == 4
 
     def test_a_tie_is_shared(self):
         contexts, items = torch.ones(4, 3), torch.ones(4, 3)
-        assert pair_loss(PairVectors(contexts, items), torch.arange(4), TEMPERATURE)[1] == 1  # as guessing would
+        assert pair_loss(contexts, items, torch.arange(4), TEMPERATURE)[1] == 1  # as guessing would
         contexts = items = torch.eye(3)[[0, 0, 2]]
-        assert pair_loss(PairVectors(contexts, items), torch.arange(3), TEMPERATURE)[1] == 0.5 + 0.5 + 1
-
-    def test_further_negatives_are_negatives_of_all_but_their_own_context(self):
-        contexts, items, negatives = torch.randn(3, 4), torch.randn(3, 4), torch.randn(6, 4)
-        ids, others = torch.tensor([7, 8, 9]), torch.tensor([1, 8, 2, 3, 4, 9])
-        loss, _ = pair_loss(PairVectors(contexts, items, negatives), ids, TEMPERATURE, negative_ids=others)
-        expected = 0.0
-        for row, own in enumerate(ids.tolist()):
-            kept = [column for column, other in enumerate(others.tolist()) if other != own]
-            candidates = torch.cat([items, negatives[kept]])
-            scores = similarity_scores(contexts[row : row + 1], candidates, TEMPERATURE)
-            expected += torch.nn.functional.cross_entropy(scores, torch.tensor([row])).item()
-        assert loss.item() == pytest.approx(expected, rel=1e-5)
+        assert pair_loss(contexts, items, torch.arange(3), TEMPERATURE)[1] == 0.5 + 0.5 + 1
 
     @given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.data())
     def test_rows_of_several_processes_add_up_to_the_whole(self, seed, pairs, data):
@@ -123,11 +107,10 @@ class TestBatches:
         batch = {name: value for name, value in batch_of([1, 2]).items() if not name.startswith("mlm_")}
         assert loss_counts(batch).tolist() == [2, 0, 0]
 
-    @pytest.mark.parametrize("collator", [COLLATOR, WITH_HISTORY], ids=["targets", "history too"])
     @given(st.lists(st.integers(0, 39), min_size=1, max_size=12, unique=True), st.data())
-    def test_chunks_are_what_the_collator_makes_of_fewer_users(self, collator, users, data):
+    def test_chunks_are_what_the_collator_makes_of_fewer_users(self, users, data):
         num_chunks = data.draw(st.integers(1, len(users)))
-        chunks = split_pairs(batch_of(users, collator), num_chunks)
+        chunks = split_pairs(batch_of(users), num_chunks)
         sizes = [len(chunk["target_ids"]) for chunk in chunks]
         assert len(chunks) == num_chunks
         assert max(sizes) - min(sizes) <= 1
@@ -136,7 +119,7 @@ class TestBatches:
             index = np.zeros(size, dtype=INDEX)
             index["user"] = users[first : first + size]
             index["dataset"] = np.arange(first, first + size) % 2
-            expected = collator(DATA[index])
+            expected = COLLATOR(DATA[index])
             assert chunk.keys() == expected.keys()
             for name, value in expected.items():
                 assert chunk[name] == value if name == "max_seqlen" else torch.equal(chunk[name], value), name
@@ -199,17 +182,17 @@ class TestChunks:
         torch.manual_seed(5)
         model.train().zero_grad()
         chunks = split_pairs(batch, 3)
-        first_pass, states = vectors_without_gradient(model, chunks, model.device)
+        contexts, items, states = vectors_without_gradient(model, chunks, model.device)
         vectors, mlm = [], 0
         for chunk, state in zip(chunks, states, strict=True):
             state.restore()
             outputs = model(**chunk)
-            vectors.append(PairVectors.of(outputs).parts())
+            vectors.append((outputs.context_embeds, outputs.item_embeds))
             mlm = mlm + torch.stack(mlm_sums(outputs, loss_counts(chunk)))
-        again = PairVectors(*(torch.cat(side) for side in zip(*vectors, strict=True)))
-        for second, first in zip(again.parts(), first_pass.parts(), strict=True):
-            torch.testing.assert_close(second, first, rtol=0, atol=0)
-        loss, _ = pair_loss(again, batch["target_ids"], TEMPERATURE)
+        contexts_again, items_again = (torch.cat(side) for side in zip(*vectors, strict=True))
+        torch.testing.assert_close(contexts_again, contexts, rtol=0, atol=0)
+        torch.testing.assert_close(items_again, items, rtol=0, atol=0)
+        loss, _ = pair_loss(contexts_again, items_again, batch["target_ids"], TEMPERATURE)
         counts = loss_counts(batch)
         (loss / counts[0] + 0.1 * (mlm / counts[1:]).sum()).backward()
         expected = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}

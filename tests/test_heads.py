@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from conftest import enliven, pack, random_batch, small_config
 
 from recformer_hf import RecformerForPretraining, RecformerForSeqRec, RecformerTokenizer
-from recformer_hf.losses_recformer import similarity_scores
 
 ITEMS = [
     {"title": f"{colour} {thing}", "brand": brand}
@@ -259,29 +258,12 @@ class TestPretraining:
             ({"mlm_input_ids": torch.zeros(4, 3, dtype=torch.long)}, r"mlm_input_ids has shape \[4, 3\]"),
             ({"target_ids": torch.tensor([1, 2, 3])}, r"target_ids must be \[2\]"),
             ({"mlm_labels": torch.zeros(4, 20, dtype=torch.long)}, "<s> is never masked"),
-            ({"negative_ids": torch.tensor([1, 2])}, "need target_ids"),
-            ({"negative_ids": torch.tensor([1]), "target_ids": torch.tensor([1])}, "contexts first and 1 negatives"),
         ],
     )
     def test_bad_arguments(self, model, change, message):
         batch = {**self.masked(random_batch([20, 5, 9, 8], model.config)), **change}
         with pytest.raises(ValueError, match=message):
             model(**batch)
-
-    def test_further_negatives(self, model):
-        """Their scores stand behind the targets'; the own item among them is none."""
-        batch = random_batch([20, 5, 9, 8, 7, 6, 4], model.config)
-        ids = {"target_ids": torch.tensor([3, 4]), "negative_ids": torch.tensor([5, 3, 6])}
-        with torch.no_grad():
-            output, packed = model(**batch, **ids), model(**pack(batch), **ids)
-            vectors = model.recformer(**batch, pooled_only=True).pooler_output
-        scores = similarity_scores(vectors[:2], vectors[2:], model.config.temperature)
-        torch.testing.assert_close(output.logits, scores, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(output.negative_embeds, vectors[4:], rtol=1e-4, atol=1e-5)
-        scores[0, 3] = -torch.inf
-        expected = torch.nn.functional.cross_entropy(scores, torch.tensor([0, 1]))
-        assert output.loss.item() == pytest.approx(expected.item(), rel=1e-4)
-        torch.testing.assert_close(packed.logits, output.logits, rtol=1e-4, atol=1e-4)
 
     def test_an_odd_number_of_sequences(self, model):
         with pytest.raises(ValueError, match="3 sequences; it must hold as many target items as contexts"):

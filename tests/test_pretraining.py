@@ -86,22 +86,21 @@ class TestTwoProcesses:
 
     @pytest.fixture(scope="class")
     def runs(self, compared):
-        return compared(["plain", "cached", "with history", "with history, in chunks"])
+        return compared(["plain", "cached"])
 
     @pytest.fixture(scope="class")
     def checkpointed(self, tmp_path_factory):
         """On two processes."""
         return TwoProcesses(tmp_path_factory.mktemp("two"), ["checkpointed", "checkpointed chunks"]).results()
 
-    @pytest.mark.parametrize("name", ["plain", "cached", "with history", "with history, in chunks"])
+    @pytest.mark.parametrize("name", ["plain", "cached"])
     def test_two_processes_are_one_with_the_whole_batch(self, runs, name):
         assert_one_process_is_two(*runs[name])
 
     def test_chunks_change_nothing(self, runs):
-        for at_once, in_chunks in (("plain", "cached"), ("with history", "with history, in chunks")):
-            plain, cached = runs[at_once][0]["weights"], runs[in_chunks][1]["weights"]
-            for name, weight in plain.items():
-                torch.testing.assert_close(cached[name], weight, rtol=1e-6, atol=1e-8, msg=name)
+        plain, cached = runs["plain"][0]["weights"], runs["cached"][1]["weights"]
+        for name, weight in plain.items():
+            torch.testing.assert_close(cached[name], weight, rtol=1e-6, atol=1e-8, msg=name)
 
     @pytest.mark.parametrize("name", ["checkpointed", "checkpointed chunks"])
     def test_gradient_checkpointing_changes_nothing(self, runs, checkpointed, name):

@@ -53,16 +53,16 @@ def contrastive_loss(
     """Item-item contrastive loss (Recformer, equation 7): each context against the batch's positive items.
 
     Args:
-        scores (`Tensor` `[batch, num_candidates]`): score of each context with each candidate; row `i`'s own positive
-            is column `first_positive + i`.
-        target_ids (`Tensor` `[num_candidates]`, *optional*): which item each column is. A row's own item is no negative
-            of it: its other columns leave the denominator.
+        scores (`Tensor` `[batch, num_positives]`): score of each context with each positive; row `i`'s own positive is
+            column `first_positive + i`.
+        target_ids (`Tensor` `[num_positives]`, *optional*): which item each column is. An item that is the positive of
+            several rows is no negative of any of them: its other columns leave the denominator.
         reduction: `"mean"`, `"sum"` or `"none"`, over the batch.
         first_positive (`int`, defaults to 0): column of the first row's positive; above 0 where the columns of other
             processes come first.
 
     Returns:
-        the loss; uniform scores give `log(num_candidates)`.
+        the loss; uniform scores give `log(num_positives)`.
     """
     if target_ids is not None:
         scores = mask_duplicates(scores, target_ids, first_positive)

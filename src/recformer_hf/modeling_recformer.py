@@ -82,11 +82,9 @@ class RecformerForPreTrainingOutput(ModelOutput):
         contrastive_loss (`Tensor`, scalar): item-item contrastive loss.
         mlm_context_loss, mlm_item_loss (`Tensor`, scalars, with `mlm_labels`): each the mean over its own masked
             tokens.
-        logits (`Tensor` `[batch, batch + num_negatives]`): cosine / temperature of every context with every item of
-            the batch, targets first.
+        logits (`Tensor` `[batch, batch]`): cosine / temperature of every context with every item of the batch.
         mlm_logits (`Tensor` `[num_masked, vocab_size]`): predictions at the masked tokens, in the order of the batch.
-        context_embeds, item_embeds (`Tensor` `[batch, hidden_size]`), negative_embeds (`Tensor` `[num_negatives,
-            hidden_size]`, with `negative_ids`): the vectors behind `logits`.
+        context_embeds, item_embeds (`Tensor` `[batch, hidden_size]`): the vectors behind `logits`.
     """
 
     loss: Tensor | None = None
@@ -97,7 +95,6 @@ class RecformerForPreTrainingOutput(ModelOutput):
     mlm_logits: Tensor | None = None
     context_embeds: Tensor | None = None
     item_embeds: Tensor | None = None
-    negative_embeds: Tensor | None = None
 
 
 @dataclass
@@ -383,14 +380,12 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         mlm_input_ids: Tensor | None = None,
         mlm_labels: Tensor | None = None,
         target_ids: Tensor | None = None,
-        negative_ids: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> RecformerForPreTrainingOutput | tuple[Any, ...]:
         """The pretraining losses of `batch` contexts and their target items.
 
         The first half of the sequences are the contexts, the second half their target items, in the same order: one
-        call of the tokenizer over `contexts + [[item] for item in items]` gives a padded batch. With `negative_ids`
-        further items follow, which are a negative of every context they are not the target of. Originals and masked
+        call of the tokenizer over `contexts + [[item] for item in items]` gives a padded batch. Originals and masked
         copies go through the encoder in one packed pass; the last layer runs for `<s>` of the originals and for the
         masked tokens of the copies only.
 
@@ -404,8 +399,6 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             mlm_labels (`Tensor`, int, like `input_ids`): the tokens to predict, -100 elsewhere. `<s>` is never masked.
             target_ids (`Tensor`, int `[batch]`): which item each target is; the same item twice in a batch is then no
                 negative of itself.
-            negative_ids (`Tensor`, int `[num_negatives]`, with `target_ids`): which items the sequences after the
-                targets are.
             return_dict: as everywhere in transformers.
 
         Returns:
@@ -421,16 +414,12 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             max_seqlen=max_seqlen,
         )  # fmt: skip
         layout = batch.layout
-        extra = 0 if negative_ids is None else len(negative_ids)
-        if extra and target_ids is None:
-            raise ValueError("negative_ids need target_ids: without them a target could be a negative of itself.")
-        if (layout.num_sequences - extra) % 2:
-            further = f" and {extra} negatives" if extra else ""
+        if layout.num_sequences % 2:
             raise ValueError(
                 f"The batch holds {layout.num_sequences} sequences; it must hold as many target items as contexts, "
-                f"contexts first{further}."
+                "contexts first."
             )
-        pairs = (layout.num_sequences - extra) // 2
+        pairs = layout.num_sequences // 2
         if target_ids is not None and target_ids.shape != (pairs,):
             raise ValueError(f"target_ids must be [{pairs}], one for each context, got {list(target_ids.shape)}.")
         masked: Tensor | None = None
@@ -448,16 +437,12 @@ class RecformerForPretraining(RecformerPreTrainedModel):
 
         states, _, _ = self.recformer._encode(batch, self.config.num_hidden_layers - 1)
         vectors = self._sequence_vectors(states[: layout.total_tokens], layout)
-        contexts, candidates = vectors[:pairs], vectors[pairs:]
-        scores = similarity_scores(contexts, candidates, self.config.temperature)
-        candidate_ids = target_ids
-        if target_ids is not None and negative_ids is not None:
-            candidate_ids = torch.cat([target_ids, negative_ids])
-        loss = contrastive = contrastive_loss(scores, candidate_ids)
+        contexts, items = vectors[:pairs], vectors[pairs:]
+        scores = similarity_scores(contexts, items, self.config.temperature)
+        loss = contrastive = contrastive_loss(scores, target_ids)
         output = RecformerForPreTrainingOutput(
-            contrastive_loss=contrastive, logits=scores, context_embeds=contexts, item_embeds=candidates[:pairs],
-            negative_embeds=candidates[pairs:] if extra else None,
-        )  # fmt: skip
+            contrastive_loss=contrastive, logits=scores, context_embeds=contexts, item_embeds=items
+        )
         if masked is not None:
             hidden = self.recformer._last_layer(states[layout.total_tokens :], layout, rows=masked)
             output.mlm_logits = self.lm_head(hidden)

@@ -134,19 +134,16 @@ class PretrainingCollator:
     the context is what comes before it. Called with what [`TrainingSequences`] gives, it returns a packed batch of
     contexts, then target items in the same order (`cu_seqlens` `[2 * batch + 1]`), with `mlm_input_ids`, `mlm_labels`
     (int64 `[1, total_tokens]`, [`WholeWordMasking`]) and `target_ids` (int64 `[batch]`: catalogue rows, counted on
-    from dataset to dataset so that those of different catalogues differ). With `history_negatives` the newest item of
-    every context follows as a sequence of its own, then the one before it of every context (the oldest again, where
-    there is none) and so on, unmasked, with `negative_ids` (int64 `[history_negatives * batch]`).
+    from dataset to dataset so that those of different catalogues differ).
 
     Args:
         catalogs: the tokenized catalogue of each dataset.
         tokenizer: what they were tokenized with; gives `<s>`, the limits of a sequence and the mask token.
         seed (`int`): in [0, 2^64).
         mlm_probability (`float`, in [0, 1), defaults to 0.15): share of tokens to mask; 0 leaves the masked copies out.
-        history_negatives (`int`, defaults to 0): items of each context to give as negatives, newest first.
 
     Raises:
-        ValueError: as in [`ItemCollator`], for a tokenizer without a mask token, and for fewer than 0 negatives.
+        ValueError: as in [`ItemCollator`], and for a tokenizer without a mask token.
     """
 
     def __init__(
@@ -156,11 +153,7 @@ class PretrainingCollator:
         *,
         seed: int,
         mlm_probability: float = 0.15,
-        history_negatives: int = 0,
     ) -> None:
-        if history_negatives < 0:
-            raise ValueError(f"history_negatives must be at least 0, got {history_negatives}.")
-        self.history_negatives = history_negatives
         self.composer = Composer(catalogs, tokenizer)
         self.draws = Draws(seed)
         self.masking = WholeWordMasking(tokenizer, self.draws, mlm_probability) if mlm_probability else None
@@ -170,40 +163,32 @@ class PretrainingCollator:
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
         """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` a dataset.
 
-        Context, target item and negatives together; their masked copies are as many again in the encoder.
+        Context and target item together; their masked copies are as many again in the encoder.
         """
-        return self.composer.most_tokens(data, _later_half, with_target=True, further_items=self.history_negatives)
+        return self.composer.most_tokens(data, _later_half, with_target=True)
 
     def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
         starts, target = _draw_targets(self.draws, batch, _later_half(np.diff(batch.offsets)))
         dataset = batch.index["dataset"]
-        # Contexts, targets, and then block by block the items of the contexts that are negatives.
-        negatives = [np.maximum(target - 1 - age, starts) for age in range(self.history_negatives)]
-        items = np.concatenate([target, *negatives])
         packed = self.composer.compose(
-            np.tile(dataset, 2 + self.history_negatives),
+            np.tile(dataset, 2),
             batch.items,
-            np.concatenate([starts, items]),
-            np.concatenate([target, items + 1]),
+            np.concatenate([starts, target]),
+            np.concatenate([target, target + 1]),
             words=self.masking is not None,
         )
         result = packed.to_batch()
-        ids = torch.from_numpy(np.tile(self.first_target_ids[dataset], 1 + self.history_negatives) + batch.items[items])
-        result["target_ids"] = ids[: len(batch)]
-        if self.history_negatives:
-            result["negative_ids"] = ids[len(batch) :]
         if self.masking is not None:
-            pairs = packed.first(2 * len(batch))
             epoch, dataset, user = _keys(batch)
             masked, labels = self.masking(
-                pairs,
+                packed,
                 (np.tile(epoch, 2), np.tile(dataset, 2), np.tile(user, 2)),
                 word_streams=np.repeat([Stream.CONTEXT_WORDS, Stream.ITEM_WORDS], len(batch)),
                 token_streams=np.repeat([Stream.CONTEXT_TOKENS, Stream.ITEM_TOKENS], len(batch)),
             )
-            unmasked = packed.input_ids[len(masked) :]
-            result["mlm_input_ids"] = torch.from_numpy(np.concatenate([masked, unmasked]))[None]
-            result["mlm_labels"] = torch.from_numpy(np.concatenate([labels, np.full_like(unmasked, -100)]))[None]
+            result["mlm_input_ids"] = torch.from_numpy(masked)[None]
+            result["mlm_labels"] = torch.from_numpy(labels)[None]
+        result["target_ids"] = torch.from_numpy(self.first_target_ids[dataset] + batch.items[target])
         return result
 
 

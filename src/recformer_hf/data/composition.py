@@ -36,15 +36,6 @@ class PackedSequences:
     bounds: np.ndarray
     word_starts: np.ndarray | None
 
-    def first(self, num_sequences: int) -> PackedSequences:
-        """The first ones alone, as views."""
-        end = self.bounds[num_sequences]
-        words = None if self.word_starts is None else self.word_starts[:end]
-        bounds = self.bounds[: num_sequences + 1]
-        return PackedSequences(
-            self.input_ids[:end], self.token_type_ids[:end], self.item_position_ids[:end], bounds, words
-        )
-
     def to_batch(self) -> dict[str, Any]:
         """The packed batch that models take."""
         return {
@@ -134,11 +125,7 @@ class Composer:
         return PackedSequences(input_ids, token_type_ids, np.repeat(position, lengths), bounds, word_starts)
 
     def most_tokens(
-        self,
-        data: TrainingSequences,
-        first_target: Callable[[np.ndarray], np.ndarray],
-        with_target: bool,
-        further_items: int = 0,
+        self, data: TrainingSequences, first_target: Callable[[np.ndarray], np.ndarray], with_target: bool
     ) -> list[np.ndarray]:
         """Most tokens that any draw of a target can give a training sequence.
 
@@ -146,7 +133,6 @@ class Composer:
             data: the sequences.
             first_target: items of sequences (int `[num_users]`) -> position of the earliest target of each, from 1.
             with_target: count the target's own sequence too.
-            further_items: count sequences of so many other items of the user's, at most.
 
         Returns:
             int64 `[num_users]` for the `users` of each dataset.
@@ -171,9 +157,6 @@ class Composer:
                     total += np.minimum(tokens + 1, self.max_tokens)
                 total[position < np.repeat(first_target(num_items), num_items)] = 0
                 most[dataset][chunk] = np.maximum.reduceat(total, first)
-                if further_items:
-                    longest = np.minimum(np.maximum.reduceat(tokens, first) + 1, self.max_tokens)
-                    most[dataset][chunk] += further_items * longest
         return most
 
     def history_tokens(self, data: EvaluationSequences) -> np.ndarray:

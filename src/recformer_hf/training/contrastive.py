@@ -77,61 +77,26 @@ def _several_processes() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-@dataclass(frozen=True)
-class PairVectors:
-    """Vectors of a batch, float `[..., hidden_size]`.
-
-    Args:
-        contexts, items (`Tensor` `[batch, hidden_size]`): contexts and their own items.
-        negatives (`Tensor` `[num_negatives, hidden_size]`, *optional*): further items.
-    """
-
-    contexts: Tensor
-    items: Tensor
-    negatives: Tensor | None = None
-
-    @classmethod
-    def of(cls, outputs: Any) -> PairVectors:
-        """From a model's output."""
-        return cls(outputs.context_embeds, outputs.item_embeds, outputs.negative_embeds)
-
-    def parts(self) -> list[Tensor]:
-        every = (self.contexts, self.items, self.negatives)
-        return [each for each in every if each is not None]
-
-
 def pair_loss(
-    vectors: PairVectors,
-    target_ids: Tensor,
-    temperature: float,
-    *,
-    negative_ids: Tensor | None = None,
-    sizes: list[int] | None = None,
+    contexts: Tensor, items: Tensor, target_ids: Tensor, temperature: float, sizes: list[int] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Contrastive loss of this process's contexts, with the items of all processes as negatives.
 
     Args:
-        vectors: of contexts, of their own items and of further negatives.
-        target_ids (`Tensor`, int `[batch]`), negative_ids (`Tensor`, int `[num_negatives]`): which item each is; a
-            context's own item is no negative of it.
+        contexts, items (`Tensor` `[batch, hidden_size]`): vectors of the contexts and of their own items.
+        target_ids (`Tensor`, int `[batch]`): which item each is; the same item twice is no negative of itself.
         temperature: what cosines are divided by.
-        sizes: pairs of each process; `None` leaves other processes out.
+        sizes: rows of each process; `None` leaves other processes out.
 
     Returns:
         the sum of the losses over the contexts, and how many of them have their own item first among all items (a
         duplicate of it left out), scalars. Items that tie for the first place share it, as those of equal text do: an
         encoder that gives all items one vector has 1 of each batch right.
     """
-    sizes = [len(vectors.items)] if sizes is None else sizes
+    sizes = [len(items)] if sizes is None else sizes
     first = sum(sizes[: dist.get_rank()]) if len(sizes) > 1 else 0
-    candidates, ids = gather_rows(vectors.items, sizes), gather_rows(target_ids, sizes)
-    if vectors.negatives is not None and negative_ids is not None:  # behind the targets of all processes
-        of_each = len(negative_ids) // len(target_ids)
-        sizes = [size * of_each for size in sizes]
-        candidates = torch.cat([candidates, gather_rows(vectors.negatives, sizes)])
-        ids = torch.cat([ids, gather_rows(negative_ids, sizes)])
-    scores = similarity_scores(vectors.contexts, candidates, temperature)
-    scores = mask_duplicates(scores, ids, first)
+    scores = similarity_scores(contexts, gather_rows(items, sizes), temperature)
+    scores = mask_duplicates(scores, gather_rows(target_ids, sizes), first)
     loss = contrastive_loss(scores, reduction="sum", first_positive=first)
     with torch.no_grad():
         nearest = scores >= scores.amax(1, keepdim=True) - _TIE
@@ -168,7 +133,7 @@ def loss_at_once(model: Any, batch: dict[str, Any], scales: Tensor, temperature:
     outputs = model(**batch)
     sizes = rows_of_processes(len(batch["target_ids"]), scales.device)
     contrastive, correct = pair_loss(
-        PairVectors.of(outputs), batch["target_ids"], temperature, negative_ids=batch.get("negative_ids"), sizes=sizes
+        outputs.context_embeds, outputs.item_embeds, batch["target_ids"], temperature, sizes
     )
     sums = torch.stack([contrastive, *mlm_sums(outputs, loss_counts(batch))])
     return PretrainingLoss((sums * scales).sum(), sums.detach(), correct, outputs)
@@ -190,25 +155,19 @@ def loss_in_chunks(
     """
     sizes = rows_of_processes(len(batch["target_ids"]), scales.device)
     chunks = split_pairs(batch, min(-(-max(sizes) // chunk_size), min(sizes)))  # as many on every process
-    vectors, states = vectors_without_gradient(model, chunks, scales.device)
-    names = ("target_ids", "negative_ids")
-    ids = {name: torch.cat([chunk[name] for chunk in chunks]) for name in names if name in batch}
-    contrastive, correct = pair_loss(
-        vectors, ids["target_ids"], temperature, negative_ids=ids.get("negative_ids"), sizes=sizes
-    )
-    gradients = torch.autograd.grad(contrastive * scales[0], vectors.parts())
+    contexts, items, states = vectors_without_gradient(model, chunks, scales.device)
+    contrastive, correct = pair_loss(contexts, items, batch["target_ids"], temperature, sizes)
+    gradients = torch.autograd.grad(contrastive * scales[0], (contexts, items))
     sums = torch.stack([contrastive.detach(), *scales.new_zeros(2)])
-    pairs = [len(chunk["target_ids"]) for chunk in chunks]
-    split = [each.split([size * len(each) // sum(pairs) for size in pairs]) for each in gradients]
+    rows = [len(chunk["target_ids"]) for chunk in chunks]
     value = scales.new_zeros(())
-    for chunk, state, *gradient in zip(chunks, states, *split, strict=True):
+    for chunk, state, *gradient in zip(chunks, states, *(each.split(rows) for each in gradients), strict=True):
         last = chunk is chunks[-1]
         with nullcontext() if last else accelerator.no_sync(model):
             state.restore()
             outputs = model(**chunk)
             mlm = torch.stack(mlm_sums(outputs, loss_counts(chunk)))
-            of_chunk = PairVectors.of(outputs).parts()
-            value = torch.stack([(each * its).sum() for each, its in zip(of_chunk, gradient, strict=True)]).sum()
+            value = (outputs.context_embeds * gradient[0]).sum() + (outputs.item_embeds * gradient[1]).sum()
             value = value + (mlm * scales[1:]).sum()
             sums[1:] += mlm.detach()
             if not last:
@@ -242,23 +201,25 @@ def mlm_sums(outputs: Any, counts: Tensor) -> list[Tensor]:
 
 def vectors_without_gradient(
     model: Any, chunks: list[dict[str, Any]], device: torch.device
-) -> tuple[PairVectors, list[RandomState]]:
+) -> tuple[Tensor, Tensor, list[RandomState]]:
     """First pass of the cached loss: vectors of all pairs, and the random state that each chunk began with.
 
     The masked copies go along, so that dropout draws for the originals exactly what it will draw in the second pass;
     none of their tokens is predicted.
 
     Returns:
-        the vectors, chunk after chunk, which collect a gradient, and the states.
+        contexts and items `[batch, hidden_size]`, which collect a gradient, and the states.
     """
-    parts, states = [], []
+    contexts, items, states = [], [], []
     with torch.no_grad():
         for chunk in chunks:
             states.append(RandomState(device))
             if "mlm_labels" in chunk:
                 chunk = chunk | {"mlm_labels": torch.full_like(chunk["mlm_labels"], -100)}
-            parts.append(PairVectors.of(model(**chunk)).parts())
-    return PairVectors(*(torch.cat(each).requires_grad_() for each in zip(*parts, strict=True))), states
+            outputs = model(**chunk)
+            contexts.append(outputs.context_embeds)
+            items.append(outputs.item_embeds)
+    return torch.cat(contexts).requires_grad_(), torch.cat(items).requires_grad_(), states
 
 
 def split_pairs(batch: dict[str, Any], num_chunks: int) -> list[dict[str, Any]]:
@@ -277,8 +238,7 @@ def split_pairs(batch: dict[str, Any], num_chunks: int) -> list[dict[str, Any]]:
 
 def _take_pairs(batch: dict[str, Any], bounds: list[int], start: int, stop: int) -> dict[str, Any]:
     pairs = len(batch["target_ids"])
-    # Contexts, targets, and as often as there are negatives of each context, those.
-    sides = [(first + start, first + stop) for first in range(0, len(bounds) - 1, pairs)]
+    sides = [(start, stop), (pairs + start, pairs + stop)]
     lengths = [bounds[row + 1] - bounds[row] for first, last in sides for row in range(first, last)]
     chunk = {
         name: torch.cat([value[:, bounds[first] : bounds[last]] for first, last in sides], dim=1)
@@ -287,10 +247,7 @@ def _take_pairs(batch: dict[str, Any], bounds: list[int], start: int, stop: int)
     }
     ends = torch.tensor([0, *lengths]).cumsum(0)
     chunk["cu_seqlens"] = ends.to(batch["cu_seqlens"])
-    chunk["target_ids"] = batch["target_ids"][start:stop]
-    if "negative_ids" in batch:
-        chunk["negative_ids"] = batch["negative_ids"].view(-1, pairs)[:, start:stop].flatten()
-    return chunk | {"max_seqlen": max(lengths)}
+    return chunk | {"max_seqlen": max(lengths), "target_ids": batch["target_ids"][start:stop]}
 
 
 class RandomState:

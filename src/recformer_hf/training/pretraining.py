@@ -121,7 +121,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             datasets=train_datasets,
             collator=PretrainingCollator(
                 catalogs, processing_class, seed=args.seed if args.data_seed is None else args.data_seed,
-                mlm_probability=args.mlm_probability, history_negatives=args.history_negatives,
+                mlm_probability=args.mlm_probability,
             ),
             processing_class=processing_class,
             dataset_weights=dataset_weights,

@@ -46,13 +46,6 @@ class RecformerPretrainingArguments(RecformerTrainingArguments):
             "them; or steps that are of one dataset each, so that negatives are of the same shop, and harder."
         },
     )
-    history_negatives: int = field(
-        default=0,
-        metadata={
-            "help": "Items of each context, newest first, that join the candidates as negatives of all contexts: what "
-            "is bought is seldom what was. 0: the batch's targets alone (the paper)."
-        },
-    )
     contrastive_chunk_size: int | None = field(
         default=None,
         metadata={
@@ -88,8 +81,6 @@ class RecformerPretrainingArguments(RecformerTrainingArguments):
         super().__post_init__()
         if not 0 <= self.mlm_probability < 1:
             raise ValueError(f"mlm_probability must lie in [0, 1), got {self.mlm_probability}.")
-        if self.history_negatives < 0:
-            raise ValueError(f"history_negatives must be at least 0, got {self.history_negatives}.")
         one_of("mixing", self.mixing, Mixing)
         for name in ("patience", "contrastive_chunk_size", "max_validation_sequences", "zero_shot_max_users"):
             value = getattr(self, name)

@@ -16,7 +16,7 @@ from ..data.stable_hash import first_by_hash
 from ..data.tokenized_catalog import TokenizedCatalog
 from ..encoding_recformer import evaluating
 from ..tokenization_recformer import RecformerTokenizer
-from .contrastive import PairVectors, loss_counts, mlm_sums, pair_loss
+from .contrastive import loss_counts, mlm_sums, pair_loss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -90,7 +90,9 @@ class DomainValidation:
         with evaluating(model), accelerator.autocast():
             for turn, batch in zip(turns, batches, strict=True):
                 outputs, counts = model(**batch), loss_counts(batch)
-                contrastive, correct = pair_loss(PairVectors.of(outputs), batch["target_ids"], config.temperature)
+                contrastive, correct = pair_loss(
+                    outputs.context_embeds, outputs.item_embeds, batch["target_ids"], config.temperature
+                )
                 sums = torch.stack([contrastive, *mlm_sums(outputs, counts), correct])
                 rows.append((turn, torch.cat([sums.float(), counts]).cpu().numpy()))
         gathered = dict(gather_object(rows) if accelerator.num_processes > 1 else rows)
