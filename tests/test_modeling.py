@@ -56,6 +56,15 @@ class TestFlexBlocks:
             assert torch.equal(taken, needed)
 
 
+@pytest.mark.parametrize("by_shape", [False, True])
+def test_rows_are_rounded_up_to_few_sizes_and_few_rows(by_shape):
+    sizes = {total: encoder_recformer.rows_to_run(total, by_shape) for total in range(1, 5000)}
+    assert all(total <= rows <= total * (1 + 1 / 32) for total, rows in sizes.items())
+    assert len({rows for total, rows in sizes.items() if total >= 2048}) <= (70 if by_shape else 100)
+    assert sizes[2367] == 2368
+    assert sizes[4100] == (4224 if by_shape else 4128)
+
+
 class TestHiddenStates:
     @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
     def test_equal_longformer(self, model, implementation, lengths):

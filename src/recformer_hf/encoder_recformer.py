@@ -19,9 +19,15 @@ from .dropout_recformer import RecformerDropout
 from .linear_recformer import apply_feed_forward, apply_linear, apply_linear_gelu, serves_by_shape
 from .packing_recformer import SequenceLayout
 
-ROWS_MULTIPLE, ROWS_MULTIPLE_BY_SHAPE = 32, 128
-"""What the rows of a packed row are rounded up to on CPUs: the blocks of the usual window, so that no layer has to fill
-one up; more where kernels are made for each shape, so that there are few shapes."""
+
+def rows_to_run(total_tokens: int, by_shape: bool) -> int:
+    """How many rows to run for a packed row on a CPU: at most 1/32 more than tokens, so that fewer sizes occur.
+
+    Up to whole blocks of the usual window (32 rows), so that no layer has to fill one up; up to multiples of 128 where
+    kernels are made for each shape, and kept.
+    """
+    multiple = min(128 if by_shape else 32, 1 << max(total_tokens.bit_length() - 6, 0))
+    return -(-total_tokens // multiple) * multiple
 
 
 class RecformerLayerNorm(nn.LayerNorm):
@@ -223,8 +229,7 @@ class RecformerEncoder(nn.Module):
         if implementation == "sdpa" and hidden.device.type == "cpu" and not torch.compiler.is_compiling():
             first: Any = self.layer[0]
             by_shape = serves_by_shape(hidden.device, first.compute_dtype("cpu"))
-            multiple = ROWS_MULTIPLE_BY_SHAPE if by_shape else ROWS_MULTIPLE
-            if beyond := -layout.total_tokens % multiple:
+            if beyond := rows_to_run(layout.total_tokens, by_shape) - layout.total_tokens:
                 hidden = F.pad(hidden, (0, 0, 0, beyond))
         for layer in self.layer[:num_layers]:
             hidden, probabilities = layer(hidden, layout, implementation)
