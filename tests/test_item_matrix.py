@@ -25,7 +25,7 @@ def collator() -> ItemCollator:
 
 def test_items_of_equal_tokens_are_found(collator):
     tokens = [str(small_tokenizer().encode_item(item)) for item in ITEMS]
-    assert collator.first_of_equal().tolist() == [tokens.index(each) for each in tokens]
+    assert collator.first_of_equal.tolist() == [tokens.index(each) for each in tokens]
 
 
 @pytest.mark.parametrize("max_tokens", [30, 4096])
@@ -36,7 +36,7 @@ def test_items_of_equal_tokens_are_encoded_once_to_the_very_same_vector(collator
         model, "forward", lambda **inputs: encoded.append(len(inputs["cu_seqlens"]) - 1) or forward(**inputs)
     )
     matrix = encode_item_matrix(model, collator, Accelerator(cpu=True), max_tokens=max_tokens)
-    firsts = collator.first_of_equal()
+    firsts = collator.first_of_equal
     assert torch.equal(matrix, matrix[firsts])
     assert sum(encoded) == len(np.unique(firsts)) < len(small_dataset().catalog)
     torch.testing.assert_close(matrix, small_model().encode_items(ITEMS, small_tokenizer()), rtol=0, atol=1e-5)

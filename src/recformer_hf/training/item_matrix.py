@@ -46,7 +46,7 @@ def encode_item_matrix(
     Returns:
         float32 `[num_items, hidden_size]` on the accelerator's device. They are not normalised.
     """
-    firsts = collator.first_of_equal()
+    firsts = collator.first_of_equal
     is_first = firsts == np.arange(len(firsts))
     items = np.flatnonzero(is_first)
     device = accelerator.device
