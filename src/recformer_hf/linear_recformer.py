@@ -50,10 +50,16 @@ def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
 
 
 def apply_linear_gelu(module: nn.Module, hidden: Tensor) -> Tensor | None:
-    """GELU(`module(hidden)`) in one kernel, for inference on a CPU; None where that cannot be had."""
-    if hidden.dtype == torch.float32 and not _onednn_serves(hidden):
+    """GELU(`module(hidden)`) in one kernel, or else in place, for inference on a CPU; None elsewhere."""
+    if torch.is_grad_enabled() or hidden.device.type != "cpu" or torch.compiler.is_compiling():
         return None
-    return _fused(module, hidden, "gelu")
+    if not is_plain_linear(module):  # what another module returns may not be its caller's to change
+        return None
+    fused = None
+    if hidden.dtype != torch.float32 or _onednn_serves(hidden):
+        fused = _fused(module, hidden, "gelu")
+    # In place, because the pages of a fresh tensor of this size cost more than the arithmetic.
+    return torch.ops.aten.gelu_(apply_linear(module, hidden)) if fused is None else fused
 
 
 def _fused(module: nn.Module, hidden: Tensor, activation: str) -> Tensor | None:
@@ -81,7 +87,9 @@ def apply_feed_forward(first: nn.Module, second: nn.Module, hidden: Tensor) -> T
     Returns:
         `[num_rows, hidden_size]`, or None where the modules have to be called: wrapped ones, or without gradient.
     """
-    if not (torch.is_grad_enabled() and is_plain_linear(first) and is_plain_linear(second)):
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    if not (is_plain_linear(first) and is_plain_linear(second)):
         return None
     weights = (first.weight, first.bias, second.weight, second.bias)
     if not (hidden.requires_grad or any(weight.requires_grad for weight in weights)):
@@ -142,12 +150,15 @@ class _FeedForward(torch.autograd.Function):
         needed, gradient = ctx.needs_input_grad, gradients[0].contiguous()
         found: list[Tensor | None] = [None] * 5
         with _products_of(hidden):
+            # One buffer for all that is of this size: the pages of a fresh one cost more than GELU's arithmetic.
+            buffer = F.gelu(expanded) if needed[3] else torch.empty_like(expanded)
             if needed[3]:
-                found[3] = torch.mm(gradient.T, F.gelu(expanded))
+                found[3] = torch.mm(gradient.T, buffer)
             if needed[4]:
                 found[4] = gradient.sum(0)
             if any(needed[:3]):
-                inner = torch.ops.aten.gelu_backward(torch.mm(gradient, weight2), expanded)
+                inner = torch.mm(gradient, weight2, out=buffer)
+                torch.ops.aten.gelu_backward.grad_input(inner, expanded, grad_input=inner)
                 found[0] = torch.mm(inner, weight1) if needed[0] else None
                 found[1] = torch.mm(inner.T, hidden) if needed[1] else None
                 found[2] = inner.sum(0) if needed[2] else None
