@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.floor import encoder_flops
 from benchmarks.measure import (
@@ -214,26 +214,10 @@ class Bench:
         labels = torch.arange(len(users)) * 7
 
         def ours(_: RecformerForPretraining, model: RecformerForSeqRec) -> Call:
-            model.train()
-
-            def step() -> Tensor:
-                model.zero_grad()
-                loss = model(**packed, labels=labels).loss
-                loss.backward()
-                return loss.detach()
-
-            return step
+            return training_step(lambda: model(**packed, labels=labels).loss, model)
 
         def theirs(peer: LongformerPeer) -> Call:
-            peer.train()
-
-            def step() -> Tensor:
-                peer.zero_grad()
-                loss = F.cross_entropy(peer.scores(peer(padded)[:, 0], items), labels)
-                loss.backward()
-                return loss.detach()
-
-            return step
+            return training_step(lambda: F.cross_entropy(peer.scores(peer(padded)[:, 0], items), labels), peer)
 
         flops = self._forward_flops(lengths) + 2 * len(users) * items.numel()
         return Work(self._functions(sides, ours, theirs), 3 * flops, lengths)
@@ -249,27 +233,10 @@ class Bench:
         lm_head = self.head.lm_head
 
         def ours(head: RecformerForPretraining, _: RecformerForSeqRec) -> Call:
-            head.train()
-
-            def step() -> Tensor:
-                head.zero_grad()
-                loss = head(**packed, mlm_input_ids=masked_ids, mlm_labels=labels).loss
-                loss.backward()
-                return loss.detach()
-
-            return step
+            return training_step(lambda: head(**packed, mlm_input_ids=masked_ids, mlm_labels=labels).loss, head)
 
         def theirs(peer: LongformerPeer) -> Call:
-            peer.train()
-
-            def step() -> Tensor:
-                peer.zero_grad()
-                lm_head.zero_grad()
-                loss = peer.pretraining_loss(lm_head, masked_sides)
-                loss.backward()
-                return loss.detach()
-
-            return step
+            return training_step(lambda: peer.pretraining_loss(lm_head, masked_sides), peer, lm_head)
 
         # Originals and copies run through all layers but one; the copies' last layer projects keys and values for all.
         num_masked = int((labels != -100).sum())
@@ -277,6 +244,21 @@ class Bench:
         flops = 2 * self._forward_flops(lengths) + sum(lengths) * 4 * width**2
         flops += num_masked * (4 * width**2 + 4 * width * inner + 2 * width**2 + 2 * width * self.config.vocab_size)
         return Work(self._functions(sides, ours, theirs), 3 * flops, lengths * 2)
+
+
+def training_step(loss_of: Call, *models: nn.Module) -> Call:
+    """Forward and backward of models in training, whose gradients begin anew; it returns the loss."""
+    for model in models:
+        model.train()
+
+    def step() -> Tensor:
+        for model in models:
+            model.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        return loss.detach()
+
+    return step
 
 
 def lengths_of(sequences: list[Sequence]) -> list[int]:

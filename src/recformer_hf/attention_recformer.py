@@ -251,16 +251,17 @@ def _scale(query: Tensor, heads: int) -> float:
 
 
 def _blocked_window_inference(query: Tensor, key: Tensor, value: Tensor, blocks: WindowBlocks, heads: int) -> Tensor:
-    keys, values = blocks.window_view(key, heads), blocks.window_view(value, heads)
     first_keys, first_values = blocks.first_of(key, heads), blocks.first_of(value, heads)
     flash = _cpu_flash_attention() if query.device.type == "cpu" else None
     if flash is None:
         queries = blocks.split_queries(query * _scale(query, heads), heads)
-        near, far = blocks.probabilities(queries, keys, first_keys)
-        return blocks.join_queries(torch.matmul(near, values).addcmul_(far, first_values))
+        near, far = blocks.probabilities(queries, blocks.windows_by_head(key, heads), first_keys)
+        output = torch.matmul(near, blocks.windows_by_head(value, heads))
+        return blocks.join_queries(output.addcmul_(far, first_values))
     # The kernel reads overlapping views, so keys and values are not copied three times; all heads of a block lie
     # together. Its log-sum-exp lets the <s> outside the window join the softmax afterwards: weight
     # sigmoid(score - lse) against the window's 1 - weight.
+    keys, values = blocks.window_view(key, heads), blocks.window_view(value, heads)
     queries, keys, values, first_keys, first_values = (
         each.transpose(0, 1) for each in (blocks.split_queries(query, heads), keys, values, first_keys, first_values)
     )

@@ -88,9 +88,10 @@ class RecformerDropout(torch.nn.Dropout):
     def forward(self, hidden: Tensor, residual: Tensor | None = None) -> Tensor:
         """Drops elements of `hidden`, and adds a residual of its shape, in float32 at least, where there is one."""
         if not self.training or self.p == 0:
-            if residual is None or hidden.dtype == residual.dtype:
-                return hidden if residual is None else hidden + residual
-            return hidden.to(residual.dtype).add_(residual)
+            if residual is None:
+                return hidden
+            same = hidden.dtype == residual.dtype
+            return hidden + residual if same else hidden.to(residual.dtype).add_(residual)
         if hidden.device.type != "cpu" or torch.compiler.is_compiling():
             dropped = super().forward(hidden)
             return dropped if residual is None else dropped + residual

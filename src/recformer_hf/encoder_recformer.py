@@ -228,7 +228,7 @@ class RecformerEncoder(nn.Module):
         states, attentions = [hidden] if keep_states else [], []
         if implementation == "sdpa" and hidden.device.type == "cpu" and not torch.compiler.is_compiling():
             first: Any = self.layer[0]
-            by_shape = serves_by_shape(hidden.device, first.compute_dtype("cpu"))
+            by_shape = serves_by_shape(first.compute_dtype("cpu"))
             if beyond := rows_to_run(layout.total_tokens, by_shape) - layout.total_tokens:
                 hidden = F.pad(hidden, (0, 0, 0, beyond))
         for layer in self.layer[:num_layers]:
