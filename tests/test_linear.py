@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from recformer_hf import linear_recformer
-from recformer_hf.linear_recformer import apply_feed_forward, apply_linear, apply_linear_gelu, is_plain_linear
+from recformer_hf.linear_recformer import apply_feed_forward, apply_linear, is_plain_linear
 
 
 @pytest.fixture
@@ -45,16 +45,6 @@ def test_gradient_is_exact_for_frozen_parts(layer, hidden):
     apply_linear(layer, x).sum().backward()
     torch.testing.assert_close(x.grad, layer.weight.sum(0).expand_as(x), atol=1e-5, rtol=1e-5)
     assert layer.weight.grad is None
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_fused_gelu(layer, hidden, dtype):
-    layer, hidden = layer.to(dtype), hidden.to(dtype)
-    with torch.no_grad():
-        fused = apply_linear_gelu(layer, hidden)
-        expected = nn.functional.gelu(layer.double()(hidden.double()))
-    assert (fused.double() - expected).abs().max() < (1e-5 if dtype == torch.float32 else 2e-2)
-    assert apply_linear_gelu(layer.to(dtype), hidden) is None  # with gradients: not fused
 
 
 def test_inference_in_bfloat16_is_the_modules(layer, hidden):
@@ -103,11 +93,36 @@ class TestFeedForward:
         assert (output - expected).abs().max() <= 2e-2 * expected.abs().max()
         assert all(weight.grad.dtype == torch.float32 for weight in layers.parameters())
 
-    def test_only_for_training_of_plain_layers(self, layers, hidden):
+    @pytest.mark.parametrize("block_bytes", [12 * 2**20, 160 * 4 * 7, 1], ids=["one block", "few rows", "a row"])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+    def test_inference_in_blocks(self, layers, hidden, dtype, block_bytes, monkeypatch):
+        monkeypatch.setattr(linear_recformer, "_BLOCK_BYTES", block_bytes)
+        layers.to(dtype)
         with torch.no_grad():
-            assert apply_feed_forward(*layers, hidden) is None
+            found = apply_feed_forward(*layers, hidden.to(dtype))
+            layers.double()
+            expected = layers[1](nn.functional.gelu(layers[0](hidden.to(dtype).double())))
+        assert found.dtype == dtype
+        assert (found - expected).abs().max() < {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+
+    @pytest.mark.parametrize("exact", [True, False])
+    def test_inference_without_the_fused_kernel(self, layers, hidden, exact, monkeypatch):
+        with torch.no_grad():
+            expected = layers[1](nn.functional.gelu(layers[0](hidden)))
+            monkeypatch.setattr(linear_recformer, "_fused_linear", lambda dtype: None)
+            if not exact:
+                monkeypatch.setattr(linear_recformer, "_onednn_is_exact", lambda: False)
+            torch.testing.assert_close(apply_feed_forward(*layers, hidden), expected, atol=1e-5, rtol=1e-5)
+
+    def test_inference_of_no_rows(self, layers, hidden):
+        with torch.no_grad():
+            assert apply_feed_forward(*layers, hidden[:0]).shape == (0, 96)
+
+    def test_wrapped_and_hooked_layers_and_constants_go_their_own_way(self, layers, hidden):
         layers[1].register_forward_hook(lambda *_: None)
         assert apply_feed_forward(*layers, hidden) is None
+        with torch.no_grad():
+            assert apply_feed_forward(*layers, hidden) is None
         layers.requires_grad_(False)
         layers[1]._forward_hooks.clear()
         assert apply_feed_forward(*layers, hidden) is None
@@ -146,8 +161,8 @@ def test_wrapped_and_hooked_modules_go_their_own_way(layer, hidden):
     assert not is_plain_linear(layer)
     apply_linear(layer, hidden)
     with torch.no_grad():
-        assert apply_linear_gelu(layer, hidden) is None
-    assert seen == [True]
+        apply_linear(layer, hidden)
+    assert seen == [True, True]
     handle.remove()
     assert is_plain_linear(layer)
     layer.forward = lambda x: x  # as offloading does
@@ -158,7 +173,7 @@ def test_autocast_is_obeyed(layer, hidden):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert apply_linear(layer, hidden).dtype == torch.bfloat16
         with torch.no_grad():
-            assert apply_linear_gelu(layer, hidden).dtype == torch.bfloat16
+            assert apply_linear(layer, hidden).dtype == torch.bfloat16
 
 
 def test_without_onednn(layer, hidden, monkeypatch):

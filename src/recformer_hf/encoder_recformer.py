@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_recformer import ALL_ATTENTION_FUNCTIONS, at_least_float32, first_token_attention
 from .configuration_recformer import RecformerConfig
 from .dropout_recformer import RecformerDropout
-from .linear_recformer import apply_feed_forward, apply_linear, apply_linear_gelu, serves_by_shape
+from .linear_recformer import apply_feed_forward, apply_linear, serves_by_shape
 from .packing_recformer import SequenceLayout
 
 
@@ -138,8 +138,7 @@ class RecformerIntermediate(nn.Module):
         self.is_gelu = config.hidden_act == "gelu"
 
     def forward(self, hidden: Tensor) -> Tensor:
-        fused = apply_linear_gelu(self.dense, hidden) if self.is_gelu else None
-        return self.activation(apply_linear(self.dense, hidden)) if fused is None else fused
+        return self.activation(apply_linear(self.dense, hidden))
 
 
 class RecformerOutput(nn.Module):

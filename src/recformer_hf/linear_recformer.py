@@ -1,6 +1,6 @@
 """Linear layers on CPUs: through oneDNN where its float32 products are exact, and faster than the default library's.
 
-In inference bias and GELU go into the product; in training the feed-forward keeps less. Everything else (GPUs but for
+Bias, and in inference GELU, go into the product; in training the feed-forward keeps less. Everything else (GPUs but for
 that, wrapped or hooked modules, compilation) takes the module's own way.
 """
 
@@ -39,26 +39,11 @@ def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
     Returns:
         `[num_rows, out_features]`.
     """
-    if hidden.dtype != torch.float32 and _infers(module, hidden):
-        fused = _fused(module, hidden, "none")
-        if fused is not None:
-            return fused
-    if not (_onednn_serves(hidden) and is_plain_linear(module)):
-        return module(hidden)
-    if torch.is_grad_enabled() and (hidden.requires_grad or module.weight.requires_grad):
+    if _infers(module, hidden) and (hidden.dtype != torch.float32 or _onednn_serves(hidden)):
+        return _linear(hidden, module.weight.to(hidden.dtype), module.bias.to(hidden.dtype))
+    if _onednn_serves(hidden) and is_plain_linear(module):
         return _OneDnnLinear.apply(hidden, module.weight, module.bias)
-    with _onednn_products():
-        return F.linear(hidden, module.weight, module.bias)
-
-
-def apply_linear_gelu(module: nn.Module, hidden: Tensor) -> Tensor | None:
-    """GELU(`module(hidden)`) in one kernel, or else in place, for inference on a CPU; None elsewhere."""
-    if not _infers(module, hidden):  # what a wrapped module returns may not be its caller's to change
-        return None
-    serves = hidden.dtype != torch.float32 or _onednn_serves(hidden)
-    fused = _fused(module, hidden, "gelu") if serves else None
-    # In place, because the pages of a fresh tensor of this size cost more than the arithmetic.
-    return torch.ops.aten.gelu_(apply_linear(module, hidden)) if fused is None else fused
+    return module(hidden)
 
 
 def _infers(module: nn.Module, hidden: Tensor) -> TypeGuard[nn.Linear]:
@@ -68,37 +53,52 @@ def _infers(module: nn.Module, hidden: Tensor) -> TypeGuard[nn.Linear]:
     return is_plain_linear(module)
 
 
-def _fused(layer: nn.Linear, hidden: Tensor, activation: str) -> Tensor | None:
-    """A layer with its bias and activation in oneDNN's one kernel; None where there is none for this dtype.
+def _linear(hidden: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
+    """A linear layer and its activation, all of one dtype, where no gradient is recorded.
 
-    Products of 16-bit numbers are oneDNN's in any case, but bias and activation would be passes of their own.
+    In one kernel of oneDNN where it serves: elsewhere bias and activation are passes of their own.
     """
-    kernel = _fused_linear(hidden.dtype)
-    if kernel is None:
-        return None
-    return kernel(hidden, layer.weight.to(hidden.dtype), layer.bias.to(hidden.dtype), activation, [], "none")
+    fuses = hidden.device.type == "cpu" and (hidden.dtype != torch.float32 or _onednn_serves(hidden))
+    kernel = _fused_linear(hidden.dtype) if fuses else None
+    if kernel is not None:
+        return kernel(hidden, weight, bias, activation, [], "none")
+    with _products_of(hidden):
+        output = F.linear(hidden, weight, bias)
+    # In place, because the pages of a fresh tensor of this size cost more than the arithmetic.
+    return torch.ops.aten.gelu_(output) if activation == "gelu" else output
+
+
+# Of what the first of the two layers gives, at a time. The C library keeps buffers of up to 32 MiB; larger ones are
+# fresh pages every time, which cost a tenth of both products. Blocks of 6 to 24 MiB are equally fast.
+_BLOCK_BYTES = 12 * 2**20
 
 
 def apply_feed_forward(first: nn.Module, second: nn.Module, hidden: Tensor) -> Tensor | None:
-    """`second(GELU(first(hidden)))` for training, keeping what goes into GELU and not what comes out of it.
+    """`second(GELU(first(hidden)))`: in training it keeps less, in inference on a CPU it goes block by block.
 
-    At base size that keeps 3,840 numbers of a token where the two layers and GELU keep 6,912, for GELU computed twice.
+    What training keeps is what goes into GELU and not what comes out of it: at base size 3,840 numbers of a token where
+    the two layers and GELU keep 6,912, for GELU computed twice.
 
     Args:
         first, second: the two linear layers.
         hidden (`Tensor` `[num_rows, hidden_size]`): their input, in the dtype to compute in.
 
     Returns:
-        `[num_rows, hidden_size]`, or None where the modules have to be called: wrapped ones, or without gradient.
+        `[num_rows, hidden_size]`, or None where the modules have to be called: wrapped ones, or on a GPU in inference.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not (is_plain_linear(first) and is_plain_linear(second)):
         return None
-    if not (is_plain_linear(first) and is_plain_linear(second)):
+    dtype = hidden.dtype
+    weight1, bias1, weight2, bias2 = (w.to(dtype) for w in (first.weight, first.bias, second.weight, second.bias))
+    if torch.is_grad_enabled():
+        needed = any(tensor.requires_grad for tensor in (hidden, weight1, bias1, weight2, bias2))
+        return _FeedForward.apply(hidden, weight1, bias1, weight2, bias2) if needed else None
+    if hidden.device.type != "cpu":
         return None
-    weights = (first.weight, first.bias, second.weight, second.bias)
-    if not (hidden.requires_grad or any(weight.requires_grad for weight in weights)):
-        return None
-    return _FeedForward.apply(hidden, *(weight.to(hidden.dtype) for weight in weights))
+    block_bytes = hidden.shape[0] * first.out_features * hidden.element_size()
+    blocks = hidden.tensor_split(-(-block_bytes // _BLOCK_BYTES)) if block_bytes > _BLOCK_BYTES else [hidden]
+    outputs = [_linear(_linear(block, weight1, bias1, "gelu"), weight2, bias2) for block in blocks]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def _onednn_serves(hidden: Tensor) -> bool:
@@ -125,8 +125,7 @@ class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, weight)
-        with _onednn_products():
-            return F.linear(hidden, weight, bias)
+        return _linear(hidden, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -149,10 +148,9 @@ def _linear_gradients(
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
-        with _products_of(hidden):
-            expanded = F.linear(hidden, weight1, bias1)
-            ctx.save_for_backward(hidden, expanded, weight1, weight2)
-            return F.linear(F.gelu(expanded), weight2, bias2)
+        expanded = _linear(hidden, weight1, bias1)
+        ctx.save_for_backward(hidden, expanded, weight1, weight2)
+        return _linear(F.gelu(expanded), weight2, bias2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
