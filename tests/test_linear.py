@@ -114,6 +114,13 @@ class TestFeedForward:
                 monkeypatch.setattr(linear_recformer, "_onednn_is_exact", lambda: False)
             torch.testing.assert_close(apply_feed_forward(*layers, hidden), expected, atol=1e-5, rtol=1e-5)
 
+    def test_inference_under_autocast(self, layers, hidden):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            found = apply_feed_forward(*layers, hidden.bfloat16())
+            expected = layers[1](nn.functional.gelu(layers[0](hidden.bfloat16())))
+        assert found.dtype == torch.bfloat16
+        assert (found - expected).abs().max() <= 2e-2 * expected.abs().max()
+
     def test_inference_of_no_rows(self, layers, hidden):
         with torch.no_grad():
             assert apply_feed_forward(*layers, hidden[:0]).shape == (0, 96)

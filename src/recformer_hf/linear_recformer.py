@@ -39,18 +39,11 @@ def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
     Returns:
         `[num_rows, out_features]`.
     """
-    if _infers(module, hidden) and (hidden.dtype != torch.float32 or _onednn_serves(hidden)):
+    if torch.compiler.is_compiling() or hidden.device.type != "cpu" or not is_plain_linear(module):
+        return module(hidden)
+    if not torch.is_grad_enabled() and _onednn_fuses(hidden):
         return _linear(hidden, module.weight.to(hidden.dtype), module.bias.to(hidden.dtype))
-    if _onednn_serves(hidden) and is_plain_linear(module):
-        return _OneDnnLinear.apply(hidden, module.weight, module.bias)
-    return module(hidden)
-
-
-def _infers(module: nn.Module, hidden: Tensor) -> TypeGuard[nn.Linear]:
-    """Whether this is a plain linear layer in inference on a CPU."""
-    if torch.is_grad_enabled() or hidden.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return is_plain_linear(module)
+    return _OneDnnLinear.apply(hidden, module.weight, module.bias) if _onednn_serves(hidden) else module(hidden)
 
 
 def _linear(hidden: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
@@ -58,8 +51,7 @@ def _linear(hidden: Tensor, weight: Tensor, bias: Tensor, activation: str = "non
 
     In one kernel of oneDNN where it serves: elsewhere bias and activation are passes of their own.
     """
-    fuses = hidden.device.type == "cpu" and (hidden.dtype != torch.float32 or _onednn_serves(hidden))
-    kernel = _fused_linear(hidden.dtype) if fuses else None
+    kernel = _fused_linear(hidden.dtype) if _onednn_fuses(hidden) else None
     if kernel is not None:
         return kernel(hidden, weight, bias, activation, [], "none")
     with _products_of(hidden):
@@ -88,17 +80,26 @@ def apply_feed_forward(first: nn.Module, second: nn.Module, hidden: Tensor) -> T
     """
     if torch.compiler.is_compiling() or not (is_plain_linear(first) and is_plain_linear(second)):
         return None
-    dtype = hidden.dtype
-    weight1, bias1, weight2, bias2 = (w.to(dtype) for w in (first.weight, first.bias, second.weight, second.bias))
+    weights = (first.weight, first.bias, second.weight, second.bias)
     if torch.is_grad_enabled():
-        needed = any(tensor.requires_grad for tensor in (hidden, weight1, bias1, weight2, bias2))
-        return _FeedForward.apply(hidden, weight1, bias1, weight2, bias2) if needed else None
+        if not (hidden.requires_grad or any(weight.requires_grad for weight in weights)):
+            return None
+        return _FeedForward.apply(hidden, *(weight.to(hidden.dtype) for weight in weights))
     if hidden.device.type != "cpu":
         return None
-    block_bytes = hidden.shape[0] * first.out_features * hidden.element_size()
-    blocks = hidden.tensor_split(-(-block_bytes // _BLOCK_BYTES)) if block_bytes > _BLOCK_BYTES else [hidden]
+    return _feed_forward_in_blocks(hidden, *(weight.to(hidden.dtype) for weight in weights))
+
+
+def _feed_forward_in_blocks(hidden: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
+    expanded_bytes = hidden.shape[0] * weight1.shape[0] * hidden.element_size()
+    blocks = hidden.tensor_split(max(1, -(-expanded_bytes // _BLOCK_BYTES)))
     outputs = [_linear(_linear(block, weight1, bias1, "gelu"), weight2, bias2) for block in blocks]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _onednn_fuses(hidden: Tensor) -> bool:
+    """Whether to look for oneDNN's one kernel for this: 16-bit products are its own in any case."""
+    return hidden.device.type == "cpu" and (hidden.dtype != torch.float32 or _onednn_serves(hidden))
 
 
 def _onednn_serves(hidden: Tensor) -> bool:
