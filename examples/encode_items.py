@@ -96,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
             block_size=options.block_size,
             accelerator=accelerator,
         )
+        accelerator.end_training()
         if not accelerator.is_main_process:
             return
         vectors = torch.from_numpy(np.load(path, mmap_mode="c"))

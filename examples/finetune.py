@@ -24,6 +24,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 from transformers import HfArgumentParser, set_seed
 
 from recformer_hf import RecformerConfig, RecformerForPretraining, RecformerForSeqRec, RecformerTokenizer
@@ -189,6 +190,7 @@ def main(command_line: list[str] | None = None) -> None:
             finetune(data, args)
     except (ValueError, OSError) as error:  # the settings, the data, or the disk
         sys.exit(f"finetune.py: {' '.join(str(error).split())}")
+    PartialState().destroy_process_group()  # gloo's threads may abort a process that exits with them
 
 
 if __name__ == "__main__":

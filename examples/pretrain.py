@@ -196,6 +196,7 @@ def main(command_line: list[str] | None = None) -> None:
         for row in trainer.zero_shot_log.rows:
             curve = [f"{name} {value:.4f}" for name, value in row.items() if name.endswith("_ndcg@10")]
             print(f"  zero-shot at step {row['step']:6,}: {', '.join(curve)}")
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -179,6 +179,7 @@ class TestConfigurations:
             "trainer = small_trainer(sys.argv[1], max_steps=1)\n"
             "trainer.train()\n"
             "assert trainer.args.world_size == int(sys.argv[2])\n"
+            "trainer.accelerator.end_training()\n"
         )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

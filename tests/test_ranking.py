@@ -326,6 +326,7 @@ try:
     rank_split(broken, random_split(7, 30), accelerator=accelerator, chunk_size=4)
 except ValueError as error:
     open(f"{folder}/error-{accelerator.process_index}", "w").write(str(error))
+accelerator.end_training()  # or gloo's threads may abort a process that exits
 """
 
 
