@@ -32,12 +32,14 @@ def interleaved_medians(
 ) -> dict[str, list[float]]:
     """Seconds of each function, the functions taking turns so that the machine's moods meet all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
+    began, others = time.perf_counter(), system_seconds() - time.process_time()
     for turn in range(warmup + repeats):
         for name, function in functions.items():
             start = time.perf_counter()
             function()
             if turn >= warmup:
                 seconds[name].append(time.perf_counter() - start)
+    warn_of_load((system_seconds() - time.process_time() - others) / (time.perf_counter() - began))
     return seconds
 
 
@@ -106,25 +108,30 @@ def peak_memory(arguments: list[str]) -> int:
     return int(result.stdout.rsplit(PEAK, 1)[1])
 
 
-def other_load(seconds: float = 1.0) -> float:
-    """Processors that others use, measured while this process sleeps; nan where there is no /proc."""
-
-    def busy() -> float:
-        fields = [float(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-        return sum(fields) - fields[3] - fields[4]
-
+def system_seconds() -> float:
+    """Seconds that all processors together have worked, for whomever; nan where there is no /proc."""
     if not Path("/proc/stat").exists():
         return float("nan")
-    before = busy()
+    fields = [float(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def other_load(seconds: float = 1.0) -> float:
+    """Processors that others use, measured while this process sleeps; nan where there is no /proc."""
+    before = system_seconds()
     time.sleep(seconds)
-    return (busy() - before) / os.sysconf("SC_CLK_TCK") / seconds
+    return (system_seconds() - before) / seconds
+
+
+def warn_of_load(load: float) -> None:
+    if load > 0.2:
+        print(f"warning: other processes use {load:.2f} processors; the figures will be off", flush=True)
 
 
 def checked_load() -> float:
     """[`other_load`], with a warning if it spoils the figures."""
     load = round(other_load(), 2)
-    if load > 0.2:
-        print(f"warning: other processes use {load} processors; the figures will be off", flush=True)
+    warn_of_load(load)
     return load
 
 

@@ -321,7 +321,7 @@ class TestPretraining:
     def test_without_masking_there_are_no_masked_copies(self):
         data = TrainingSequences([split([[1, 2]])])
         batch = PretrainingCollator([CATALOG], TOKENIZER, seed=0, mlm_probability=0)(data[index([0])])
-        assert not {"mlm_input_ids", "mlm_labels"} & set(batch)
+        assert not {"mlm_input_ids", "mlm_labels", "masked_rows"} & set(batch)
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(0, 1000), st.integers(2, 5), st.integers(10, 90), st.integers(0, 5))
@@ -364,6 +364,7 @@ class TestMasking:
         chosen = batch["mlm_labels"] != -100
         assert np.array_equal(batch["mlm_labels"][chosen], batch["input_ids"][chosen])
         assert np.array_equal(batch["mlm_input_ids"][~chosen], batch["input_ids"][~chosen])
+        assert np.array_equal(batch["masked_rows"], np.flatnonzero(chosen))
 
     def test_a_seventh_of_the_tokens_are_chosen_on_both_sides(self, batch):
         chosen = batch["mlm_labels"] != -100

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from conftest import enliven, pack, random_batch, small_config
 
-from recformer_hf import RecformerForPretraining, RecformerForSeqRec, RecformerTokenizer
+from recformer_hf import RecformerForPretraining, RecformerForSeqRec, RecformerTokenizer, encoder_recformer
+from recformer_hf.encoder_recformer import rows_to_run
 
 ITEMS = [
     {"title": f"{colour} {thing}", "brand": brand}
@@ -219,6 +220,28 @@ class TestPretraining:
         torch.testing.assert_close(output.mlm_context_loss, expected[0], atol=1e-4, rtol=0)
         torch.testing.assert_close(output.mlm_item_loss, expected[1], atol=1e-4, rtol=0)
         torch.testing.assert_close(output.loss, output.contrastive_loss + 0.1 * sum(expected), atol=1e-4, rtol=0)
+
+    def test_masked_rows_say_what_the_labels_say(self, model):
+        padded = self.masked(random_batch([40, 17, 3, 9, 12, 8], model.config))
+        batch = pack(padded)
+        rows = (batch["mlm_labels"][0] != -100).nonzero().squeeze(1)
+        found, expected = model(**batch, masked_rows=rows), model(**batch)
+        assert torch.equal(found.mlm_logits, expected.mlm_logits)
+        assert torch.equal(found.loss, expected.loss)
+        with pytest.raises(ValueError, match="rows of a packed batch"):
+            model(**padded, masked_rows=rows)
+
+    def test_the_last_layer_and_the_head_run_for_round_numbers_of_rows(self, model, monkeypatch):
+        monkeypatch.setattr(encoder_recformer, "serves_by_shape", lambda *_: True)
+        batch = self.masked(random_batch([100, 120, 128, 70, 12, 30, 40, 31], model.config))
+        seen = []
+        for module in (model.recformer.encoder.layer[-1].attention.self.key, model.lm_head.dense):
+            module.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        masked = int((batch["mlm_labels"] != -100).sum())
+        total = int(batch["attention_mask"].sum())
+        assert model(**batch).mlm_logits.shape[0] == masked
+        assert seen == [rows_to_run(total, True), rows_to_run(masked, True)]
+        assert seen != [total, masked]
 
     def test_without_masked_copies_only_the_contrastive_loss(self, model):
         output = model(**random_batch([9, 8], model.config))

@@ -9,7 +9,7 @@ from longformer_oracle import oracle_encoder, oracle_states
 from torch.nn.attention.flex_attention import create_block_mask
 
 from recformer_hf import attention_recformer, encoder_recformer, linear_recformer, modeling_recformer
-from recformer_hf.dropout_recformer import RecformerDropout
+from recformer_hf.dropout_recformer import RecformerDropout, keep_mask
 from recformer_hf.modeling_recformer import RecformerModel
 from recformer_hf.packing_recformer import SequenceLayout
 
@@ -278,6 +278,20 @@ class TestDropout:
 
         assert torch.autograd.gradcheck(window, rows)
 
+    @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
+    def test_a_mask_drops_its_share(self, probability):
+        torch.manual_seed(0)
+        keep, factor = keep_mask((1000, 999), probability, torch.device("cpu"))
+        assert keep.dtype == torch.uint8
+        assert keep.max() == 1
+        dropped = 1 - keep.double().mean().item()
+        assert abs(dropped - probability) < 5 * (probability * (1 - probability) / keep.numel()) ** 0.5
+        assert factor == pytest.approx(1 / (1 - probability), rel=1e-3)
+
+    def test_a_mask_whatever_the_default_device(self):
+        with torch.device("meta"):
+            assert keep_mask((3, 5), 0.5, torch.device("cpu"))[0].device.type == "cpu"
+
     def test_a_dropped_sum_is_dropout_and_a_sum(self):
         dropout = RecformerDropout(0.3)
         hidden, residual = (torch.randn(50, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
@@ -324,10 +338,48 @@ class TestDtypes:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 assert (model(**batch).pooler_output - expected).abs().max() < 0.15
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_training_under_cudas_autocast_whose_softmax_is_float32(self, model, dtype, monkeypatch):
+        softmax = torch.softmax
+
+        def wide(scores: torch.Tensor, dim: int) -> torch.Tensor:
+            return softmax(scores.float() if torch.is_autocast_enabled("cpu") else scores, dim=dim)
+
+        monkeypatch.setattr(torch, "softmax", wide)
+        model.config._attn_implementation = "sdpa"
+        model.train()
+        with torch.autocast("cpu", dtype=dtype):
+            loss = model(**random_batch([100, 3, 17], model.config)).last_hidden_state.square().mean()
+        loss.backward()  # out of autocast, as trainers do
+        assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
+
     def test_training_in_bfloat16(self, model):
         model.to(torch.bfloat16).train()
         model(**random_batch([30, 3], model.config)).last_hidden_state.square().mean().backward()
         assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
+
+
+class TestHooks:
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize(
+        "name", ["attention", "attention.self", "attention.output", "intermediate", "intermediate.activation", "output"]
+    )
+    def test_every_module_of_a_layer_is_called(self, model, name, training):
+        seen = []
+        model.train(training)
+        model.encoder.layer[1].get_submodule(name).register_forward_hook(lambda *_: seen.append(name))
+        with torch.set_grad_enabled(training):
+            model(**random_batch([20, 5], model.config))
+        assert seen == [name]
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_an_activation_put_in_place_of_another_serves(self, model, training):
+        batch = random_batch([20, 5], model.config)
+        with torch.set_grad_enabled(training):
+            before = model(**batch).last_hidden_state
+            for layer in model.encoder.layer:
+                layer.intermediate.activation = torch.nn.ReLU()
+            assert (model(**batch).last_hidden_state - before).abs().max() > 1e-2
 
 
 class TestAttentions:

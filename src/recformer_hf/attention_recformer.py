@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from .dropout_recformer import keep_mask, kept
-from .linear_recformer import is_plain_linear
+from .linear_recformer import apply_linear, is_plain_linear
 from .packing_recformer import SequenceLayout
 
 
@@ -178,7 +178,7 @@ class WindowBlocks:
         # No column more for the <s>: it borrows one that its query does not see, the last one (the last query, which
         # sees that, the first one). A width of a round number makes the products faster.
         _copy_borrowed(scores, far)
-        near = torch.softmax(scores, dim=-1)
+        near = torch.softmax(scores, dim=-1).to(scores.dtype)  # autocast on CUDA gives float32
         return near, _take_borrowed(near)
 
 
@@ -409,7 +409,8 @@ def first_token_attention(
         the output of every `<s>`, `[batch, hidden_size]`, and the probabilities `[batch, num_heads, max_seqlen]`.
     """
     heads = module.num_heads
-    query = module.query_global(hidden[layout.first_tokens]).unflatten(1, (heads, -1))  # [batch, heads, head_dim]
+    query = apply_linear(module.query_global, hidden[layout.first_tokens])
+    query = query.unflatten(1, (heads, -1))  # [batch, heads, head_dim]
     query = query * query.shape[-1] ** -0.5
     if not (is_plain_linear(module.key_global) and is_plain_linear(module.value_global)):
         return _first_token_attention_projected(module, query, hidden, layout, dropout)
@@ -453,7 +454,7 @@ def _first_token_attention_projected(
     module: SelfAttention, query: Tensor, hidden: Tensor, layout: SequenceLayout, dropout: float
 ) -> tuple[Tensor, Tensor]:
     keys, values = (
-        layout.to_padded(projection(hidden)).unflatten(2, (module.num_heads, -1)).transpose(1, 2)
+        layout.to_padded(apply_linear(projection, hidden)).unflatten(2, (module.num_heads, -1)).transpose(1, 2)
         for projection in (module.key_global, module.value_global)
     )  # [batch, heads, max_seqlen, head_dim]
     scores = at_least_float32(torch.matmul(query[:, :, None], keys.transpose(-1, -2)))
@@ -473,13 +474,19 @@ IMPLEMENTATIONS = ("eager", "sdpa", "flex_attention")
 
 
 def select_implementation(
-    requested: str | None, device: torch.device, dtype: torch.dtype, dropout: float, output_attentions: bool
+    requested: str | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    head_dim: int,
+    dropout: float,
+    output_attentions: bool,
 ) -> str:
     """Which implementation a forward takes.
 
     Args:
         requested: what the user set (`attn_implementation`), or None to choose here.
         device, dtype: of the weights.
+        head_dim (`int`): width of a head.
         dropout (`float`): dropout of the probabilities in this forward; 0 outside training.
         output_attentions: whether the probabilities are to be returned.
 
@@ -505,6 +512,8 @@ def select_implementation(
         flex_refused = (
             f"it has no dropout of attention probabilities; set attention_probs_dropout_prob, now {dropout}, to 0"
         )
+    elif dtype == torch.float64 or head_dim < 16:
+        flex_refused = f"it takes no float64 and no heads narrower than 16; these are {dtype} and {head_dim}"
     elif torch.cuda.get_device_capability(device) < (8, 0):
         flex_refused = "it needs a GPU of compute capability 8.0 or more"
     if requested == "flex_attention" and flex_refused:
@@ -512,7 +521,7 @@ def select_implementation(
             f'attn_implementation="flex_attention" cannot be used: {flex_refused}. "sdpa" works everywhere.'
         )
     if requested is None:
-        return "sdpa" if flex_refused or dtype == torch.float64 else "flex_attention"
+        return "sdpa" if flex_refused else "flex_attention"
     return requested
 
 

@@ -33,7 +33,7 @@ def keep_mask(shape: torch.Size | tuple[int, ...], probability: float, device: t
     count = math.prod(shape)
     lanes = _random_lanes((count + 3) // 4)
     # Not bool: products with it are several times slower on a CPU.
-    keep = torch.empty(shape, dtype=torch.uint8)
+    keep = torch.empty(shape, dtype=torch.uint8, device="cpu")
     torch.ge(lanes[:count].view(shape), dropped - _STEPS // 2, out=keep)
     return keep, _STEPS / (_STEPS - dropped)
 
@@ -41,7 +41,7 @@ def keep_mask(shape: torch.Size | tuple[int, ...], probability: float, device: t
 def _random_lanes(words: int) -> Tensor:
     """Uniform over all values of an int16, `[4 * words]`."""
     if torch.compiler.is_compiling():
-        return torch.empty(words, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        return torch.empty(words, dtype=torch.int64, device="cpu").random_(-(2**63), None).view(torch.int16)
     seed = int(torch.randint(2**63 - 1, (), device="cpu"))
     generator = np.random.Generator(np.random.SFC64(seed))
     drawn = generator.integers(-(2**63), 2**63 - 1, words, dtype=np.int64, endpoint=True)

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
+from transformers.activations import ACT2FN, GELUActivation
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_recformer import ALL_ATTENTION_FUNCTIONS, at_least_float32, first_token_attention
 from .configuration_recformer import RecformerConfig
 from .dropout_recformer import RecformerDropout
-from .linear_recformer import apply_feed_forward, apply_linear, serves_by_shape
+from .linear_recformer import apply_feed_forward, apply_linear, is_untouched, serves_by_shape
 from .packing_recformer import SequenceLayout
 
 
@@ -129,13 +129,30 @@ class RecformerAttention(nn.Module):
         self.self = RecformerSelfAttention(config, layer_index)
         self.output = RecformerSelfOutput(config)
 
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: SequenceLayout,
+        implementation: str,
+        dtype: torch.dtype,
+        rows: Tensor | None = None,
+        first_tokens_only: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention computed in `dtype`, added to its input and normalised; otherwise as the layer."""
+        attended, probabilities = self.self(hidden.to(dtype), layout, implementation, rows, first_tokens_only)
+        residual = hidden[layout.first_tokens] if first_tokens_only else hidden if rows is None else hidden[rows]
+        return self.output(attended, residual), probabilities
+
 
 class RecformerIntermediate(nn.Module):
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACT2FN[config.hidden_act]
-        self.is_gelu = config.hidden_act == "gelu"
+
+    def is_gelu_of_linear(self) -> bool:
+        """Whether it is what it was made as, and that is GELU: nobody's hook or replacement has to be called."""
+        return is_untouched(self, RecformerIntermediate) and is_untouched(self.activation, GELUActivation)
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.activation(apply_linear(self.dense, hidden))
@@ -190,15 +207,13 @@ class RecformerLayer(GradientCheckpointingLayer):
             the tokens asked for, `[num_tokens, hidden_size]`, and the attention probabilities if `eager`.
         """
         dtype = self.compute_dtype(hidden.device.type)
-        attended, probabilities = self.attention.self(hidden.to(dtype), layout, implementation, rows, first_tokens_only)
-        residual = hidden[layout.first_tokens] if first_tokens_only else hidden if rows is None else hidden[rows]
-        hidden = self.attention.output(attended, residual)
+        hidden, probabilities = self.attention(hidden, layout, implementation, dtype, rows, first_tokens_only)
         return self.output(self.feed_forward(hidden.to(dtype)), hidden), probabilities
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
         """The two linear layers and the activation between them, `[num_rows, hidden_size]`."""
         first, second = self.intermediate, self.output.dense
-        projected = apply_feed_forward(first.dense, second, hidden) if first.is_gelu else None
+        projected = apply_feed_forward(first.dense, second, hidden) if first.is_gelu_of_linear() else None
         return apply_linear(second, first(hidden)) if projected is None else projected
 
 
@@ -225,11 +240,7 @@ class RecformerEncoder(nn.Module):
             attentions of each layer, if `eager`.
         """
         states, attentions = [hidden] if keep_states else [], []
-        if implementation == "sdpa" and hidden.device.type == "cpu" and not torch.compiler.is_compiling():
-            first: Any = self.layer[0]
-            by_shape = serves_by_shape(first.compute_dtype("cpu"))
-            if beyond := rows_to_run(layout.total_tokens, by_shape) - layout.total_tokens:
-                hidden = F.pad(hidden, (0, 0, 0, beyond))
+        hidden = self._filled_up(hidden, implementation)
         for layer in self.layer[:num_layers]:
             hidden, probabilities = layer(hidden, layout, implementation)
             if keep_states:
@@ -237,3 +248,28 @@ class RecformerEncoder(nn.Module):
             if probabilities is not None:
                 attentions.append(probabilities)
         return hidden[: layout.total_tokens], states, attentions
+
+    def last_layer(
+        self,
+        hidden: Tensor,
+        layout: SequenceLayout,
+        implementation: str,
+        rows: Tensor | None = None,
+        first_tokens_only: bool = False,
+    ) -> Tensor:
+        """The last layer, which `num_layers` left out, for the tokens that are wanted; see [`RecformerLayer`]."""
+        if not first_tokens_only:  # a window is attended from
+            hidden = self._filled_up(hidden, implementation)
+        output = self.layer[-1](hidden, layout, implementation, rows=rows, first_tokens_only=first_tokens_only)[0]
+        return output[: layout.total_tokens] if rows is None and not first_tokens_only else output
+
+    def rows_beyond(self, num_rows: int, device: torch.device) -> int:
+        """How many rows to add to these; see [`rows_to_run`]."""
+        if device.type != "cpu" or torch.compiler.is_compiling():
+            return 0
+        first: Any = self.layer[0]
+        return rows_to_run(num_rows, serves_by_shape(first.compute_dtype("cpu"))) - num_rows
+
+    def _filled_up(self, hidden: Tensor, implementation: str) -> Tensor:
+        beyond = self.rows_beyond(len(hidden), hidden.device) if implementation == "sdpa" else 0
+        return F.pad(hidden, (0, 0, 0, beyond)) if beyond else hidden

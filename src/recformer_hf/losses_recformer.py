@@ -107,5 +107,6 @@ def masked_token_losses(logits: Tensor, labels: Tensor, in_context: Tensor) -> t
     """
     losses = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels, reduction="none")
     sides = torch.stack([in_context, ~in_context]).to(losses.dtype)
-    means = torch.mv(sides, losses) / sides.sum(1).clamp_min(1)
+    # No product of matrices, which autocast would take in 16 bits.
+    means = (sides * losses).sum(1) / sides.sum(1).clamp_min(1)
     return means[0], means[1]

@@ -36,7 +36,7 @@ from .faiss_recformer import FaissIndex  # noqa: F401
 from .histories_recformer import HistoryResolver  # noqa: F401
 from .inputs_recformer import PackedInputs, check_range, pack_inputs
 from .item_text_recformer import attribute_text  # noqa: F401
-from .linear_recformer import apply_linear  # noqa: F401
+from .linear_recformer import apply_linear
 from .losses_recformer import (
     candidate_scores,
     contrastive_loss,
@@ -322,13 +322,15 @@ class RecformerModel(RecformerPreTrainedModel):
         return self.encoder(hidden, batch.layout, implementation, num_layers, keep_states)
 
     def _last_layer(self, hidden: Tensor, layout: SequenceLayout, **wanted: Any) -> Tensor:
-        """The last layer for the tokens that are wanted; see [`RecformerLayer`]."""
-        return self.encoder.layer[-1](hidden, layout, self._implementation(hidden, False), **wanted)[0]
+        return self.encoder.last_layer(hidden, layout, self._implementation(hidden, False), **wanted)
 
     def _implementation(self, hidden: Tensor, output_attentions: bool) -> str:
         dropout = self.config.attention_probs_dropout_prob if self.training else 0.0
-        requested = self.config._attn_implementation
-        return select_implementation(requested, hidden.device, self.dtype, dropout, output_attentions)
+        requested, head_dim = (
+            self.config._attn_implementation,
+            self.config.hidden_size // self.config.num_attention_heads,
+        )
+        return select_implementation(requested, hidden.device, self.dtype, head_dim, dropout, output_attentions)
 
     def _pool(self, hidden: Tensor, layout: SequenceLayout) -> Tensor:
         if self.config.pooler_type == "cls":
@@ -347,8 +349,8 @@ class RecformerLMHead(nn.Module):
         self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        hidden = F.gelu(self.dense(hidden.to(self.layer_norm.weight.dtype)))
-        return self.decoder(self.layer_norm(hidden))
+        hidden = F.gelu(apply_linear(self.dense, hidden.to(self.layer_norm.weight.dtype)))
+        return apply_linear(self.decoder, self.layer_norm(hidden))
 
 
 class RecformerForPretraining(RecformerPreTrainedModel):
@@ -379,6 +381,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         max_seqlen: int | None = None,
         mlm_input_ids: Tensor | None = None,
         mlm_labels: Tensor | None = None,
+        masked_rows: Tensor | None = None,
         target_ids: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> RecformerForPreTrainingOutput | tuple[Any, ...]:
@@ -397,6 +400,8 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             cu_seqlens (`Tensor`, int `[2 * batch + 1]`), max_seqlen (`int`): packed batches only.
             mlm_input_ids (`Tensor`, int, like `input_ids`): the same sequences with tokens masked.
             mlm_labels (`Tensor`, int, like `input_ids`): the tokens to predict, -100 elsewhere. `<s>` is never masked.
+            masked_rows (`Tensor`, int `[num_masked]`, *optional*): where a packed batch has them. On an accelerator it
+                spares a wait for the device.
             target_ids (`Tensor`, int `[batch]`): which item each target is; the same item twice in a batch is then no
                 negative of itself.
             return_dict: as everywhere in transformers.
@@ -427,9 +432,11 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             for name, value in (("mlm_input_ids", mlm_input_ids), ("mlm_labels", mlm_labels)):
                 if value.shape != input_ids.shape:
                     raise ValueError(f"{name} has shape {list(value.shape)}, but input_ids {list(input_ids.shape)}.")
+            if masked_rows is not None and batch.padded is not None:
+                raise ValueError("masked_rows are rows of a packed batch; leave them out of a padded one.")
             copies, labels = batch.pack_alike(mlm_input_ids), batch.pack_alike(mlm_labels)
             check_range("mlm_input_ids", copies, self.config.vocab_size, "vocab_size")
-            masked = (labels != -100).nonzero().squeeze(1)
+            masked = (labels != -100).nonzero().squeeze(1) if masked_rows is None else masked_rows
             check_range("mlm_labels", labels[masked], self.config.vocab_size, "vocab_size")
             if labels.device.type == "cpu" and bool((labels[layout.first_tokens] != -100).any()):
                 raise ValueError("mlm_labels must be -100 at the first token of every sequence: <s> is never masked.")
@@ -444,8 +451,9 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             contrastive_loss=contrastive, logits=scores, context_embeds=contexts, item_embeds=items
         )
         if masked is not None:
-            hidden = self.recformer._last_layer(states[layout.total_tokens :], layout, rows=masked)
-            output.mlm_logits = self.lm_head(hidden)
+            rows = self._with_rows_beyond(masked, labels, layout)
+            hidden = self.recformer._last_layer(states[layout.total_tokens :], layout, rows=rows)
+            output.mlm_logits = self.lm_head(hidden)[: len(masked)]
             in_context, in_item = masked_token_losses(
                 output.mlm_logits, labels[masked], in_context=layout.sequence_ids[masked] < pairs
             )
@@ -453,6 +461,14 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             loss = contrastive + self.config.mlm_weight * (in_context + in_item)
         output.loss = loss
         return output if self._returns_dict(return_dict) else output.to_tuple()
+
+    def _with_rows_beyond(self, masked: Tensor, labels: Tensor, layout: SequenceLayout) -> Tensor:
+        """The masked tokens and, on a CPU, a few others, so that fewer numbers of rows occur."""
+        beyond = self.recformer.encoder.rows_beyond(len(masked), labels.device)
+        if not beyond:
+            return masked
+        others = ((labels == -100) & (layout.positions > 0)).nonzero().squeeze(1)
+        return torch.cat([masked, others[:beyond]])
 
     def _sequence_vectors(self, hidden: Tensor, layout: SequenceLayout) -> Tensor:
         if self.config.pooler_type == "cls":

@@ -19,7 +19,7 @@ import torch
 from ..encoding_recformer import first_of_equal
 from .composition import Composer
 from .draws import Draws, Stream
-from .masking import WholeWordMasking
+from .masking import IGNORED, WholeWordMasking
 from .sampling import EvaluationSequences, SequenceBatch, TrainingSequences
 from .tokenized_catalog import TokenizedCatalog
 
@@ -135,8 +135,9 @@ class PretrainingCollator:
     The target is drawn in the later half of the sequence, from positions [max(1, (n-1)//2), n-1] of n items (0-based);
     the context is what comes before it. Called with what [`TrainingSequences`] gives, it returns a packed batch of
     contexts, then target items in the same order (`cu_seqlens` `[2 * batch + 1]`), with `mlm_input_ids`, `mlm_labels`
-    (int64 `[1, total_tokens]`, [`WholeWordMasking`]) and `target_ids` (int64 `[batch]`: catalogue rows, counted on
-    from dataset to dataset so that those of different catalogues differ).
+    (int64 `[1, total_tokens]`, [`WholeWordMasking`]), `masked_rows` (int64 `[num_masked]`, where the labels are) and
+    `target_ids` (int64 `[batch]`: catalogue rows, counted on from dataset to dataset so that those of different
+    catalogues differ).
 
     Args:
         catalogs: the tokenized catalogue of each dataset.
@@ -190,6 +191,7 @@ class PretrainingCollator:
             )
             result["mlm_input_ids"] = torch.from_numpy(masked)[None]
             result["mlm_labels"] = torch.from_numpy(labels)[None]
+            result["masked_rows"] = torch.from_numpy(np.flatnonzero(labels != IGNORED))
         result["target_ids"] = torch.from_numpy(self.first_target_ids[dataset] + batch.items[target])
         return result
 

@@ -215,7 +215,8 @@ def vectors_without_gradient(
         for chunk in chunks:
             states.append(RandomState(device))
             if "mlm_labels" in chunk:
-                chunk = chunk | {"mlm_labels": torch.full_like(chunk["mlm_labels"], -100)}
+                nothing = torch.full_like(chunk["mlm_labels"], -100)
+                chunk = chunk | {"mlm_labels": nothing, "masked_rows": chunk["masked_rows"][:0]}
             outputs = model(**chunk)
             contexts.append(outputs.context_embeds)
             items.append(outputs.item_embeds)
@@ -247,6 +248,8 @@ def _take_pairs(batch: dict[str, Any], bounds: list[int], start: int, stop: int)
     }
     ends = torch.tensor([0, *lengths]).cumsum(0)
     chunk["cu_seqlens"] = ends.to(batch["cu_seqlens"])
+    if "mlm_labels" in chunk:
+        chunk["masked_rows"] = (chunk["mlm_labels"][0] != -100).nonzero().squeeze(1)
     return chunk | {"max_seqlen": max(lengths), "target_ids": batch["target_ids"][start:stop]}
 
 

@@ -294,8 +294,8 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         counts = loss_counts(inputs)
         totals = self.global_counts(list(counts), counts.device) if num_items_in_batch is None else num_items_in_batch
         config, chunk_size = self.model.config, self.args.contrastive_chunk_size
-        weights = torch.tensor([1.0, config.mlm_weight, config.mlm_weight], device=counts.device)
-        scales = weights * self.args.world_size / totals.to(counts.device).clamp_min(1)
+        scales = self.args.world_size / totals.to(counts.device).clamp_min(1)
+        scales[1:] *= config.mlm_weight
         if chunk_size is not None and torch.is_grad_enabled():
             loss = loss_in_chunks(
                 model, inputs, scales, config.temperature, chunk_size=chunk_size, accelerator=self.accelerator
