@@ -10,7 +10,7 @@ bfloat16, which take turns with them. `ratio` is a peer's time over ours, the me
 over our time: the floor is what the needed matrix products on real tokens (`floor.py`) take at the best rate that this
 machine reaches on the model's linear layers, measured before each work and once more at the end. `score_error` is the
 largest difference of a score from float32's. A step is forward and backward, without the optimizer, which is the same
-for all. `--memory` runs each side once more, in a process of its own that holds nothing else.
+for all. `--memory` runs ours and the faithful peer once more, each in a process of its own that holds nothing else.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from benchmarks import __main__ as all_of_them  # noqa: E402
 from benchmarks import ablation, encoder, floor, gpu, measure  # noqa: E402
 from benchmarks.workload import fill, make_workload, mask_words, pad, typical_users  # noqa: E402
 
-from recformer_hf import RecformerConfig  # noqa: E402
+from recformer_hf import RecformerConfig, linear_recformer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -139,13 +139,42 @@ def test_goals_are_told_met_or_missed():
 EXACT = [name for name in ablation.TECHNIQUES if name != "no padding"]
 
 
+def results_of(bench, function) -> list[torch.Tensor]:
+    """What a work returns and, of a step, all gradients."""
+    bench.model.zero_grad()
+    output = function()
+    weights = list(bench.model.parameters())  # some techniques spare weights that have no influence their gradient of 0
+    return [output, *(torch.zeros_like(w) if w.grad is None else w.grad.clone() for w in weights)]
+
+
 @pytest.mark.parametrize("technique", EXACT)
 def test_results_are_the_same_without_a_technique(bench, technique):
-    work = "scores_1" if "scores_1" in ablation.TECHNIQUES[technique].works else "finetune_4"
-    with encoder.no_dropout(bench.head, bench.model):
-        expected = ablation.ours(bench, work, "float32")()
-        found = ablation.without(bench, technique, work, "float32")()
-    assert torch.allclose(found, expected, atol=1e-4)
+    for work in {"scores_1", "finetune_4"} & set(ablation.TECHNIQUES[technique].works):
+        with encoder.no_dropout(bench.head, bench.model):
+            expected = results_of(bench, ablation.ours(bench, work, "float32"))
+            found = results_of(bench, ablation.without(bench, technique, work, "float32"))
+        assert any(each.any() for each in expected[1:]) == (work == "finetune_4")
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("technique", ablation.TECHNIQUES)
+def test_another_way_is_taken_without_a_technique(bench, technique):
+    if technique in ("products through oneDNN", "bias and GELU fused") and not linear_recformer._onednn_is_exact():
+        pytest.skip("no exact float32 products from oneDNN here")
+
+    def operations(function):
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            function()
+        return {event.key: event.count for event in profiler.key_averages()}
+
+    work = "scores_16" if "scores_16" in ablation.TECHNIQUES[technique].works else "finetune_4"
+    function = ablation.ours(bench, work, "float32")
+    other = ablation.without(bench, technique, work, "float32")
+    function(), other()  # what is made once
+    with_it = operations(function)
+    assert with_it == operations(function)
+    assert with_it != operations(other)
 
 
 def test_switching_off_changes_what_runs_and_is_undone(bench):
