@@ -175,9 +175,9 @@ class WindowBlocks:
         scores = torch.matmul(queries, keys.transpose(-1, -2)).add_(self.bias(queries.dtype))
         far = torch.matmul(queries, first_keys.transpose(-1, -2))
         far = far.masked_fill_(~self.far[:, :, None], torch.finfo(far.dtype).min)
-        # No column more for the <s>: it borrows one that its query does not see, for a width of a round number makes the
-        # products faster. With blocks of 4 rows, keys 0 to 11 stand around queries 4 to 7: query 4 sees keys 0 to 8,
-        # and all but the last query leave key 11 unseen. Query 7 sees 3 to 11 and borrows key 0.
+        # No column more for the <s>: it borrows one that its query does not see, for a round width makes the products
+        # faster. With blocks of 4 rows, keys 0 to 11 stand around queries 4 to 7: query 4 sees keys 0 to 8, and all but
+        # the last query leave key 11 unseen. Query 7 sees 3 to 11 and borrows key 0.
         _copy_borrowed(scores, far)
         near = torch.softmax(scores, dim=-1).to(scores.dtype)  # autocast on CUDA gives float32
         return near, _take_borrowed(near)
