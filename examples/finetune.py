@@ -32,7 +32,7 @@ from recformer_hf.baselines import LastItemText, Markov, Popularity
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import DemoOracle, demo_domains, load_demo_domain
 from recformer_hf.data.opening import open_dataset
-from recformer_hf.evaluation.ranking import Ranking, rank_split
+from recformer_hf.evaluation.ranking import Ranking, Scorer, history_of, rank_split
 from recformer_hf.training import (
     RecformerFinetuningArguments,
     RecformerFinetuningTrainer,
@@ -83,6 +83,13 @@ def parse(command_line: list[str] | None) -> tuple[DataArguments, RecformerFinet
     return parser.parse_args_into_dataclasses(command_line)
 
 
+def plan(args: RecformerFinetuningArguments) -> str:
+    """What the recipe, and what was set beside it, come to in each stage."""
+    stages = {stage.number: f"item matrix {stage.item_matrix}, freeze {stage.freeze}" for stage in args.stages()}
+    first, second = (stages.get(number, "skipped") for number in (1, 2))
+    return f"Recipe {args.recipe}: stage 1: {first}; stage 2: {second}"
+
+
 def finetune(data: DataArguments, args: RecformerFinetuningArguments) -> None:
     limits = {} if data.max_token_num is None else {"max_token_num": data.max_token_num}
     trainer = RecformerFinetuningTrainer(
@@ -108,17 +115,17 @@ def demo(args: RecformerFinetuningArguments) -> None:
     trainer = RecformerFinetuningTrainer(model, args, train_dataset=shop, processing_class=tokenizer)
     trainer.encode_items()
     rankings = {
-        "popularity": rank_split(Popularity().fit(shop), shop.test),
-        "last-item text": rank_split(LastItemText().fit(shop), shop.test),
-        "Markov": rank_split(Markov().fit(shop), shop.test),
+        "popularity": rank_test(Popularity().fit(shop), shop, args),
+        "last-item text": rank_test(LastItemText().fit(shop), shop, args),
+        "Markov": rank_test(Markov().fit(shop), shop, args),
         "Recformer, zero-shot": trainer.rank(shop.test),
     }
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     rankings["Recformer, finetuned"] = finetuned = trainer.rank(shop.test)
-    rankings["(knows the process)"] = rank_split(DemoOracle.from_dataset(shop), shop.test)
+    rankings["(knows the process)"] = rank_test(DemoOracle.from_dataset(shop), shop, args)
     trainer.finish()
     if trainer.is_world_process_zero():
-        print(table(rankings, shop))
+        print(table(rankings, shop, args))
         print(stories(finetuned, shop))
         print(f"The recommender, its card and its curves are in {args.output_dir}.")
     if args.push_to_hub:
@@ -145,12 +152,18 @@ def pretrain_demo(
     return folder
 
 
-def table(rankings: dict[str, Ranking], shop: SequentialDataset) -> str:
+def rank_test(scorer: Scorer, shop: SequentialDataset, args: RecformerFinetuningArguments) -> Ranking:
+    """By the protocol that the trainer ranks by, so that the rows of a table compare."""
+    return rank_split(scorer, shop.test, exclude_history=args.exclude_history, ties=args.ranking_ties)
+
+
+def table(rankings: dict[str, Ranking], shop: SequentialDataset, args: RecformerFinetuningArguments) -> str:
     """NDCG@10 and Recall@10 of each, targets seen in training apart from cold ones."""
     cold = ~np.isin(shop.test.targets, shop.train.items)
     lines = [
         f"\n{shop.info['name']}: {len(shop.test):,} test users, {cold.sum()} with a cold target; whole catalogue "
-        f"({len(shop.catalog)} items) ranked, history kept. The shop is invented.\n",
+        f"({len(shop.catalog)} items) ranked, history {history_of(args.exclude_history)}, ties {args.ranking_ties}. "
+        "The shop is invented.\n",
         f"{'':22}   in-set                 cold",
         f"{'':22}   NDCG@10   Recall@10    NDCG@10   Recall@10",
     ]
@@ -184,6 +197,8 @@ def stories(ranking: Ranking, shop: SequentialDataset, users: tuple[int, ...] = 
 def main(command_line: list[str] | None = None) -> None:
     try:
         data, args = parse(command_line)
+        if args.process_index == 0:
+            print(plan(args))
         if data.model is None:
             demo(args)
         else:

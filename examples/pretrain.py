@@ -55,6 +55,11 @@ DEMO: dict[str, Any] = {
     "learning_rate": 1e-3,
     "logging_steps": 20,
 }
+# Who names a shop or a model does not mean to train on the demo shop.
+NEED_DATASETS = (
+    "text_encoder", "model", "tokenizer", "validation_dataset", "zero_shot_datasets", "dataset_weights",
+    "exclude_users_of",
+)  # fmt: skip
 
 
 @dataclass
@@ -155,6 +160,9 @@ def parse(command_line: list[str] | None) -> tuple[DataArguments, ModelArguments
     if given.text_encoder is None and given.model is None:
         parser.set_defaults(freeze_word_embeddings=False)  # nobody keeps random word embeddings
     if given.datasets is None:
+        instead = [name for name in NEED_DATASETS if getattr(given, name) is not None]
+        if instead:
+            raise ValueError(f"Give --datasets, to train on, with --{instead[0]}; the demo shop goes without both.")
         parser.set_defaults(**DEMO)
     return parser.parse_args_into_dataclasses(command_line)
 
@@ -193,8 +201,9 @@ def main(command_line: list[str] | None = None) -> None:
         state = trainer.state
         best = state.best_global_step or state.global_step
         print(f"\n{state.global_step:,} steps; the best weights, of step {best:,}, are in {Path(args.output_dir)}.")
+        metric = f"_ndcg@{args.ranking_ks[0]}"
         for row in trainer.zero_shot_log.rows:
-            curve = [f"{name} {value:.4f}" for name, value in row.items() if name.endswith("_ndcg@10")]
+            curve = [f"{name} {value:.4f}" for name, value in row.items() if name.endswith(metric)]
             print(f"  zero-shot at step {row['step']:6,}: {', '.join(curve)}")
     trainer.accelerator.end_training()
 

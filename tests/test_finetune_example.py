@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -65,6 +66,7 @@ def test_the_demo_run_prints_its_table_and_goes_on_where_it_was(
 ) -> None:
     finetune.main(quiet(tmp_path / "run"))
     printed = capsys.readouterr().out
+    assert printed.count("Recipe paper: stage 1") == 1
     for row in ("popularity", "last-item text", "Markov", "Recformer, zero-shot", "Recformer, finetuned", "invented"):
         assert row in printed
     assert len(re.findall(r"^User \d chose", printed, re.MULTILINE)) == 3
@@ -82,6 +84,38 @@ def test_the_demo_run_prints_its_table_and_goes_on_where_it_was(
               "--num_train_epochs", "1", "--skip_stage2", "true", "--max_token_num", "64")
     )  # fmt: skip
     assert (tmp_path / "own" / "README.md").is_file()
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_all_rows_of_the_table_are_of_one_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, args = finetune.parse(quiet(tmp_path, "--exclude_history", "true", "--ranking_ties", "optimistic"))
+    protocols = []
+
+    def ranked(*inputs: object, **protocol: object) -> Ranking:
+        protocols.append(protocol)
+        return rank_split(*inputs, **protocol)
+
+    trainer = MagicMock()
+    trainer.rank = lambda split: rank_split(LastItemText().fit(finetune.load_demo_domain("kitchen", 0)), split)
+    monkeypatch.setattr(finetune, "rank_split", ranked)
+    monkeypatch.setattr(finetune, "RecformerFinetuningTrainer", lambda *_, **__: trainer)
+    for name in ("pretrain_demo", "RecformerForSeqRec", "RecformerTokenizer"):
+        monkeypatch.setattr(finetune, name, MagicMock())
+    finetune.demo(args)
+    assert protocols == [{"exclude_history": True, "ties": "optimistic"}] * 4
+    assert "ranked, history excluded, ties optimistic. " in capsys.readouterr().out
+
+
+def test_what_the_recipe_comes_to() -> None:
+    """Both stages, with what was set beside the recipe."""
+    for arguments, expected in {
+        (): "Recipe paper: stage 1: item matrix reencode, freeze none; stage 2: item matrix frozen, freeze none",
+        ("--recipe", "ablation-4", "--stage2_freeze", "none"):
+            "Recipe ablation-4: stage 1: skipped; stage 2: item matrix trainable, freeze none",
+    }.items():  # fmt: skip
+        assert finetune.plan(finetune.parse(list(arguments))[1]) == expected
 
 
 @pytest.mark.slow

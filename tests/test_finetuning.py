@@ -404,6 +404,10 @@ class TestArguments:
             ({"max_validation_users": 0}, "max_validation_users must be at least 1 or None, got 0"),
             ({"ranking_ks": [0]}, "at least 1"),
             ({"max_batch_tokens": 0}, "max_batch_tokens must be at least 1"),
+            ({"save_total_limit": 0}, "save_total_limit must be at least 1, or None to keep all checkpoints, got 0"),
+            ({"bf16_full_eval": True}, "bf16_full_eval has no effect here: .* Set bf16 instead"),
+            ({"fp16_full_eval": True}, "fp16_full_eval has no effect here: .* Set fp16 instead"),
+            ({"label_smoothing_factor": 0.1}, "label_smoothing_factor has no effect here"),
             ({"stage1_freeze": "words"}, "freeze must be one of none, word_embeddings, embeddings, got 'words'"),
             ({"stage1_item_matrix": "fixed"}, "must be one of reencode, frozen, trainable, got 'fixed'"),
         ],
@@ -611,10 +615,9 @@ class TestPrecisionAndMemory:
         small_trainer(tmp_path / "single", **settings).train()
         assert weights_of(tmp_path / "half") == weights_of(tmp_path / "single")
 
-    @pytest.mark.parametrize("setting", ["bf16", "bf16_full_eval"])
-    def test_bfloat16_without_an_accelerator_is_that_of_the_cpu(self, tmp_path, monkeypatch, setting):
+    def test_bfloat16_without_an_accelerator_is_that_of_the_cpu(self, tmp_path, monkeypatch):
         monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-        args = RecformerFinetuningArguments(output_dir=str(tmp_path), **{setting: True})
+        args = RecformerFinetuningArguments(output_dir=str(tmp_path), bf16=True)
         assert args.use_cpu
         assert args.device.type == "cpu"
         assert not RecformerFinetuningArguments(output_dir=str(tmp_path)).use_cpu  # where nothing asks for it

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from recformer_hf.training import RecformerPretrainingArguments, RecformerPretra
 from recformer_hf.training.card_results import metrics_table, zero_shot_results
 from recformer_hf.training.card_text import item_text, metric_title, plain, setting, table
 from recformer_hf.training.card_usage import Example, example_text
+from recformer_hf.training.zero_shot import ZeroShotLog
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +149,21 @@ class TestPretrained:
             assert f"| demo-shop-{name} | 24 | 50 |" in card.text
         assert "Validation on demo-shop-outdoor" in card.text
         assert "| kitchen\\_ndcg@10 | 0." in card.text
+        assert "nothing finetuned, history kept, at the first" in card.text
+        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+        assert metrics["zero_shot_protocol"] == {"exclude_history": False, "ties": "average"}
         assert "no real product" in card.text
         assert card.data.eval_results is None
         assert "has no items of its own" in card.text
+
+    def test_the_picture_of_zero_shot_ranking_has_its_protocol(self, folder, tmp_path):
+        pytest.importorskip("matplotlib")
+        shutil.copy(folder / "zero_shot.jsonl", tmp_path)
+        pictures = []
+        for history in ("kept", None):
+            ZeroShotLog(tmp_path).plot("ndcg@10", history)
+            pictures.append((tmp_path / "zero_shot.png").read_bytes())
+        assert (folder / "zero_shot.png").read_bytes() == pictures[0] != pictures[1]
 
     def test_its_code_recommends_from_any_catalogue(self, folder, monkeypatch):
         monkeypatch.chdir(folder.parent)
@@ -189,6 +204,14 @@ class TestText:
         assert text.splitlines()[-3:] == ["|  | step 0 | step 4 |", "| --- | --- | --- |",
                                           "| kitchen\\_mrr | 0.0000 | 0.4000 |"]  # fmt: skip
         assert zero_shot_results({}) == []
+
+    def test_zero_shot_tells_of_its_protocol(self):
+        metrics = {"zero_shot": [{"step": 0, "epoch": 0.0, "kitchen_mrr": 0.1}]}
+        (text,) = zero_shot_results(metrics)  # of an older run
+        assert "history" not in text
+        (text,) = zero_shot_results({**metrics, "zero_shot_protocol": {"exclude_history": True, "ties": "optimistic"}})
+        assert "nothing finetuned, history excluded, at the first evaluation" in text
+        assert "takes the best of their places." in text
 
     @pytest.mark.parametrize(
         ("recommended", "target", "rank", "said"),

@@ -470,6 +470,36 @@ class TestErrors:
                 tmp_path, metric_for_best_model=metric, trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)}
             )
 
+    @pytest.mark.parametrize(
+        ("settings", "metric"),
+        [
+            ({}, "kitchen_ndcg@20"),
+            ({}, "kitchen_nonsense"),
+            ({}, "kitchen_test_ndcg@10"),
+            ({"zero_shot_splits": ["test"]}, "kitchen_ndcg@10"),
+            ({"mlm_probability": 0.0}, "mlm_loss"),
+            ({"trainer_eval_dataset": None}, "accuracy"),
+        ],
+    )
+    def test_a_metric_that_these_settings_do_not_evaluate(self, tmp_path, settings, metric):
+        targets = {"kitchen": domain("kitchen", 20)}
+        with pytest.raises(ValueError, match=rf"'{metric}' is not evaluated\. It can be .*kitchen_(test_)?auc\."):
+            pretraining_trainer(tmp_path, metric_for_best_model=metric, trainer_zero_shot_datasets=targets, **settings)
+
+    @pytest.mark.parametrize("settings", [{}, {"mlm_probability": 0.0}])
+    def test_every_metric_that_is_evaluated_can_choose(self, tmp_path, settings):
+        settings = {**settings, "zero_shot_splits": ["validation", "test"], "ranking_ks": [5, 10]}
+        settings["trainer_zero_shot_datasets"] = {"kitchen": domain("kitchen", 20)}
+        trainer = pretraining_trainer(tmp_path, **settings)
+        evaluated = {
+            name.removeprefix("eval_")
+            for name in trainer.evaluate()
+            if not name.endswith(("_runtime", "_per_second", "epoch"))
+        }
+        with pytest.raises(ValueError, match="It can be") as error:
+            pretraining_trainer(tmp_path, metric_for_best_model="none", **settings)
+        assert set(str(error.value).rpartition("can be ")[2].rstrip(".").split(", ")) == evaluated
+
     def test_a_target_without_the_split(self, tmp_path):
         kitchen = domain("kitchen", 20)
         no_test = type(kitchen)(kitchen.catalog, kitchen.train, kitchen.validation, None, kitchen.info)

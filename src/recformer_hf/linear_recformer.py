@@ -44,8 +44,8 @@ def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
     Returns:
         `[num_rows, out_features]`.
     """
-    is_plain = hidden.ndim == 2 and hidden.device.type == "cpu" and is_plain_linear(module)
-    if torch.compiler.is_compiling() or not is_plain:
+    serves = hidden.ndim == 2 and hidden.device.type == "cpu" and not torch.compiler.is_compiling()
+    if not (serves and is_plain_linear(module)):
         return module(hidden)
     if not torch.is_grad_enabled() and _onednn_fuses(hidden):
         return _linear(hidden, module.weight.to(hidden.dtype), module.bias.to(hidden.dtype))

@@ -60,7 +60,7 @@ class RecformerTrainingArguments(TrainingArguments):
         metadata={"help": "When to write a checkpoint to resume from: no, steps, epoch or best. A new best always is."},
     )
     save_total_limit: int | None = field(
-        default=1, metadata={"help": "Newest checkpoints to keep, beside the best one."}
+        default=1, metadata={"help": "Newest checkpoints to keep, beside the best one. None: all."}
     )
     logging_steps: float = field(default=50, metadata={"help": "Steps between log lines; below 1 a share of all."})
     report_to: list[str] | None = field(
@@ -90,12 +90,17 @@ class RecformerTrainingArguments(TrainingArguments):
             if isinstance(value, str) and "float" in kind and "str" not in kind:
                 setattr(self, each.name, float(value))
         self.load_best_model_at_end = False  # ours needs no matching strategies; transformers would ask for them
-        if self.bf16 or self.bf16_full_eval:
+        self._refuse_what_has_no_effect()
+        if self.bf16:
             # CPUs have bfloat16. transformers would ask for use_cpu all the same, even where there is nothing else.
             self.use_cpu = self.use_cpu or not (torch.accelerator.is_available() or is_torch_xla_available())
         super().__post_init__()
         if self.output_dir == "trainer_output":
             raise ValueError("Name the run's folder: output_dir=..., on the command line --output_dir.")
+        if self.save_total_limit is not None and self.save_total_limit < 1:
+            raise ValueError(
+                f"save_total_limit must be at least 1, or None to keep all checkpoints, got {self.save_total_limit}."
+            )
         if self.max_batch_tokens is not None and self.max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens must be at least 1, got {self.max_batch_tokens}.")
         if self.eval_batch_tokens < 1:
@@ -103,6 +108,20 @@ class RecformerTrainingArguments(TrainingArguments):
         if not self.ranking_ks or min(self.ranking_ks) < 1:
             raise ValueError(f"ranking_ks must be cut-offs of at least 1, got {self.ranking_ks}.")
         one_of("ranking_ties", self.ranking_ties, Ties)
+
+    def _refuse_what_has_no_effect(self) -> None:
+        """Of transformers' own fields, those whose silence would pass for a result."""
+        for name in ("bf16_full_eval", "fp16_full_eval"):
+            if getattr(self, name):
+                precision = name.removesuffix("_full_eval")
+                raise ValueError(
+                    f"{name} has no effect here: evaluation is autocast like training. Set {precision} instead."
+                )
+        if self.label_smoothing_factor:
+            raise ValueError(
+                "label_smoothing_factor has no effect here: the losses take no smoothed labels. Leave it at 0, "
+                f"got {self.label_smoothing_factor}."
+            )
 
     def settings(self) -> dict[str, Any]:
         """What was set, as JSON: every field whose value is not its default, nor what transformers makes of that."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
+from ..evaluation.ranking import history_of
 from .card_text import metric_title, number, percent, plain, table
 
 PROTOCOLS = {
@@ -109,7 +110,11 @@ def zero_shot_results(metrics: Mapping[str, Any]) -> list[str]:
     steps = sorted({min(rows), chosen if chosen in rows else max(rows)})
     names = [name for name in rows[steps[-1]] if name not in ("step", "epoch")]
     cells = [[plain(name), *(number(rows[step].get(name)) for step in steps)] for name in names]
+    history, ties = "", ""
+    if protocol := metrics.get("zero_shot_protocol"):  # metrics of older runs have none
+        history = f", history {history_of(protocol['exclude_history'])}"
+        ties = f" A target that scores the same as other items takes {TIES[protocol['ties']]}."
     return [
-        "Zero-shot: whole catalogue ranked with nothing finetuned, at the first evaluation and with the "
-        "weights that are the result.\n\n" + table(["", *(f"step {step:,}" for step in steps)], cells)
+        f"Zero-shot: whole catalogue ranked with nothing finetuned{history}, at the first evaluation and with the "
+        f"weights that are the result.{ties}\n\n" + table(["", *(f"step {step:,}" for step in steps)], cells)
     ]

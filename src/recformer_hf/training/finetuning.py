@@ -285,11 +285,12 @@ class RecformerFinetuningTrainer(RecformerTrainer):
 
     def encode_items(self) -> None:
         """Makes the item matrix anew with the model, in place, on every process."""
-        matrix = encode_item_matrix(
-            self.model, self.item_collator, self.accelerator, max_tokens=self.args.eval_batch_tokens
-        )
-        reshard(self.model)
-        copy_into(self._item_embeddings(), matrix)
+        with self.off_the_clock():
+            matrix = encode_item_matrix(
+                self.model, self.item_collator, self.accelerator, max_tokens=self.args.eval_batch_tokens
+            )
+            reshard(self.model)
+            copy_into(self._item_embeddings(), matrix)
 
     @property
     def patience(self) -> int | None:
@@ -381,7 +382,7 @@ class RecformerFinetuningTrainer(RecformerTrainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         split = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(split, SequentialDataset):
-            split = split.validation
+            split = self._of_this_catalog(split).validation
         if not isinstance(split, Sequences):
             raise TypeError(
                 f"Evaluation takes a validation or test split, such as dataset.test, got {type(split).__name__}."
@@ -389,7 +390,19 @@ class RecformerFinetuningTrainer(RecformerTrainer):
         return self.ranking_loader(split, self.eval_collator, len(self.catalog))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        """Of a test split, or of a dataset's."""
+        if isinstance(test_dataset, SequentialDataset):
+            test_dataset = self._of_this_catalog(test_dataset).test
         return self.get_eval_dataloader(test_dataset)
+
+    def _of_this_catalog(self, dataset: SequentialDataset) -> SequentialDataset:
+        if dataset.catalog.fingerprint != self.catalog.fingerprint:
+            raise ValueError(
+                f"The dataset has another catalogue ({len(dataset.catalog):,} items) than the model's item matrix "
+                f"({len(self.catalog):,} items): its rows would be other items. examples/evaluate.py --encode_items "
+                "ranks a model on other items."
+            )
+        return dataset
 
     def evaluation_loop(
         self,
@@ -401,7 +414,8 @@ class RecformerFinetuningTrainer(RecformerTrainer):
     ) -> EvalLoopOutput:
         """Ranks the whole catalogue for every user; predictions are ranks, float `[num_users]`, from 1."""
         history = history_of(self.args.exclude_history)
-        rankings, loss = self._rank(dataloader, [history])
+        with self.off_the_clock():
+            rankings, loss = self._rank(dataloader, [history])
         ranking = rankings[history]
         metrics = {"loss": loss, **ranking.metrics(self.args.ranking_ks)}
         if self.compute_metrics is not None:

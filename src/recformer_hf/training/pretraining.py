@@ -26,6 +26,7 @@ from transformers.utils import logging
 from ..data.collators import PretrainingCollator
 from ..data.dataset import SequentialDataset
 from ..data.tokenized_catalog import TokenizedCatalog
+from ..evaluation.metrics import metric_names
 from ..evaluation.ranking import Ranking, history_of
 from ..modeling_recformer import RecformerForPretraining
 from ..tokenization_recformer import RecformerTokenizer
@@ -46,7 +47,7 @@ from .pretraining_arguments import RecformerPretrainingArguments
 from .sharding import set_up_fsdp
 from .trainer import RecformerTrainer, metrics_of_step
 from .validation import DomainValidation
-from .zero_shot import ROWS_FILE, ZeroShotLog, ZeroShotTarget, scoring_head
+from .zero_shot import ROWS_FILE, ZeroShotLog, ZeroShotTarget, scoring_head, split_label
 
 logger = logging.get_logger(__name__)
 
@@ -326,6 +327,10 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         loader.evaluation = evaluation
         return loader
 
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """As of validation; `predict` then returns metrics, and no predictions."""
+        return self.get_eval_dataloader(test_dataset)
+
     def evaluation_loop(
         self,
         dataloader: Any,
@@ -410,8 +415,10 @@ def _with_metric(
         args.metric_for_best_model, args.greater_is_better = ("accuracy", True) if validates else (None, None)
         return args
     name = args.metric_for_best_model.removeprefix("eval_")
-    known = list(DOMAIN_METRICS) if validates else []
-    if name not in known and not any(name.startswith(f"{target}_") for target in targets):
-        known += [f"{target}_ndcg@{args.ranking_ks[0]}" for target in targets]
+    masked = args.mlm_probability > 0
+    known = [metric for metric in DOMAIN_METRICS if masked or not metric.startswith("mlm_")] if validates else []
+    labels = [split_label(target, split) for target in targets for split in args.zero_shot_splits]
+    known += [f"{label}_{metric}" for label in labels for metric in metric_names(args.ranking_ks)]
+    if name not in known:
         raise ValueError(f"metric_for_best_model {name!r} is not evaluated. It can be {', '.join(known)}.")
     return args

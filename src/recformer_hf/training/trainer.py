@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -27,6 +29,7 @@ from .checkpoints import (
     STATE_FILE,
     asked_to_resume,
     clear_write_errors,
+    last_checkpoint,
     load_state,
     rotate_checkpoints,
     staged_files,
@@ -39,9 +42,12 @@ from .sharding import load_whole_weights
 
 logger = logging.get_logger(__name__)
 
+_NEVER = 2**48
+"""More batches than any run has; times the processes it still is an int64."""
+
 
 class LossNotFiniteError(FloatingPointError):
-    """The loss of a batch is NaN or infinite."""
+    """The loss of a batch, or its gradient, is NaN or infinite."""
 
 
 class RecformerTrainer(PublishesRuns, Trainer):
@@ -107,7 +113,7 @@ class RecformerTrainer(PublishesRuns, Trainer):
         self._in_epoch = self._save_after_epoch = False
         # Elsewhere a look makes the host wait: there it is at log lines, before evaluating and before saving.
         self._looks_at_losses = args.device.type == "cpu"
-        self._first_bad = torch.full((), torch.iinfo(torch.int64).max, device=args.device)
+        self._first_bad = torch.full((), _NEVER, device=args.device)
         self.add_callback(_EpochCallback(self))
 
     def check_settings(self, args: RecformerTrainingArguments, resume: str | bool | None) -> None:
@@ -200,30 +206,51 @@ class RecformerTrainer(PublishesRuns, Trainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         self._tokens += inputs["input_ids"].numel()
         loss = super().training_step(model, inputs, num_items_in_batch)
-        number = self.state.global_step * self.args.gradient_accumulation_steps + self._micro_step
+        self._note_unless(torch.isfinite(loss))
         self._micro_step += 1
-        self._first_bad = torch.where(torch.isfinite(loss), self._first_bad, self._first_bad.clamp_max(number))
-        if self._looks_at_losses:
-            self.stop_at_bad_loss()
         return loss
 
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        """Scaling by a norm that is not finite would spoil all weights, though every loss was finite."""
+        norm = super()._clip_grad_norm(model)
+        if torch.is_tensor(norm) and self.accelerator.scaler is None:  # a scaler skips such steps itself
+            self._micro_step -= 1  # of the step's last batch
+            self._note_unless(torch.isfinite(norm))
+            self._micro_step += 1
+        return norm
+
+    def _note_unless(self, fine: Tensor) -> None:
+        number = self.state.global_step * self.args.gradient_accumulation_steps + self._micro_step
+        self._first_bad = torch.where(fine, self._first_bad, self._first_bad.clamp_max(number))
+        if self._looks_at_losses:
+            self.stop_at_bad_loss()
+
     def stop_at_bad_loss(self) -> None:
-        """Raises if the loss of a batch since the start was not finite.
+        """Raises if the loss of a batch since the start, or the gradient of a step, was not finite.
 
         Raises:
             LossNotFiniteError: naming step, users, and the last good checkpoint.
         """
-        number = int(self._first_bad)
-        if number == torch.iinfo(torch.int64).max:
+        first, rank = self._first_bad, self.args.process_index
+        if self.args.world_size > 1 and not self._looks_at_losses:
+            # The others have it from the next step on, by the gradient: the first to have had it tells whose it was.
+            first = first.clamp_max(_NEVER) * self.args.world_size + rank
+            dist.all_reduce(first, op=dist.ReduceOp.MIN)
+            first, rank = first // self.args.world_size, int(first % self.args.world_size)
+        number = int(first)
+        if number >= _NEVER:
             return
         step, micro_step = divmod(number, self.args.gradient_accumulation_steps)
         epoch, steps = divmod(step, self.steps_per_epoch)
-        batch = self.sampler.plan(epoch)[steps * self.args.gradient_accumulation_steps + micro_step]
+        sampler = copy.copy(self.sampler)
+        sampler.rank = rank
+        batch = sampler.plan(epoch)[steps * self.args.gradient_accumulation_steps + micro_step]
+        checkpoint = last_checkpoint(Path(self.args.output_dir or ""))
+        good = "no checkpoint had been written yet" if checkpoint is None else f"{checkpoint}, the last one, is good"
         raise LossNotFiniteError(
-            f"The loss of step {step + 1} (epoch {epoch}, batch {micro_step + 1} of the step) is not finite. Its "
-            f"{len(batch)} users begin with {self._user_ids(batch[:5])}. Training stops here; the last checkpoint "
-            f"under {self.args.output_dir} is good. Look at these users' items, lower learning_rate, or with fp16 try "
-            "bf16."
+            f"The loss of step {step + 1} (epoch {epoch}, batch {micro_step + 1} of the step), or its gradient, is not "
+            f"finite. Its {len(batch)} users begin with {self._user_ids(batch[:5])}. Training stops here; {good}. Look "
+            "at these users' items, lower learning_rate, or with fp16 try bf16."
         )
 
     def _user_ids(self, index: np.ndarray) -> list[str]:
@@ -270,6 +297,14 @@ class RecformerTrainer(PublishesRuns, Trainer):
         self._sums, self._counts = {}, {}
         self._tokens, self._waited, self._logged_at = 0, 0.0, now
         return drained
+
+    def forget_the_last_run(self) -> None:
+        """Of another stage, or of a run that was stopped: what was counted since its last log line, and its end."""
+        self._sums, self._counts = {}, {}
+        self._tokens, self._waited, self._logged_at = 0, 0.0, time.perf_counter()
+        self._micro_step = 0
+        self._in_epoch = self._save_after_epoch = False
+        self._first_bad.fill_(_NEVER)
 
     @contextmanager
     def off_the_clock(self) -> Iterator[None]:
@@ -382,7 +417,7 @@ class _EpochCallback(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer._logged_at = time.perf_counter()
+        self.trainer.forget_the_last_run()
         if args.eval_on_start and state.global_step == 0:
             self.trainer.begin_epoch()
 

@@ -20,6 +20,7 @@ from ..data.collators import EvaluationCollator, ItemCollator
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
 from ..data.tokenized_catalog import TokenizedCatalog
+from ..evaluation.ranking import History
 from ..modeling_recformer import RecformerForSeqRec
 from ..tokenization_recformer import RecformerTokenizer
 from .validation import sample_users
@@ -75,11 +76,16 @@ class ZeroShotTarget:
                     f"The zero-shot dataset {name!r} has no {split_name} split to rank; it has "
                     f"{', '.join(dataset.splits)}. Set zero_shot_splits to validation, test or both."
                 )
-            splits[name if split_name == "validation" else f"{name}_{split_name}"] = sample_users(split, max_users)
+            splits[split_label(name, split_name)] = sample_users(split, max_users)
         catalog = TokenizedCatalog.build(dataset.catalog, tokenizer, cache_dir)
         return cls(
             name, len(dataset.catalog), ItemCollator(catalog, tokenizer), EvaluationCollator(catalog, tokenizer), splits
         )
+
+
+def split_label(name: str, split_name: str) -> str:
+    """How the metrics of a dataset's split begin."""
+    return name if split_name == "validation" else f"{name}_{split_name}"
 
 
 def scoring_head(encoder: Any, num_items: int) -> RecformerForSeqRec:
@@ -123,11 +129,12 @@ class ZeroShotLog:
             rows = [*earlier, {"step": step, "epoch": epoch, **metrics}]
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
-    def plot(self, metric: str) -> None:
+    def plot(self, metric: str, history: History | None = None) -> None:
         """Draws a metric of every dataset against steps, where matplotlib is installed (`pip install matplotlib`).
 
         Args:
             metric: such as `"ndcg@10"`.
+            history: of the protocol, for the axis; left out there if `None`.
         """
         try:
             from matplotlib.figure import Figure  # not pyplot, which would take over a notebook's state
@@ -142,7 +149,7 @@ class ZeroShotLog:
             label = name.removesuffix(f"_{metric}").replace("_", ", ")
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         axes.set_xlabel("pretraining steps")
-        axes.set_ylabel(f"zero-shot {metric.upper()}")
+        axes.set_ylabel(f"zero-shot {metric.upper()}" + (f", history {history}" if history else ""))
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
