@@ -29,6 +29,7 @@ from transformers.utils import is_torch_bf16_gpu_available
 
 from recformer_hf.conversion import from_text_encoder
 from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.data.tokenized_catalog import TokenizedCatalog
 from recformer_hf.evaluation import RecformerScorer, rank_split
 from recformer_hf.modeling_recformer import RecformerForSeqRec
@@ -480,6 +481,26 @@ class TestWhatAPersonMeets:
         good = RecformerForSeqRec.from_pretrained(tmp_path / "run/stage-1/checkpoint-6")
         assert all(bool(torch.isfinite(weight).all()) for weight in good.parameters())
 
+    def test_a_gradient_that_is_not_finite_spoils_no_weights(self, tmp_path):
+        class Spoiled(TrainerCallback):
+            done = False
+
+            def on_step_begin(self, args, state, control, model=None, **kwargs):
+                if state.global_step == 3 and not self.done:
+                    self.done = True
+                    weight = next(w for w in model.parameters() if w.requires_grad)
+                    handle = weight.register_hook(lambda gradient: handle.remove() or gradient * float("nan"))
+
+        trainer = small_trainer(
+            tmp_path / "run", trainer_callbacks=[Spoiled()], save_strategy="steps", save_steps=1, save_total_limit=1
+        )
+        with pytest.raises(LossNotFiniteError, match=r"step 4 .* or its gradient, is not finite.*checkpoint-3"):
+            trainer.train()
+        good = RecformerForSeqRec.from_pretrained(tmp_path / "run/stage-1/checkpoint-3")
+        assert all(bool(torch.isfinite(weight).all()) for weight in good.parameters())
+        output = trainer.train(resume_from_checkpoint=True)  # the same trainer goes on
+        assert output.global_step > 3
+
     def test_a_folder_that_holds_a_finished_run(self, tmp_path):
         small_trainer(tmp_path / "run", max_steps=1).train()
         with pytest.raises(FileExistsError, match="a finished run"):
@@ -522,6 +543,12 @@ class TestEvaluation:
         ]  # fmt: skip
         for name, value in expected.items():
             assert during[f"eval_{name}"] == pytest.approx(value, rel=1e-12)
+
+    def test_a_dataset_stands_for_its_own_splits_and_its_own_items(self, finished):
+        trainer, dataset = finished[0], small_dataset()
+        assert trainer.predict(dataset).metrics["test_ndcg@10"] == trainer.predict(dataset.test).metrics["test_ndcg@10"]
+        with pytest.raises(ValueError, match="another catalogue"):
+            trainer.evaluate(load_demo_domain("garden", num_users=100))
 
     def test_predict_ranks_the_test_split(self, finished):
         trainer, _ = finished
