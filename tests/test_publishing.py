@@ -215,6 +215,14 @@ class TestPush:
         with pytest.raises(OSError, match="403"):
             small_trainer(tmp_path, push_to_hub=True, hub_model_id="someone/early")
 
+    def test_a_trainer_without_a_result_leaves_a_finished_run_alone(self, hub, tmp_path):
+        small_trainer(tmp_path / "run", max_steps=1).train()
+        before = (tmp_path / "run/model.safetensors").read_bytes()
+        with pytest.raises(RuntimeError, match="nothing to push: call train"):
+            small_trainer(tmp_path / "run", hub_model_id="shops/other").push_to_hub()
+        assert (tmp_path / "run/model.safetensors").read_bytes() == before
+        assert hub.commits == []
+
     def test_nothing_is_pushed_while_it_trains_and_what_is_not_evaluated_says_so(self, hub, tmp_path):
         trainer = small_trainer(
             tmp_path, push_to_hub=True, hub_model_id="shops/early", hub_strategy="all_checkpoints",

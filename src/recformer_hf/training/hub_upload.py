@@ -72,8 +72,14 @@ class PushesRuns(Trainer):
             `CommitInfo`: what the Hub says of the commit; or a future of it; `None` on other processes.
 
         Raises:
+            RuntimeError: before `train()`: the model here is not the folder's.
             OSError: if the upload fails. `output_dir` is whole then, and the repository as it was; call it again.
         """
+        if not self.state.log_history:
+            raise RuntimeError(
+                f"There is nothing to push: call train() first, and finish(). If {self.args.output_dir} holds a run "
+                "that is done, train(resume_from_checkpoint=True) only loads its result."
+            )
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         self.save_result()
         if not self.is_world_process_zero():
