@@ -337,6 +337,7 @@ class RecformerFinetuningTrainer(RecformerTrainer):
                 f"{checkpoint} is no complete checkpoint of this run: expected {folder}/stage-1/checkpoint-N or "
                 f"{folder}/stage-2/checkpoint-N. resume_from_checkpoint=True finds the last one."
             )
+        self._check_catalog(checkpoint)  # before anything is removed
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             go_back_to(checkpoint)
