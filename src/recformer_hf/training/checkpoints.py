@@ -157,6 +157,59 @@ def last_checkpoint(folder: Path) -> Path | None:
     return whole[-1] if whole else None
 
 
+def checkpoint_to_go_on_from(folder: Path) -> Path | None:
+    """As [`last_checkpoint`], but what was trained is not silently trained again where it cannot be used.
+
+    Raises:
+        ValueError: if there are checkpoints, and none from which to go on.
+    """
+    chosen = last_checkpoint(folder)
+    if chosen is None and folder.is_dir():
+        found = sorted(path.name for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name))
+        if found:
+            raise ValueError(
+                f"{folder} holds checkpoints ({', '.join(found[:3])}), but a run can go on from none of them: each, or "
+                f"the best one that it refers to, is not complete. Put what is missing back, or remove {folder} to "
+                "start over."
+            )
+    return chosen
+
+
+def check_best(checkpoint: Path) -> None:
+    """Refuses a checkpoint whose best one is gone: its run would end without the weights that it is to give.
+
+    Raises:
+        ValueError: naming the one that is missing.
+    """
+    step = load_state(checkpoint).best_global_step
+    best = checkpoint.with_name(f"checkpoint-{step}")
+    if step and not is_complete(best):
+        raise ValueError(
+            f"{checkpoint} refers to {best.name} as the best one so far, which is not complete. Put it back, or name "
+            "another checkpoint."
+        )
+
+
+def holds_optimizer(checkpoint: Path) -> bool:
+    """Whether optimizer and schedule were saved too: `optimizer.pt`, or what FSDP (`optimizer.bin`, `optimizer_0/`),
+    XLA (`rank0-of-8-optimizer.pt`) and DeepSpeed (whose `latest` names a folder of all) make of it."""
+    names = {path.name for path in checkpoint.iterdir()}
+    return "latest" in names or ("scheduler.pt" in names and any("optimizer" in name for name in names))
+
+
+def check_optimizer(checkpoint: Path) -> None:
+    """Refuses a checkpoint of `save_only_model`, after which transformers would begin the schedule anew.
+
+    Raises:
+        ValueError: if there is no optimizer in it.
+    """
+    if not holds_optimizer(checkpoint):
+        raise ValueError(
+            f"{checkpoint} has no optimizer and schedule (save_only_model=True), so training cannot go on from it. "
+            "Begin a new run in another output_dir; its model may be the one of this checkpoint."
+        )
+
+
 def remove_later(checkpoint: Path) -> None:
     """Removes the checkpoints beside this one that have more steps."""
     step = load_state(checkpoint).global_step
@@ -189,12 +242,17 @@ def load_state(checkpoint: Path) -> TrainerState:
 
 
 def rotate_checkpoints(folder: Path, limit: int | None, best: Path | None) -> None:
-    """Removes all but the newest `limit` checkpoints and the best one; `None` keeps all."""
+    """Removes all but the newest `limit` checkpoints, the best one, and what was the best one at those that stay, from
+    which nobody could go on without it; `None` keeps all."""
     if limit is None:
         return
     checkpoints = complete_checkpoints(folder)
-    for path in checkpoints[: max(len(checkpoints) - limit, 0)]:
-        if best is None or path.name != best.name:
+    oldest_kept = max(len(checkpoints) - limit, 0)
+    kept = {f"checkpoint-{load_state(path).best_global_step}" for path in checkpoints[oldest_kept:]}
+    if best is not None:
+        kept.add(best.name)
+    for path in checkpoints[:oldest_kept]:
+        if path.name not in kept:
             remove_folder(path)
 
 

@@ -36,8 +36,11 @@ from ..tokenization_recformer import RecformerTokenizer
 from .checkpoints import (
     RUN_FILE,
     asked_to_resume,
+    check_best,
+    check_optimizer,
+    checkpoint_to_go_on_from,
+    holds_optimizer,
     is_complete,
-    last_checkpoint,
     load_state,
     remove_leftovers,
     rotate_checkpoints,
@@ -47,6 +50,7 @@ from .finetuning_arguments import RecformerFinetuningArguments, Stage, stage_see
 from .freezing import frozen
 from .item_matrix import encode_item_matrix
 from .model_ranking import rank_sequences
+from .run_settings import check_run
 from .sharding import copy_into, reshard, set_up_fsdp
 from .stages import STAGE_FILE, StageResult, go_back_to, load_stage
 from .trainer import RecformerTrainer, metrics_of_step
@@ -179,12 +183,15 @@ class RecformerFinetuningTrainer(RecformerTrainer):
 
         Raises:
             FileExistsError: if `output_dir` holds a run already and this one shall not go on with it.
-            ValueError: for a checkpoint that is not of this run, or of another catalogue.
+            ValueError: for a checkpoint that is not of this run, of another catalogue, or that cannot be gone on from;
+                the folder then stays as it was.
             LossNotFiniteError: naming the batch.
         """
         folder = Path(self.run_args.output_dir or "")
         resume = self._resume_point(folder, resume_from_checkpoint)
-        self.check_settings(self.run_args, resume_from_checkpoint)
+        check_run(self, self.run_args, resume_from_checkpoint)
+        if resume:
+            self._check_not_removed(folder)
         self.results = []
         outputs: list[TrainOutput] = []
         for stage in self.run_args.stages():
@@ -234,6 +241,8 @@ class RecformerFinetuningTrainer(RecformerTrainer):
                 self.state = load_state(resumed)
                 output = TrainOutput(self.state.global_step, float("nan"), {})
             else:
+                if resumed is not None:
+                    check_optimizer(resumed)
                 output = super().train(resume_from_checkpoint=None if resumed is None else str(resumed))
         chooses = self.args.eval_strategy != "no" and self.args.metric_for_best_model is not None
         improved = bool(self.state.best_global_step) or not self.results or not chooses
@@ -332,20 +341,51 @@ class RecformerFinetuningTrainer(RecformerTrainer):
         if resume is True:
             return True
         checkpoint = Path(resume)
-        if not is_complete(checkpoint) or checkpoint.parent.parent.resolve() != folder.resolve():
-            raise ValueError(
-                f"{checkpoint} is no complete checkpoint of this run: expected {folder}/stage-1/checkpoint-N or "
-                f"{folder}/stage-2/checkpoint-N. resume_from_checkpoint=True finds the last one."
-            )
-        self._check_catalog(checkpoint)  # before anything is removed
+        self._check_named(folder, checkpoint)  # before anything is removed
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             go_back_to(checkpoint)
         self.accelerator.wait_for_everyone()
         return True
 
+    def _check_named(self, folder: Path, checkpoint: Path) -> None:
+        """Refuses a checkpoint that the run in the folder cannot go back to."""
+        if not is_complete(checkpoint) or checkpoint.parent.parent.resolve() != folder.resolve():
+            raise ValueError(
+                f"{checkpoint} is no complete checkpoint of this run: expected {folder}/stage-1/checkpoint-N or "
+                f"{folder}/stage-2/checkpoint-N. resume_from_checkpoint=True finds the last one."
+            )
+        stages = {f"stage-{stage.number}": stage for stage in self.run_args.stages()}
+        if checkpoint.parent.name not in stages:
+            raise ValueError(f"{checkpoint} is of a stage that these settings leave out ({', '.join(stages)} is run).")
+        check_best(checkpoint)
+        self._check_catalog(checkpoint)
+        for name in stages:
+            if name < checkpoint.parent.name:
+                result = load_stage(folder / name)
+                if result is None:
+                    raise ValueError(f"{folder / name} is not done, so the run cannot go on from {checkpoint}.")
+                self._check_catalog(folder / name / result.checkpoint)
+        if not holds_optimizer(checkpoint):
+            self._enter_stage(stages[checkpoint.parent.name], checkpoint.parent)
+            done = self._is_done(checkpoint)
+            self.args = self.run_args
+            if not done:
+                check_optimizer(checkpoint)
+
+    def _check_not_removed(self, folder: Path) -> None:
+        """A run that is done, and whose stages were removed for their size, would train again over its result."""
+        gone = [f"stage-{each.number}" for each in self.run_args.stages()]
+        gone = [name for name in gone if not (folder / name / STAGE_FILE).is_file()]
+        if gone and (folder / RUN_FILE).is_file():
+            raise ValueError(
+                f"The run in {folder} is done, and {' and '.join(gone)} removed: there is nothing to go on with. Its "
+                f"result is in {folder}, from_pretrained loads it. To train again, name another output_dir, or remove "
+                f"{RUN_FILE}."
+            )
+
     def _last_checkpoint(self, folder: Path) -> Path | None:
-        chosen = last_checkpoint(folder)
+        chosen = checkpoint_to_go_on_from(folder)
         if chosen is not None:
             self._check_catalog(chosen)
             logger.info(f"Going on from {chosen}.")

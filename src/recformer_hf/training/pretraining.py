@@ -33,8 +33,10 @@ from ..tokenization_recformer import RecformerTokenizer
 from .checkpoints import (
     RUN_FILE,
     asked_to_resume,
+    check_best,
+    check_optimizer,
+    checkpoint_to_go_on_from,
     is_complete,
-    last_checkpoint,
     load_state,
     remove_later,
     write_json,
@@ -44,6 +46,7 @@ from .freezing import Freeze, frozen, without_gradient
 from .item_matrix import encode_item_matrix
 from .model_ranking import rank_sequences
 from .pretraining_arguments import RecformerPretrainingArguments
+from .run_settings import check_run
 from .sharding import set_up_fsdp
 from .trainer import RecformerTrainer, metrics_of_step
 from .validation import DomainValidation
@@ -185,13 +188,14 @@ class RecformerPretrainingTrainer(RecformerTrainer):
 
         Raises:
             FileExistsError: if `output_dir` holds a run already and this one shall not go on with it.
-            ValueError: for a checkpoint that is not of this run.
+            ValueError: for a checkpoint that is not of this run, or that cannot be gone on from; the folder then stays
+                as it was.
             LossNotFiniteError: naming the batch.
         """
         folder = Path(self.args.output_dir or "")
         resume = asked_to_resume(resume_from_checkpoint)
         checkpoint = None if resume is True and (folder / RUN_FILE).is_file() else self._resume_point(folder, resume)
-        self.check_settings(self.args, resume_from_checkpoint)
+        check_run(self, self.args, resume_from_checkpoint)
         if resume is True and (folder / RUN_FILE).is_file():
             return self._result_of(folder)
         if checkpoint is None:
@@ -227,7 +231,8 @@ class RecformerPretrainingTrainer(RecformerTrainer):
     def _result_of(self, folder: Path) -> TrainOutput:
         """Of a run that is done."""
         run = json.loads((folder / RUN_FILE).read_text("utf-8"))
-        self._restore(folder / run["best_checkpoint"])
+        best = folder / run["best_checkpoint"]
+        self._restore(best if is_complete(best) else folder)  # the result has the same weights
         self.state = load_state(folder)
         return TrainOutput(self.state.global_step, run["train_loss"], self._best_metrics())
 
@@ -236,7 +241,10 @@ class RecformerPretrainingTrainer(RecformerTrainer):
 
     def _resume_point(self, folder: Path, resume: str | bool | None) -> Path | None:
         if resume is True:
-            return last_checkpoint(folder)
+            chosen = checkpoint_to_go_on_from(folder)
+            if chosen is not None and not self._is_done(chosen):
+                check_optimizer(chosen)
+            return chosen
         if resume is None or resume is False:
             begun = [path.name for pattern in (RUN_FILE, "checkpoint-*", ROWS_FILE) for path in folder.glob(pattern)]
             if begun:
@@ -252,7 +260,10 @@ class RecformerPretrainingTrainer(RecformerTrainer):
                 f"{checkpoint} is no complete checkpoint of this run: expected {folder}/checkpoint-N. "
                 "resume_from_checkpoint=True finds the last one."
             )
-        self.accelerator.wait_for_everyone()
+        check_best(checkpoint)
+        if not self._is_done(checkpoint):
+            check_optimizer(checkpoint)
+        self.accelerator.wait_for_everyone()  # all have looked before anything is removed
         if self.args.should_save:
             (folder / RUN_FILE).unlink(missing_ok=True)
             remove_later(checkpoint)

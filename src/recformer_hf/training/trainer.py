@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,6 @@ from ..data.sequences import Sequences
 from .arguments import RecformerTrainingArguments
 from .checkpoints import (
     STATE_FILE,
-    asked_to_resume,
     clear_write_errors,
     last_checkpoint,
     load_state,
@@ -37,7 +37,6 @@ from .checkpoints import (
 )
 from .model_ranking import RankingBatches
 from .publishing import PublishesRuns
-from .run_settings import check_settings, settings_of
 from .sharding import load_whole_weights
 
 logger = logging.get_logger(__name__)
@@ -115,17 +114,6 @@ class RecformerTrainer(PublishesRuns, Trainer):
         self._looks_at_losses = args.device.type == "cpu"
         self._first_bad = torch.full((), _NEVER, device=args.device)
         self.add_callback(_EpochCallback(self))
-
-    def check_settings(self, args: RecformerTrainingArguments, resume: str | bool | None) -> None:
-        """Before a run begins or goes on.
-
-        Raises:
-            ValueError: if `output_dir` holds a run with other settings or other training data.
-        """
-        settings = settings_of(args, self.datasets, self.dataset_weights)
-        named = asked_to_resume(resume) not in (True, False, None)
-        check_settings(Path(args.output_dir or ""), settings, may_change=named, write=args.should_save)
-        self.accelerator.wait_for_everyone()
 
     # Batches
 
@@ -383,9 +371,11 @@ class RecformerTrainer(PublishesRuns, Trainer):
             self._load_from_checkpoint(str(checkpoint), self.model)
 
     def _is_done(self, checkpoint: Path) -> bool:
-        """Whether training ended there."""
-        state = load_state(checkpoint)
-        return state.global_step >= state.max_steps or self.out_of_patience(state)
+        """Whether training ends there, by the present settings: a run may go back to a checkpoint under others."""
+        state, steps = load_state(checkpoint), self.args.max_steps
+        if steps <= 0:
+            steps = math.ceil(self.args.num_train_epochs * self.steps_per_epoch)
+        return state.global_step >= steps or self.out_of_patience(state)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         improved = super()._determine_best_metric(metrics, trial)
