@@ -150,7 +150,7 @@ class RecformerIntermediate(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACT2FN[config.hidden_act]
 
-    def is_gelu_of_linear(self) -> bool:
+    def is_plain_gelu(self) -> bool:
         """Whether it is what it was made as, and that is GELU: nobody's hook or replacement has to be called."""
         return is_untouched(self, RecformerIntermediate) and is_untouched(self.activation, GELUActivation)
 
@@ -213,7 +213,7 @@ class RecformerLayer(GradientCheckpointingLayer):
     def feed_forward(self, hidden: Tensor) -> Tensor:
         """The two linear layers and the activation between them, `[num_rows, hidden_size]`."""
         first, second = self.intermediate, self.output.dense
-        projected = apply_feed_forward(first.dense, second, hidden) if first.is_gelu_of_linear() else None
+        projected = apply_feed_forward(first.dense, second, hidden) if first.is_plain_gelu() else None
         return apply_linear(second, first(hidden)) if projected is None else projected
 
 
@@ -249,19 +249,12 @@ class RecformerEncoder(nn.Module):
                 attentions.append(probabilities)
         return hidden[: layout.total_tokens], states, attentions
 
-    def last_layer(
-        self,
-        hidden: Tensor,
-        layout: SequenceLayout,
-        implementation: str,
-        rows: Tensor | None = None,
-        first_tokens_only: bool = False,
-    ) -> Tensor:
-        """The last layer, which `num_layers` left out, for the tokens that are wanted; see [`RecformerLayer`]."""
-        if not first_tokens_only:  # a window is attended from
+    def last_layer(self, hidden: Tensor, layout: SequenceLayout, implementation: str, **wanted: Any) -> Tensor:
+        """The last layer, which `num_layers` left out, for the tokens that are wanted ([`RecformerLayer`]), or all."""
+        if "first_tokens_only" not in wanted:  # a window is attended from
             hidden = self._filled_up(hidden, implementation)
-        output = self.layer[-1](hidden, layout, implementation, rows=rows, first_tokens_only=first_tokens_only)[0]
-        return output[: layout.total_tokens] if rows is None and not first_tokens_only else output
+        output = self.layer[-1](hidden, layout, implementation, **wanted)[0]
+        return output if wanted else output[: layout.total_tokens]
 
     def rows_beyond(self, num_rows: int, device: torch.device) -> int:
         """How many rows to add to these; see [`rows_to_run`]."""

@@ -326,10 +326,8 @@ class RecformerModel(RecformerPreTrainedModel):
 
     def _implementation(self, hidden: Tensor, output_attentions: bool) -> str:
         dropout = self.config.attention_probs_dropout_prob if self.training else 0.0
-        requested, head_dim = (
-            self.config._attn_implementation,
-            self.config.hidden_size // self.config.num_attention_heads,
-        )
+        requested = self.config._attn_implementation
+        head_dim = self.config.hidden_size // self.config.num_attention_heads
         return select_implementation(requested, hidden.device, self.dtype, head_dim, dropout, output_attentions)
 
     def _pool(self, hidden: Tensor, layout: SequenceLayout) -> Tensor:

@@ -136,22 +136,32 @@ def remove_leftovers(folder: Path) -> None:
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints of a run's folder, those of fewer steps first; others are named in a log line."""
-    if not folder.is_dir():
-        return []
-    matches = ((path, _CHECKPOINT.fullmatch(path.name)) for path in folder.iterdir() if path.is_dir())
-    found = sorted((int(match[1]), path) for path, match in matches if match)
-    complete = [path for _, path in found if is_complete(path)]
-    for _, path in found:
+    found = _checkpoints(folder)
+    complete = [path for path in found if is_complete(path)]
+    for path in found:
         if path not in complete:
             logger.warning(f"{path} is not complete (files are missing or cut short): ignored.")
     return complete
 
 
+def _checkpoints(folder: Path) -> list[Path]:
+    """What a run's folder holds under a checkpoint's name, those of fewer steps first."""
+    if not folder.is_dir():
+        return []
+    matches = ((path, _CHECKPOINT.fullmatch(path.name)) for path in folder.iterdir() if path.is_dir())
+    return [path for _, path in sorted((int(match[1]), path) for path, match in matches if match)]
+
+
+def best_of(checkpoint: Path) -> Path | None:
+    """The checkpoint beside it that was the best one then; `None` if none was."""
+    step = load_state(checkpoint).best_global_step
+    return checkpoint.with_name(f"checkpoint-{step}") if step else None
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint whose best one is complete too: what a run goes on from. `None`: there is none."""
     complete = complete_checkpoints(folder)
-    best = {path: load_state(path).best_global_step for path in complete}
-    whole = [path for path in complete if not best[path] or path.with_name(f"checkpoint-{best[path]}") in complete]
+    whole = [path for path in complete if best_of(path) in (None, *complete)]
     if len(whole) < len(complete):
         logger.warning(f"Checkpoints of {folder} whose best checkpoint is not complete are ignored.")
     return whole[-1] if whole else None
@@ -164,14 +174,12 @@ def checkpoint_to_go_on_from(folder: Path) -> Path | None:
         ValueError: if there are checkpoints, and none from which to go on.
     """
     chosen = last_checkpoint(folder)
-    if chosen is None and folder.is_dir():
-        found = sorted(path.name for path in folder.iterdir() if path.is_dir() and _CHECKPOINT.fullmatch(path.name))
-        if found:
-            raise ValueError(
-                f"{folder} holds checkpoints ({', '.join(found[:3])}), but a run can go on from none of them: each, or "
-                f"the best one that it refers to, is not complete. Put what is missing back, or remove {folder} to "
-                "start over."
-            )
+    found = [path.name for path in _checkpoints(folder)]
+    if chosen is None and found:
+        raise ValueError(
+            f"{folder} holds checkpoints ({', '.join(found[:3])}), but a run can go on from none of them: each, or the "
+            f"best one that it refers to, is not complete. Put what is missing back, or remove {folder} to start over."
+        )
     return chosen
 
 
@@ -181,9 +189,8 @@ def check_best(checkpoint: Path) -> None:
     Raises:
         ValueError: naming the one that is missing.
     """
-    step = load_state(checkpoint).best_global_step
-    best = checkpoint.with_name(f"checkpoint-{step}")
-    if step and not is_complete(best):
+    best = best_of(checkpoint)
+    if best is not None and not is_complete(best):
         raise ValueError(
             f"{checkpoint} refers to {best.name} as the best one so far, which is not complete. Put it back, or name "
             "another checkpoint."
@@ -248,9 +255,8 @@ def rotate_checkpoints(folder: Path, limit: int | None, best: Path | None) -> No
         return
     checkpoints = complete_checkpoints(folder)
     oldest_kept = max(len(checkpoints) - limit, 0)
-    kept = {f"checkpoint-{load_state(path).best_global_step}" for path in checkpoints[oldest_kept:]}
-    if best is not None:
-        kept.add(best.name)
+    bests = [best, *map(best_of, checkpoints[oldest_kept:])]
+    kept = {path.name for path in bests if path is not None}
     for path in checkpoints[:oldest_kept]:
         if path.name not in kept:
             remove_folder(path)

@@ -30,6 +30,18 @@ class PushesRuns(Trainer):
         """Writes the finished model to `output_dir`; the trainer's own."""
         raise NotImplementedError
 
+    def refuse_untrained(self, what: str) -> None:
+        """The model of a trainer that has trained nothing, and loaded no result, is not the folder's.
+
+        Raises:
+            RuntimeError: saying that there is nothing to do so with.
+        """
+        if not self.state.log_history:
+            raise RuntimeError(
+                f"There is nothing to {what}: call train() first. On a run that is done, "
+                "train(resume_from_checkpoint=True) only loads its result."
+            )
+
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Makes the repository if it is not there; `Trainer` calls it at once where `push_to_hub` is set.
 
@@ -75,11 +87,7 @@ class PushesRuns(Trainer):
             RuntimeError: before `train()`: the model here is not the folder's.
             OSError: if the upload fails. `output_dir` is whole then, and the repository as it was; call it again.
         """
-        if not self.state.log_history:
-            raise RuntimeError(
-                f"There is nothing to push: call train() first, and finish(). If {self.args.output_dir} holds a run "
-                "that is done, train(resume_from_checkpoint=True) only loads its result."
-            )
+        self.refuse_untrained("push")
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         self.save_result()
         if not self.is_world_process_zero():

@@ -372,7 +372,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         # After training the weights are those of the best step, not of the last.
         if zero_shot and self.is_in_train and self.is_world_process_zero():
             self.zero_shot_log.write(self.state.global_step, round(self.state.epoch or 0.0, 4), zero_shot)
-            self.zero_shot_log.plot(f"ndcg@{self.args.ranking_ks[0]}")
+            self.zero_shot_log.plot(f"ndcg@{self.args.ranking_ks[0]}", history_of(self.args.exclude_history))
         return metrics | zero_shot, sequences
 
     def rank_zero_shot(self, target: ZeroShotTarget) -> dict[str, Ranking]:

@@ -27,14 +27,14 @@ from ..atomic_recformer import atomic_file
 from ..catalog_recformer import ItemCatalog
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
-from ..evaluation.ranking import History, Ranking, history_of
+from ..evaluation.ranking import History, Ranking
 from ..evaluation.report import ranking_report
 from .arguments import RecformerTrainingArguments
 from .card_usage import Example, choose_example
 from .curves import LOSS_CURVES, METRIC_CURVES, save_curves
 from .hub_upload import PushesRuns
 from .model_card import RunDescription, model_card
-from .zero_shot import PLOT_FILE, ROWS_FILE, ZeroShotLog
+from .zero_shot import PLOT_FILE, ROWS_FILE
 
 METRICS_FILE = "metrics.json"
 TIMES_FILE = "run_times.json"
@@ -81,11 +81,7 @@ class PublishesRuns(PushesRuns):
             RuntimeError: before `train()`.
             ValueError: if `test` is not a split with targets.
         """
-        if not self.state.log_history:
-            raise RuntimeError(
-                "There is nothing to finish: call train() first. On a run that is done, "
-                "train(resume_from_checkpoint=True) only loads its result."
-            )
+        self.refuse_untrained("finish")
         began = time.perf_counter()
         folder = Path(self.args.output_dir or "")
         metrics = self._validation_metrics()
@@ -114,8 +110,6 @@ class PublishesRuns(PushesRuns):
             if test is not None and rankings:
                 self._example = choose_example(self.datasets[0], test, rankings["excluded"])
             save_curves(self.state.log_history, folder, best=self.chosen, metric=self.args.metric_for_best_model)
-            if "zero_shot" in metrics:  # drawn in training too, without what it was ranked by
-                ZeroShotLog(folder).plot(f"ndcg@{self.args.ranking_ks[0]}", history_of(self.args.exclude_history))
             self.create_model_card()
         return metrics
 

@@ -72,6 +72,9 @@ class RecformerTrainer(PublishesRuns, Trainer):
     processing_class: Any
     catalog: ItemCatalog | None = None
     """Saved beside the model, where the model has items."""
+    _sums: dict[str, Tensor]
+    _counts: dict[str, Tensor]
+    _first_bad: Tensor
 
     def __init__(
         self,
@@ -103,16 +106,9 @@ class RecformerTrainer(PublishesRuns, Trainer):
         # Older versions of transformers have accelerate divide such losses by the accumulated batches once more.
         self.accelerator.gradient_accumulation_steps = 1
         self.sampler = self._sampler(args.seed if args.data_seed is None else args.data_seed)
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor] = {}
-        self._tokens = 0
-        self._waited = 0.0
-        self._logged_at = time.perf_counter()
-        self._micro_step = 0
-        self._in_epoch = self._save_after_epoch = False
         # Elsewhere a look makes the host wait: there it is at log lines, before evaluating and before saving.
         self._looks_at_losses = args.device.type == "cpu"
-        self._first_bad = torch.full((), _NEVER, device=args.device)
+        self.forget_the_last_run()
         self.add_callback(_EpochCallback(self))
 
     # Batches
@@ -194,7 +190,7 @@ class RecformerTrainer(PublishesRuns, Trainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         self._tokens += inputs["input_ids"].numel()
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self._note_unless(torch.isfinite(loss))
+        self._note_unless(torch.isfinite(loss), self._micro_step)
         self._micro_step += 1
         return loss
 
@@ -202,13 +198,11 @@ class RecformerTrainer(PublishesRuns, Trainer):
         """Scaling by a norm that is not finite would spoil all weights, though every loss was finite."""
         norm = super()._clip_grad_norm(model)
         if torch.is_tensor(norm) and self.accelerator.scaler is None:  # a scaler skips such steps itself
-            self._micro_step -= 1  # of the step's last batch
-            self._note_unless(torch.isfinite(norm))
-            self._micro_step += 1
+            self._note_unless(torch.isfinite(norm), self._micro_step - 1)
         return norm
 
-    def _note_unless(self, fine: Tensor) -> None:
-        number = self.state.global_step * self.args.gradient_accumulation_steps + self._micro_step
+    def _note_unless(self, fine: Tensor, micro_step: int) -> None:
+        number = self.state.global_step * self.args.gradient_accumulation_steps + micro_step
         self._first_bad = torch.where(fine, self._first_bad, self._first_bad.clamp_max(number))
         if self._looks_at_losses:
             self.stop_at_bad_loss()
@@ -222,7 +216,7 @@ class RecformerTrainer(PublishesRuns, Trainer):
         first, rank = self._first_bad, self.args.process_index
         if self.args.world_size > 1 and not self._looks_at_losses:
             # The others have it from the next step on, by the gradient: the first to have had it tells whose it was.
-            first = first.clamp_max(_NEVER) * self.args.world_size + rank
+            first = first * self.args.world_size + rank
             dist.all_reduce(first, op=dist.ReduceOp.MIN)
             first, rank = first // self.args.world_size, int(first % self.args.world_size)
         number = int(first)
@@ -282,17 +276,19 @@ class RecformerTrainer(PublishesRuns, Trainer):
         }
         drained["tokens_per_second"] = round(totals[-1] / seconds, 1)
         drained["data_wait"] = round(self._waited / seconds, 4)
+        self._begin_records(now)
+        return drained
+
+    def _begin_records(self, now: float) -> None:
         self._sums, self._counts = {}, {}
         self._tokens, self._waited, self._logged_at = 0, 0.0, now
-        return drained
 
     def forget_the_last_run(self) -> None:
         """Of another stage, or of a run that was stopped: what was counted since its last log line, and its end."""
-        self._sums, self._counts = {}, {}
-        self._tokens, self._waited, self._logged_at = 0, 0.0, time.perf_counter()
+        self._begin_records(time.perf_counter())
         self._micro_step = 0
         self._in_epoch = self._save_after_epoch = False
-        self._first_bad.fill_(_NEVER)
+        self._first_bad = torch.full((), _NEVER, device=self.args.device)
 
     @contextmanager
     def off_the_clock(self) -> Iterator[None]:
