@@ -34,12 +34,14 @@ def is_plain_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
     return is_untouched(module, nn.Linear) and module.weight.is_floating_point() and module.bias is not None
 
 
-def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
+def apply_linear(module: nn.Module, hidden: Tensor, weight: Tensor | None = None) -> Tensor:
     """`module(hidden)`, on a CPU through oneDNN: float32 forward and backward, 16-bit numbers in inference.
 
     Args:
         module: an `nn.Linear`, or whatever stands in its place.
         hidden (`Tensor` `[num_rows, in_features]`): its input; other shapes take the module's own way.
+        weight (`Tensor` `[out_features, in_features]`, *optional*): the weight of a plain linear layer by another name,
+            whose gradient goes another way.
 
     Returns:
         `[num_rows, out_features]`.
@@ -47,9 +49,11 @@ def apply_linear(module: nn.Module, hidden: Tensor) -> Tensor:
     serves = hidden.ndim == 2 and hidden.device.type == "cpu" and not torch.compiler.is_compiling()
     if not (serves and is_plain_linear(module)):
         return module(hidden)
+    weight = module.weight if weight is None else weight
     if not torch.is_grad_enabled() and _onednn_fuses(hidden):
-        return _linear(hidden, module.weight.to(hidden.dtype), module.bias.to(hidden.dtype))
-    return _OneDnnLinear.apply(hidden, module.weight, module.bias) if _onednn_serves(hidden) else module(hidden)
+        return _linear(hidden, weight.to(hidden.dtype), module.bias.to(hidden.dtype))
+    apply = _OneDnnLinear.apply if _onednn_serves(hidden) else F.linear
+    return apply(hidden, weight, module.bias)
 
 
 def _linear(hidden: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
