@@ -459,6 +459,10 @@ class TestErrors:
         with pytest.raises(TypeError, match="takes SequentialDatasets, got Sequences"):
             pretraining_trainer(tmp_path, trainer_train_datasets=[domain("garden").train])
 
+    def test_a_function_that_would_never_be_called(self, tmp_path):
+        with pytest.raises(ValueError, match="hands no predictions to compute_metrics"):
+            pretraining_trainer(tmp_path, trainer_compute_metrics=lambda prediction: {})
+
     def test_nothing_to_evaluate(self, tmp_path):
         with pytest.raises(ValueError, match="nothing to evaluate"):
             pretraining_trainer(tmp_path, trainer_eval_dataset=None)

@@ -92,7 +92,8 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         kwargs: `callbacks`, `optimizers` and the like, as in `transformers.Trainer`.
 
     Raises:
-        ValueError: for nothing to evaluate, a metric for the best model that is not evaluated, and the like.
+        ValueError: for nothing to evaluate, a metric for the best model that is not evaluated, `compute_metrics`, and
+            the like.
         TypeError: if a dataset or the model is of another kind.
     """
 
@@ -111,6 +112,12 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         dataset_weights: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
+        if kwargs.get("compute_metrics") is not None:
+            raise ValueError(
+                "Pretraining hands no predictions to compute_metrics: it would never be called. Losses, accuracy and "
+                "zero-shot metrics are logged without it; for others, evaluate checkpoints with "
+                "recformer_hf.evaluation."
+            )
         targets = dict(zero_shot_datasets or {})
         _check_kinds(model, [*train_datasets, *targets.values(), *([] if eval_dataset is None else [eval_dataset])])
         args = _with_metric(args, eval_dataset is not None, list(targets))
