@@ -41,7 +41,14 @@ from benchmarks.measure import (
 )
 from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.workload import fill
-from recformer_hf import RecformerModel, attention_recformer, dropout_recformer, linear_recformer, modeling_recformer
+from recformer_hf import (
+    RecformerForPretraining,
+    RecformerModel,
+    attention_recformer,
+    dropout_recformer,
+    linear_recformer,
+    modeling_recformer,
+)
 from recformer_hf.attention_recformer import ALL_ATTENTION_FUNCTIONS, SelfAttention, WindowBlocks
 from recformer_hf.packing_recformer import SequenceLayout, pack_sequences
 
@@ -139,6 +146,7 @@ def checkpointing(bench: Bench) -> Iterator[None]:
         finally:
             for model in models:
                 model.gradient_checkpointing_disable()
+                model.disable_input_require_grads()  # a hook on the words that would stay, and keep sharing off
 
 
 TECHNIQUES: dict[str, Technique] = {
@@ -162,6 +170,9 @@ TECHNIQUES: dict[str, Technique] = {
     "scores as one product": Technique(
         lambda _: mock.patch.object(modeling_recformer, "similarity_scores", broadcast_scores),
         ("scores_1", "scores_16", "finetune_4", "finetune_8"),
+    ),
+    "one gradient for words and decoder": Technique(
+        lambda _: mock.patch.object(RecformerForPretraining, "_shares_gradient", always(False)), ("pretrain_2",)
     ),
     "gradient checkpointing": Technique(checkpointing, TRAINING),
 }

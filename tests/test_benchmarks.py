@@ -142,18 +142,21 @@ EXACT = [name for name in ablation.TECHNIQUES if name != "no padding"]
 def results_of(bench, function) -> list[torch.Tensor]:
     """What a work returns and, of a step, all gradients."""
     bench.model.zero_grad()
+    bench.head.zero_grad()
     output = function()
-    weights = list(bench.model.parameters())  # some techniques spare weights that have no influence their gradient of 0
+    weights = [*bench.model.parameters(), *bench.head.parameters()]
+    # Some techniques spare weights that have no influence their gradient of 0.
     return [output, *(torch.zeros_like(w) if w.grad is None else w.grad.clone() for w in weights)]
 
 
 @pytest.mark.parametrize("technique", EXACT)
 def test_results_are_the_same_without_a_technique(bench, technique):
-    for work in {"scores_1", "finetune_4"} & set(ablation.TECHNIQUES[technique].works):
+    works = set(ablation.TECHNIQUES[technique].works)
+    for work in {"scores_1", "finetune_4"} & works or {"pretrain_2"} & works:
         with encoder.no_dropout(bench.head, bench.model):
             expected = results_of(bench, ablation.ours(bench, work, "float32"))
             found = results_of(bench, ablation.without(bench, technique, work, "float32"))
-        assert any(each.any() for each in expected[1:]) == (work == "finetune_4")
+        assert any(each.any() for each in expected[1:]) == (work != "scores_1")
         for one, other in zip(found, expected, strict=True):
             assert torch.allclose(one, other, atol=1e-4)
 
@@ -168,7 +171,8 @@ def test_another_way_is_taken_without_a_technique(bench, technique):
             function()
         return {event.key: event.count for event in profiler.key_averages()}
 
-    work = "scores_16" if "scores_16" in ablation.TECHNIQUES[technique].works else "finetune_4"
+    works = ablation.TECHNIQUES[technique].works
+    work = next(each for each in ("scores_16", "finetune_4", "pretrain_2") if each in works)
     function = ablation.ours(bench, work, "float32")
     other = ablation.without(bench, technique, work, "float32")
     function(), other()  # what is made once
