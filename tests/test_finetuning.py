@@ -481,14 +481,6 @@ class TestWhatAPersonMeets:
         good = RecformerForSeqRec.from_pretrained(tmp_path / "run/stage-1/checkpoint-6")
         assert all(bool(torch.isfinite(weight).all()) for weight in good.parameters())
 
-    def test_a_named_checkpoint_of_another_catalogue_costs_nothing(self, tmp_path):
-        small_trainer(tmp_path / "run", max_steps=2, save_strategy="steps", save_steps=1, save_total_limit=None).train()
-        before = {path: path.stat() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-        other = small_trainer(tmp_path / "run", trainer_train_dataset=load_demo_domain("garden", num_users=100))
-        with pytest.raises(ValueError, match="catalogue"):
-            other.train(resume_from_checkpoint=str(tmp_path / "run/stage-1/checkpoint-1"))
-        assert {path: path.stat() for path in before} == before
-
     def test_a_gradient_that_is_not_finite_spoils_no_weights(self, tmp_path):
         class Spoiled(TrainerCallback):
             done = False
