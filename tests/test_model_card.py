@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -158,10 +157,11 @@ class TestPretrained:
 
     def test_the_picture_of_zero_shot_ranking_has_its_protocol(self, folder, tmp_path):
         pytest.importorskip("matplotlib")
-        shutil.copy(folder / "zero_shot.jsonl", tmp_path)
+        rows = (folder / "zero_shot.jsonl").read_text()
         pictures = []
-        for history in ("kept", None):
-            ZeroShotLog(tmp_path).plot("ndcg@10", history)
+        for history in ("kept", "excluded"):
+            (tmp_path / "zero_shot.jsonl").write_text(rows.replace('"kept"', f'"{history}"'))
+            ZeroShotLog(tmp_path, history).plot("ndcg@10")
             pictures.append((tmp_path / "zero_shot.png").read_bytes())
         assert (folder / "zero_shot.png").read_bytes() == pictures[0] != pictures[1]
 

@@ -269,11 +269,17 @@ class TestZeroShot:
         assert not Path(tmp_path, "zero_shot.jsonl").exists()  # rows are of training
 
     def test_a_row_that_comes_again_replaces_what_came_after(self, tmp_path):
-        log = ZeroShotLog(tmp_path)
+        log = ZeroShotLog(tmp_path, "kept")
         assert log.rows == []
         for step, value in [(0, 0.1), (5, 0.2), (10, 0.3), (5, 0.4)]:
             log.write(step, step / 5, {"kitchen_ndcg@10": value})
         assert [(row["step"], row["kitchen_ndcg@10"]) for row in log.rows] == [(0, 0.1), (5, 0.4)]
+
+    def test_rows_of_another_protocol_are_not_its_own(self, tmp_path):
+        kept, excluded = ZeroShotLog(tmp_path, "kept"), ZeroShotLog(tmp_path, "excluded")
+        for log, step in [(kept, 0), (kept, 5), (kept, 10), (excluded, 10), (excluded, 15)]:
+            log.write(step, step / 5, {"kitchen_ndcg@10": 0.1})
+        assert [[row["step"] for row in log.rows] for log in (kept, excluded)] == [[0, 5], [10, 15]]
 
 
 class TestBestWeights:

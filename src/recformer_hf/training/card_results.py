@@ -108,7 +108,7 @@ def zero_shot_results(metrics: Mapping[str, Any]) -> list[str]:
         return []
     chosen = metrics.get("validation", {}).get("step", max(rows))
     steps = sorted({min(rows), chosen if chosen in rows else max(rows)})
-    names = [name for name in rows[steps[-1]] if name not in ("step", "epoch")]
+    names = [name for name in rows[steps[-1]] if name not in ("step", "epoch", "history")]
     cells = [[plain(name), *(number(rows[step].get(name)) for step in steps)] for name in names]
     history, ties = "", ""
     if protocol := metrics.get("zero_shot_protocol"):  # metrics of older runs have none

@@ -147,7 +147,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
                 "contrastive_chunk_size goes through the model several times before it synchronizes gradients, which "
                 "DeepSpeed and FSDP do not take part in. Use DDP, or leave it out."
             )
-        self.zero_shot_log = ZeroShotLog(Path(args.output_dir or ""))
+        self.zero_shot_log = ZeroShotLog(Path(args.output_dir or ""), history_of(args.exclude_history))
 
     def _evaluation_of(
         self,
@@ -379,7 +379,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         # After training the weights are those of the best step, not of the last.
         if zero_shot and self.is_in_train and self.is_world_process_zero():
             self.zero_shot_log.write(self.state.global_step, round(self.state.epoch or 0.0, 4), zero_shot)
-            self.zero_shot_log.plot(f"ndcg@{self.args.ranking_ks[0]}", history_of(self.args.exclude_history))
+            self.zero_shot_log.plot(f"ndcg@{self.args.ranking_ks[0]}")
         return metrics | zero_shot, sequences
 
     def rank_zero_shot(self, target: ZeroShotTarget) -> dict[str, Ranking]:

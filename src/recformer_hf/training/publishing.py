@@ -27,14 +27,14 @@ from ..atomic_recformer import atomic_file
 from ..catalog_recformer import ItemCatalog
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
-from ..evaluation.ranking import History, Ranking
+from ..evaluation.ranking import History, Ranking, history_of
 from ..evaluation.report import ranking_report
 from .arguments import RecformerTrainingArguments
 from .card_usage import Example, choose_example
 from .curves import LOSS_CURVES, METRIC_CURVES, save_curves
 from .hub_upload import PushesRuns
 from .model_card import RunDescription, model_card
-from .zero_shot import PLOT_FILE, ROWS_FILE
+from .zero_shot import PLOT_FILE, ROWS_FILE, ZeroShotLog
 
 METRICS_FILE = "metrics.json"
 TIMES_FILE = "run_times.json"
@@ -96,8 +96,7 @@ class PublishesRuns(PushesRuns):
                     for history, ranking in rankings.items()
                 }
         elif (folder / ROWS_FILE).is_file():
-            lines = (folder / ROWS_FILE).read_text("utf-8").splitlines()
-            metrics["zero_shot"] = [json.loads(line) for line in lines]
+            metrics["zero_shot"] = ZeroShotLog(folder, history_of(self.args.exclude_history)).rows
             metrics["zero_shot_protocol"] = {
                 "exclude_history": self.args.exclude_history,
                 "ties": self.args.ranking_ties,

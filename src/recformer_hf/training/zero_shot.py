@@ -111,30 +111,35 @@ class ZeroShotLog:
 
     Args:
         folder: of the run.
+        history: the protocol. Rows of the other one, from before the run was resumed under this one, stay in the file
+            and are neither given nor drawn.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, history: History) -> None:
         self.folder = folder
+        self.history = history
 
     @property
-    def rows(self) -> list[dict[str, float]]:
+    def rows(self) -> list[dict[str, Any]]:
         """What was written so far, fewer steps first."""
+        return [row for row in self._written() if row.get("history", self.history) == self.history]
+
+    def _written(self) -> list[dict[str, Any]]:
         path = self.folder / ROWS_FILE
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
 
     def write(self, step: int, epoch: float, metrics: Mapping[str, float]) -> None:
         """Adds the row of a step; a row of this step or a later one, from before the run was resumed, goes."""
-        earlier = [row for row in self.rows if row["step"] < step]
+        earlier = [row for row in self._written() if row["step"] < step]
         with atomic_file(self.folder / ROWS_FILE) as temporary:
-            rows = [*earlier, {"step": step, "epoch": epoch, **metrics}]
+            rows = [*earlier, {"step": step, "epoch": epoch, "history": self.history, **metrics}]
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
-    def plot(self, metric: str, history: History | None = None) -> None:
+    def plot(self, metric: str) -> None:
         """Draws a metric of every dataset against steps, where matplotlib is installed (`pip install matplotlib`).
 
         Args:
             metric: such as `"ndcg@10"`.
-            history: of the protocol, for the axis; left out there if `None`.
         """
         try:
             from matplotlib.figure import Figure  # not pyplot, which would take over a notebook's state
@@ -149,7 +154,7 @@ class ZeroShotLog:
             label = name.removesuffix(f"_{metric}").replace("_", ", ")
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         axes.set_xlabel("pretraining steps")
-        axes.set_ylabel(f"zero-shot {metric.upper()}" + (f", history {history}" if history else ""))
+        axes.set_ylabel(f"zero-shot {metric.upper()}, history {self.history}")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
