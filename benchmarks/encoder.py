@@ -51,6 +51,10 @@ from recformer_hf.packing_recformer import pack_sequences
 
 SIZES: dict[str, dict[str, int]] = {
     "base": {},
+    "minilm": {
+        "vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
+        "intermediate_size": 1536,
+    },
     "small": {
         "vocab_size": 2000, "hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
         "intermediate_size": 512,

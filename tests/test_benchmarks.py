@@ -15,10 +15,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
 
 from benchmarks import __main__ as all_of_them  # noqa: E402
-from benchmarks import ablation, encoder, floor, gpu, measure  # noqa: E402
+from benchmarks import ablation, encoder, floor, gpu, kept_memory, measure  # noqa: E402
 from benchmarks.workload import fill, make_workload, mask_words, pad, typical_users  # noqa: E402
 
 from recformer_hf import RecformerConfig, linear_recformer  # noqa: E402
+from recformer_hf.training.kept_memory import _glibc  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +293,18 @@ def test_a_failed_benchmark_is_named_and_stops_no_other(monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match=r"Failed: encoder \(small\)\."):
         all_of_them.main()
     assert next(codes, None) is None
+
+
+@pytest.mark.skipif(_glibc() is None, reason="another C library than glibc")
+def test_memory_that_is_kept_is_no_new_page(monkeypatch, tmp_path, capsys):
+    arguments = ["--size", "small", "--works", "finetune_32", "--dtypes", "float32", "--repeats", "1", "--steps", "1"]
+    monkeypatch.setattr(sys, "argv", ["kept_memory", *arguments, "--output", str(tmp_path / "x.json")])
+    kept_memory.main()
+    kept, given_back = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert (kept["freed"], given_back["freed"]) == ("kept", "given back")
+    assert kept["faults"] < given_back["faults"] / 2
+    assert given_back["ratio"] == 1
+    assert "given back" in capsys.readouterr().out
 
 
 # The GPU's

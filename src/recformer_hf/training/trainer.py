@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from ..catalog_recformer import ItemCatalog
@@ -35,6 +36,7 @@ from .checkpoints import (
     staged_files,
     staged_folder,
 )
+from .kept_memory import kept_memory
 from .model_ranking import RankingBatches
 from .publishing import PublishesRuns
 from .sharding import load_whole_weights
@@ -72,6 +74,8 @@ class RecformerTrainer(PublishesRuns, Trainer):
     processing_class: Any
     catalog: ItemCatalog | None = None
     """Saved beside the model, where the model has items."""
+    give_back_memory: Callable[[], None]
+    """Called after every step of `train`; see [`kept_memory`]."""
     _sums: dict[str, Tensor]
     _counts: dict[str, Tensor]
     _first_bad: Tensor
@@ -186,6 +190,15 @@ class RecformerTrainer(PublishesRuns, Trainer):
         return self.accelerator.reduce(total, reduction="sum") if self.args.world_size > 1 else total
 
     # Steps
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        with kept_memory() if self.args.device.type == "cpu" else nullcontext(_nothing) as self.give_back_memory:
+            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         self._tokens += inputs["input_ids"].numel()
@@ -398,6 +411,10 @@ class RecformerTrainer(PublishesRuns, Trainer):
         return None
 
 
+def _nothing() -> None:
+    pass
+
+
 class _EpochCallback(TrainerCallback):
     def __init__(self, trainer: RecformerTrainer) -> None:
         self.trainer = trainer
@@ -410,6 +427,9 @@ class _EpochCallback(TrainerCallback):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.begin_epoch()
         self.trainer._in_epoch = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.give_back_memory()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer._in_epoch = False

@@ -1,0 +1,99 @@
+"""Training steps on a CPU with freed memory kept by the process, as the trainers have it, and without.
+
+    python -m benchmarks.kept_memory                       # base size, half an hour on two cores
+    python -m benchmarks.kept_memory --size minilm --works finetune_32 --dtypes bfloat16 --memory --output kept.json
+
+`ratio` is the time without over the time with it, the median over turns; a turn is a step that is not timed, then
+`--steps` that are. `faults` are page faults of a step. A step is forward and backward ([`benchmarks.encoder`]).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from benchmarks.encoder import DTYPES, SIZES, Bench
+from benchmarks.measure import (
+    PEAK,
+    checked_load,
+    environment,
+    median_ratio,
+    peak_memory,
+    print_table,
+    write_report,
+)
+from benchmarks.memory import peak_bytes, reset_peak
+from recformer_hf.training.kept_memory import kept_memory
+
+SIDES: dict[str, Callable[[], AbstractContextManager[Any]]] = {"kept": kept_memory, "given back": nullcontext}
+
+
+def turn(step: Callable[[], Any], side: str, steps: int) -> tuple[float, float]:
+    """Seconds and page faults of a step."""
+    with SIDES[side]():
+        step()
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(steps):
+            step()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        return (time.perf_counter() - start) / steps, faults / steps
+
+
+def measure(bench: Bench, work: str, dtype: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    made = bench.work(work, [f"ours_{dtype}"])
+    step = made.functions[f"ours_{dtype}"]
+    turns: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
+    for _ in range(arguments.repeats):
+        for side, found in turns.items():
+            found.append(turn(step, side, arguments.steps))
+    seconds = {side: [each[0] for each in found] for side, found in turns.items()}
+    rows = []
+    for side, found in turns.items():
+        row: dict[str, Any] = {"work": work, "dtype": dtype, "tokens": sum(made.lengths), "freed": side}
+        row["seconds"] = statistics.median(seconds[side])
+        row["ratio"] = median_ratio(seconds["given back"], seconds[side])
+        row["faults"] = round(statistics.median(each[1] for each in found))
+        if arguments.memory:
+            command = ["benchmarks.kept_memory", "--size", arguments.size, "--works", work, "--dtypes", dtype]
+            row["peak_gb"] = peak_memory([*command, "--only", side]) / 1e9
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="base")
+    works = ["finetune_8", "finetune_32", "pretrain_2"]
+    parser.add_argument("--works", nargs="+", default=works, help="finetune_N and pretrain_N, a step of N users")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="timed steps of a turn")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory, in fresh processes")
+    parser.add_argument("--only", choices=SIDES, help="run one work three times this way (for --memory)")
+    parser.add_argument("--output", help="write the results here as JSON")
+    arguments = parser.parse_args()
+    if arguments.only:
+        side = f"ours_{arguments.dtypes[0]}"
+        step = Bench(arguments.size).work(arguments.works[0], [side]).functions[side]
+        reset_peak()
+        turn(step, arguments.only, 2)
+        print(f"{PEAK}{peak_bytes()}")
+        return
+    report: dict[str, Any] = {"options": vars(arguments), "environment": environment(), "rows": []}
+    bench = Bench(arguments.size)
+    for work in arguments.works:
+        rows = [row for dtype in arguments.dtypes for row in measure(bench, work, dtype, arguments)]
+        print_table(rows)
+        report["rows"] += rows
+        write_report(arguments.output, report)
+    report["environment"]["other_load_after"] = checked_load()
+    write_report(arguments.output, report)
+
+
+if __name__ == "__main__":
+    main()
