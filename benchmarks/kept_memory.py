@@ -4,7 +4,8 @@
     python -m benchmarks.kept_memory --size minilm --works finetune_32 --dtypes bfloat16 --memory --output kept.json
 
 `ratio` is the time without over the time with it, the median over turns; a turn is a step that is not timed, then
-`--steps` that are. `faults` are page faults of a step. A step is forward and backward ([`benchmarks.encoder`]).
+`--steps` that are. `autocast` is bfloat16 as the trainers' `--bf16` has it. `faults` are page faults of a step. A step
+is forward and backward ([`benchmarks.encoder`]).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from benchmarks.encoder import DTYPES, SIZES, Bench
+import torch
+
+from benchmarks.encoder import DTYPES, SIZES, Bench, Work
 from benchmarks.measure import (
     PEAK,
     checked_load,
@@ -30,7 +33,20 @@ from benchmarks.measure import (
 from benchmarks.memory import peak_bytes, reset_peak
 from recformer_hf.training.kept_memory import kept_memory
 
+AUTOCAST = "autocast"
 SIDES: dict[str, Callable[[], AbstractContextManager[Any]]] = {"kept": kept_memory, "given back": nullcontext}
+
+
+def step_of(bench: Bench, work: str, dtype: str) -> tuple[Work, Callable[[], Any]]:
+    side = "ours_float32" if dtype == AUTOCAST else f"ours_{dtype}"
+    made = bench.work(work, [side])
+    step = made.functions[side]
+
+    def cast() -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return step()
+
+    return made, cast if dtype == AUTOCAST else step
 
 
 def turn(step: Callable[[], Any], side: str, steps: int) -> tuple[float, float]:
@@ -45,8 +61,7 @@ def turn(step: Callable[[], Any], side: str, steps: int) -> tuple[float, float]:
 
 
 def measure(bench: Bench, work: str, dtype: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    made = bench.work(work, [f"ours_{dtype}"])
-    step = made.functions[f"ours_{dtype}"]
+    made, step = step_of(bench, work, dtype)
     turns: dict[str, list[tuple[float, float]]] = {side: [] for side in SIDES}
     for _ in range(arguments.repeats):
         for side, found in turns.items():
@@ -70,7 +85,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="base")
     works = ["finetune_8", "finetune_32", "pretrain_2"]
     parser.add_argument("--works", nargs="+", default=works, help="finetune_N and pretrain_N, a step of N users")
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--dtypes", nargs="+", choices=[*DTYPES, AUTOCAST], default=[*DTYPES, AUTOCAST])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="timed steps of a turn")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory, in fresh processes")
@@ -78,8 +93,7 @@ def main() -> None:
     parser.add_argument("--output", help="write the results here as JSON")
     arguments = parser.parse_args()
     if arguments.only:
-        side = f"ours_{arguments.dtypes[0]}"
-        step = Bench(arguments.size).work(arguments.works[0], [side]).functions[side]
+        _, step = step_of(Bench(arguments.size), arguments.works[0], arguments.dtypes[0])
         reset_peak()
         turn(step, arguments.only, 2)
         print(f"{PEAK}{peak_bytes()}")

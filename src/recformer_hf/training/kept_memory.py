@@ -1,7 +1,7 @@
 """Memory that a training step frees stays with the process for the next one, on a CPU with glibc.
 
 glibc gives buffers of more than 32 MiB back to the system as soon as they are freed, and gets them anew, zeroed, page
-by page. Of a training step with large batches that can be half the time (docs/performance.md).
+by page. Of a training step with large batches that can be a fifth of the time (docs/performance.md).
 """
 
 from __future__ import annotations
