@@ -31,13 +31,10 @@ from torch import Tensor
 from benchmarks.encoder import DTYPES, SIZES, WORKS, Bench, Sequence, Work
 from benchmarks.measure import (
     PEAK,
-    checked_load,
-    environment,
     interleaved_medians,
     median_ratio,
     peak_memory,
-    print_table,
-    write_report,
+    report_works,
 )
 from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.workload import fill
@@ -235,14 +232,7 @@ def main() -> None:
         function()
         print(f"{PEAK}{peak_bytes()}")
         return
-    report: dict[str, Any] = {"options": vars(arguments), "environment": environment(), "rows": []}
-    for work in arguments.works:
-        rows = measure(bench, work, arguments.techniques, arguments)
-        print_table(rows)
-        report["rows"] += rows
-        write_report(arguments.output, report)
-    report["environment"]["other_load_after"] = checked_load()
-    write_report(arguments.output, report)
+    report_works(arguments, lambda work: measure(bench, work, arguments.techniques, arguments))
 
 
 if __name__ == "__main__":

@@ -21,15 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.encoder import DTYPES, SIZES, Bench, Work
-from benchmarks.measure import (
-    PEAK,
-    checked_load,
-    environment,
-    median_ratio,
-    peak_memory,
-    print_table,
-    write_report,
-)
+from benchmarks.measure import PEAK, median_ratio, peak_memory, report_works
 from benchmarks.memory import peak_bytes, reset_peak
 from recformer_hf.training.kept_memory import kept_memory
 
@@ -98,15 +90,10 @@ def main() -> None:
         turn(step, arguments.only, 2)
         print(f"{PEAK}{peak_bytes()}")
         return
-    report: dict[str, Any] = {"options": vars(arguments), "environment": environment(), "rows": []}
     bench = Bench(arguments.size)
-    for work in arguments.works:
-        rows = [row for dtype in arguments.dtypes for row in measure(bench, work, dtype, arguments)]
-        print_table(rows)
-        report["rows"] += rows
-        write_report(arguments.output, report)
-    report["environment"]["other_load_after"] = checked_load()
-    write_report(arguments.output, report)
+    report_works(
+        arguments, lambda work: [row for each in arguments.dtypes for row in measure(bench, work, each, arguments)]
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -171,6 +172,18 @@ def write_report(path: str | Path | None, report: dict[str, Any]) -> None:
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(report, indent=1, default=str) + "\n")
+
+
+def report_works(arguments: argparse.Namespace, rows_of: Callable[[str], list[dict[str, Any]]]) -> None:
+    """Measures `arguments.works` one after the other: prints the rows of each, and writes all to `arguments.output`."""
+    report: dict[str, Any] = {"options": vars(arguments), "environment": environment(), "rows": []}
+    for work in arguments.works:
+        rows = rows_of(work)
+        print_table(rows)
+        report["rows"] += rows
+        write_report(arguments.output, report)
+    report["environment"]["other_load_after"] = checked_load()
+    write_report(arguments.output, report)
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

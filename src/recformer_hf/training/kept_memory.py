@@ -22,18 +22,18 @@ _inside = 0
 
 
 @contextmanager
-def kept_memory() -> Iterator[Callable[[], None]]:
+def kept_memory(on_cpu: bool = True) -> Iterator[Callable[[], None]]:
     """While inside, freed buffers of up to 1 GiB are kept for the next ones; afterwards all goes back.
 
     Batches differ in size, so what is kept fits ever less well and grows. Hence what is given, a function to call after
     every step: where the process has become a quarter larger than a step makes it, all that is free goes back.
 
-    The setting is the process's. Without glibc, or where the environment has settings of its own for its allocator,
-    nothing changes.
+    The setting is the process's. Elsewhere than `on_cpu`, without glibc, or where the environment has settings of its
+    own for its allocator, nothing changes.
     """
     global _inside
     libc = _glibc()
-    if libc is None or _is_set_by_user():
+    if not on_cpu or libc is None or _is_set_by_user():
         yield lambda: None
         return
     with _lock:

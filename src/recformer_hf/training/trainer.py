@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -191,14 +191,9 @@ class RecformerTrainer(PublishesRuns, Trainer):
 
     # Steps
 
-    def train(
-        self,
-        resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
-    ) -> TrainOutput:
-        with kept_memory() if self.args.device.type == "cpu" else nullcontext(_nothing) as self.give_back_memory:
-            return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        with kept_memory(self.args.device.type == "cpu") as self.give_back_memory:
+            return super().train(*args, **kwargs)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         self._tokens += inputs["input_ids"].numel()
@@ -409,10 +404,6 @@ class RecformerTrainer(PublishesRuns, Trainer):
     def patience(self) -> int | None:
         """Evaluations without a better metric after which training stops; `None`: never."""
         return None
-
-
-def _nothing() -> None:
-    pass
 
 
 class _EpochCallback(TrainerCallback):
