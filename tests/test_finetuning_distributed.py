@@ -42,7 +42,10 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reaso
 
 CONFIGS = Path(__file__).parents[1] / "examples/configs"
 # 48 users in 5 steps of 9 or 10: the processes' shares differ by a user.
-SETTINGS: dict[str, Any] = {"num_train_epochs": 1, "max_grad_norm": 0.0, "logging_steps": 1, "learning_rate": 1e-3}
+# Adam makes whole steps of gradients that are nothing but rounding (a key's bias has no others), unless epsilon is larger.
+SETTINGS: dict[str, Any] = {
+    "num_train_epochs": 1, "max_grad_norm": 0.0, "logging_steps": 1, "learning_rate": 1e-3, "adam_epsilon": 1e-5,
+}  # fmt: skip
 WIDE, NARROW = {"per_device_train_batch_size": 10}, {"per_device_train_batch_size": 5}
 
 
@@ -83,9 +86,7 @@ def assert_same_run(ranks: list[dict[str, Any]], folder: Path, alone: dict[str, 
     weights = load_file(folder / "model.safetensors")
     assert weights.keys() == alone["weights"].keys()
     for name, weight in weights.items():
-        if name.endswith("self.key.bias"):
-            continue  # shifts all scores of a query alike: its gradient is rounding noise, which Adam makes steps of
-        torch.testing.assert_close(weight, alone["weights"][name], rtol=0, atol=2e-4, msg=name)
+        torch.testing.assert_close(weight, alone["weights"][name], rtol=0, atol=2e-5, msg=name)
 
 
 @pytest.mark.parametrize("fsdp", [DDP, FSDP2])
