@@ -1,0 +1,120 @@
+"""Pretraining by rounds of finetuning: several shops as one, and after every round half the way back to the start.
+
+    python -m benchmarks.rounds --model warm --sources games toys beauty --exclude_users_of scientific \
+        --output_dir rounds
+
+In-batch contrastive learning (the paper's pretraining, examples/pretrain.py) has a batch's positives as negatives,
+never an item of the history. Here the shops are joined to one catalogue, and stage 1 of finetuning goes over their
+users: full softmax over all items, those of the history among them, item vectors held still for a round. A round takes
+its share of the users, once each. What it learns costs text knowledge; the mean of the round's weights and the start's
+keeps most of both, begins the next round, and is the result after the last: `round-K-mean` in the output folder.
+
+All training is `accelerate launch examples/finetune.py` on two CPU processes; docs/results.md has the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from safetensors.torch import load_file, save_file
+
+from recformer_hf import RecformerForSeqRec
+from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.data.sequences import Sequences
+from recformer_hf.data.split_arrays import concatenated, joined_catalog
+from recformer_hf.training.zero_shot import without_users
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+VALIDATION_USERS = 200
+"""Of each shop: to see that a round learns; nothing is chosen by it."""
+
+
+def joined(shops: dict[str, SequentialDataset], rounds: int) -> list[SequentialDataset]:
+    """The shops as one, `rounds` datasets of one catalogue: each has its share of every shop's users."""
+    catalog, rows = joined_catalog({name: shop.catalog for name, shop in shops.items()})
+    rng = np.random.default_rng(0)
+    parts: list[list[Sequences]] = [[] for _ in range(rounds)]
+    validation = []
+    for name, shop in shops.items():
+        order, train = rng.permutation(len(shop.train)), in_catalog(shop.train, name, rows[name])
+        for number, part in enumerate(parts):
+            share = order[len(order) * number // rounds : len(order) * (number + 1) // rounds]
+            part.append(train.select(np.sort(share)))
+        if shop.validation is None:
+            raise ValueError(f"{name} has no validation split, and finetuning needs one.")
+        drawn = np.sort(rng.permutation(len(shop.validation))[:VALIDATION_USERS])
+        validation.append(in_catalog(shop.validation, name, rows[name]).select(drawn))
+    return [
+        SequentialDataset(catalog, concatenated(part), concatenated(validation), None, {"name": f"round {number}"})
+        for number, part in enumerate(parts)
+    ]
+
+
+def in_catalog(sequences: Sequences, shop: str, rows: np.ndarray) -> Sequences:
+    """With the joined catalogue's rows, and users of the shop's own."""
+    users = pa.array([f"{shop}:{user}" for user in sequences.user_ids.to_pylist()])
+    targets = None if sequences.targets is None else rows[sequences.targets]
+    return Sequences(users, rows[sequences.items], sequences.offsets, targets)
+
+
+def half_way(start: Path, trained: Path, output: Path) -> None:
+    """The mean of two models' weights, without the trained one's item vectors, which are of another catalogue."""
+    model = RecformerForSeqRec.from_pretrained(trained)
+    model.set_item_embeddings(model.item_embeddings[:0].detach())
+    model.save_pretrained(output)
+    first, second = load_file(start / "model.safetensors"), load_file(output / "model.safetensors")
+    mean = {
+        name: (first[name].float() + weight.float()) / 2 if name in first else weight for name, weight in second.items()
+    }
+    save_file(mean, output / "model.safetensors", metadata={"format": "pt"})
+    for file in start.iterdir():
+        if not (output / file.name).exists():
+            shutil.copy(file, output)
+
+
+def train_round(model: Path, dataset: Path, output: Path, arguments: argparse.Namespace, last: bool) -> None:
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch",
+        "--config_file", str(EXAMPLES / "configs/two_cpu_processes.yaml"), str(EXAMPLES / "finetune.py"),
+        "--model", str(model), "--dataset", str(dataset), "--output_dir", str(output),
+        "--bf16", str(not arguments.float32),
+        "--per_device_train_batch_size", str(arguments.batch_size), "--learning_rate", str(arguments.learning_rate),
+        "--warmup_steps", "0.05", "--lr_scheduler_type", "linear" if last else "constant_with_warmup",
+        "--num_train_epochs", "1", "--skip_stage2", "true", "--logging_steps", "20", "--seed", "0",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, type=Path, help="folder of the Recformer to start from")
+    parser.add_argument("--sources", required=True, nargs="+", help="folders of examples/prepare_data.py")
+    parser.add_argument("--exclude_users_of", nargs="*", default=[], help="datasets whose users are left out")
+    parser.add_argument("--output_dir", required=True, type=Path)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--batch_size", type=int, default=32, help="users of a process")
+    parser.add_argument("--learning_rate", type=float, default=1e-4)
+    parser.add_argument("--float32", action="store_true", help="train in float32, not in bfloat16 autocast")
+    arguments = parser.parse_args()
+    excluded = [SequentialDataset.load(name) for name in arguments.exclude_users_of]
+    shops = {Path(name).name: without_users(SequentialDataset.load(name), excluded) for name in arguments.sources}
+    start = arguments.model
+    for number, dataset in enumerate(joined(shops, arguments.rounds), start=1):
+        folder = arguments.output_dir / f"round-{number}"
+        dataset.save_to_disk(folder.with_name(f"round-{number}-data"))
+        last = number == arguments.rounds
+        train_round(start, folder.with_name(f"round-{number}-data"), folder, arguments, last)
+        start = folder.with_name(f"round-{number}-mean")
+        half_way(arguments.model, folder, start)
+    print(f"Pretrained: {start}")
+
+
+if __name__ == "__main__":
+    main()
