@@ -42,7 +42,7 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reaso
 
 CONFIGS = Path(__file__).parents[1] / "examples/configs"
 # 48 users in 5 steps of 9 or 10: the processes' shares differ by a user.
-# Adam makes whole steps of gradients that are nothing but rounding (a key's bias has no others), unless epsilon is larger.
+# Adam makes whole steps of gradients that are nothing but rounding (a key bias has no others) unless epsilon is large.
 SETTINGS: dict[str, Any] = {
     "num_train_epochs": 1, "max_grad_norm": 0.0, "logging_steps": 1, "learning_rate": 1e-3, "adam_epsilon": 1e-5,
 }  # fmt: skip
