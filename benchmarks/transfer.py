@@ -135,6 +135,8 @@ def study(arguments: argparse.Namespace, folder: str) -> Iterator[dict[str, Any]
     """Rows of one model: every reader's NDCG@10 on the target's validation split, in both protocols."""
     model, tokenizer = RecformerForSeqRec.from_pretrained(folder).eval(), RecformerTokenizer.from_pretrained(folder)
     target = SequentialDataset.load(arguments.target)
+    if target.validation is None:
+        raise SystemExit(f"{arguments.target} has no validation split to rank.")
     sources = [without_users(SequentialDataset.load(name), [target]) for name in arguments.sources]
     shop = Shop.of(target, model, tokenizer)
     others = [Shop.of(source, model, tokenizer) for source in sources]
