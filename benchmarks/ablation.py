@@ -34,7 +34,7 @@ from benchmarks.measure import (
     interleaved_medians,
     median_ratio,
     peak_memory,
-    report_works,
+    report_rows,
 )
 from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.workload import fill
@@ -232,7 +232,7 @@ def main() -> None:
         function()
         print(f"{PEAK}{peak_bytes()}")
         return
-    report_works(arguments, lambda work: measure(bench, work, arguments.techniques, arguments))
+    report_rows(arguments, arguments.works, lambda work: measure(bench, work, arguments.techniques, arguments))
 
 
 if __name__ == "__main__":

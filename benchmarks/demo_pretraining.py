@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from transformers import set_seed
 
-from benchmarks.measure import environment, print_table, write_report
+from benchmarks.measure import difference_text, report_rows
 from recformer_hf import RecformerConfig, RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import demo_domains, load_demo_domain
@@ -69,7 +69,7 @@ def rows_of(seed: int, times: int, folder: Path) -> list[dict[str, Any]]:
             row[group] = f"{ranking.select(chosen).metrics([10])['ndcg@10']:.3f}"
         if name != "pretrained":
             test = paired_test(rankings["pretrained"], ranking)
-            row["pretrained minus this"] = f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
+            row["pretrained minus this"] = difference_text(test, digits=3)
         rows.append(row)
     return rows
 
@@ -81,11 +81,11 @@ def main() -> None:
     parser.add_argument("--output_dir", required=True, type=Path)
     parser.add_argument("--output", help="JSON file of the rows")
     arguments = parser.parse_args()
-    report: dict[str, Any] = {"options": vars(arguments), "environment": environment(), "rows": []}
-    for seed in arguments.seeds:
-        report["rows"] += rows_of(seed, arguments.times, arguments.output_dir / f"seed-{seed}")
-        write_report(arguments.output, report)
-    print_table(report["rows"])
+    report_rows(
+        arguments,
+        arguments.seeds,
+        lambda seed: rows_of(seed, arguments.times, arguments.output_dir / f"seed-{seed}"),
+    )
 
 
 if __name__ == "__main__":

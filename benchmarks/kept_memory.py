@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.encoder import DTYPES, SIZES, Bench, Work
-from benchmarks.measure import PEAK, median_ratio, peak_memory, report_works
+from benchmarks.measure import PEAK, median_ratio, peak_memory, report_rows
 from benchmarks.memory import peak_bytes, reset_peak
 from recformer_hf.training.kept_memory import kept_memory
 
@@ -91,8 +91,10 @@ def main() -> None:
         print(f"{PEAK}{peak_bytes()}")
         return
     bench = Bench(arguments.size)
-    report_works(
-        arguments, lambda work: [row for each in arguments.dtypes for row in measure(bench, work, each, arguments)]
+    report_rows(
+        arguments,
+        arguments.works,
+        lambda work: [row for each in arguments.dtypes for row in measure(bench, work, each, arguments)],
     )
 
 

@@ -11,10 +11,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from recformer_hf.linear_recformer import apply_linear
+
+Part = TypeVar("Part")
 
 PEAK = "peak bytes "
 """What a process that was started to be measured writes before its peak memory."""
@@ -174,16 +176,23 @@ def write_report(path: str | Path | None, report: dict[str, Any]) -> None:
         Path(path).write_text(json.dumps(report, indent=1, default=str) + "\n")
 
 
-def report_works(arguments: argparse.Namespace, rows_of: Callable[[str], list[dict[str, Any]]]) -> None:
-    """Measures `arguments.works` one after the other: prints the rows of each, and writes all to `arguments.output`."""
+def report_rows(
+    arguments: argparse.Namespace, parts: Iterable[Part], rows_of: Callable[[Part], list[dict[str, Any]]]
+) -> None:
+    """Measures one part after the other: prints the rows of each, and writes all so far to `arguments.output`."""
     report: dict[str, Any] = {"options": vars(arguments), "environment": environment(), "rows": []}
-    for work in arguments.works:
-        rows = rows_of(work)
+    for part in parts:
+        rows = rows_of(part)
         print_table(rows)
         report["rows"] += rows
         write_report(arguments.output, report)
     report["environment"]["other_load_after"] = checked_load()
     write_report(arguments.output, report)
+
+
+def difference_text(test: dict[str, Any], digits: int = 4) -> str:
+    """A paired test's difference with its 95 % interval."""
+    return f"{test['difference']:+.{digits}f} [{test['low']:+.{digits}f}, {test['high']:+.{digits}f}]"
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.measure import difference_text
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.evaluation import Ranking, paired_test
 
@@ -198,8 +199,7 @@ def report(study: Study, rows: dict[str, tuple[Path, str]]) -> str:
     for better, worse in pairs(list(rows)):
         for protocol in PROTOCOLS:
             test = paired_test(rankings[better, protocol], rankings[worse, protocol])
-            span = f"{test['difference']:+.4f} [{test['low']:+.4f}, {test['high']:+.4f}]"
-            lines.append(f"| {better} minus {worse} | {protocol} | {span} | {test['p_value']:.4f} |")
+            lines.append(f"| {better} minus {worse} | {protocol} | {difference_text(test)} | {test['p_value']:.4f} |")
     return "\n".join(lines) + "\n"
 
 

@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from safetensors.torch import load_file, save_file
+import torch
 
-from recformer_hf import RecformerForSeqRec
+from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.sequences import Sequences
 from recformer_hf.data.split_arrays import concatenated, joined_catalog
@@ -66,17 +65,15 @@ def in_catalog(sequences: Sequences, shop: str, rows: np.ndarray) -> Sequences:
 
 def half_way(start: Path, trained: Path, output: Path) -> None:
     """The mean of two models' weights, without the trained one's item vectors, which are of another catalogue."""
-    model = RecformerForSeqRec.from_pretrained(trained)
-    model.set_item_embeddings(model.item_embeddings[:0].detach())
+    model, before = (RecformerForSeqRec.from_pretrained(folder) for folder in (trained, start))
+    model.set_item_embeddings(model.item_embeddings[:0])
+    weights = dict(before.named_parameters())
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name != "item_embeddings":
+                weight.add_(weights[name]).div_(2)
     model.save_pretrained(output)
-    first, second = load_file(start / "model.safetensors"), load_file(output / "model.safetensors")
-    mean = {
-        name: (first[name].float() + weight.float()) / 2 if name in first else weight for name, weight in second.items()
-    }
-    save_file(mean, output / "model.safetensors", metadata={"format": "pt"})
-    for file in start.iterdir():
-        if not (output / file.name).exists():
-            shutil.copy(file, output)
+    RecformerTokenizer.from_pretrained(start).save_pretrained(output)
 
 
 def train_round(model: Path, dataset: Path, output: Path, arguments: argparse.Namespace, last: bool) -> None:
@@ -89,7 +86,7 @@ def train_round(model: Path, dataset: Path, output: Path, arguments: argparse.Na
         "--warmup_steps", "0.05", "--lr_scheduler_type", "linear" if last else "constant_with_warmup",
         "--num_train_epochs", "1", "--skip_stage2", "true", "--logging_steps", "20", "--seed", "0",
     ]  # fmt: skip
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")})
+    subprocess.run(command, check=True, env={"OMP_NUM_THREADS": "1"} | os.environ)
 
 
 def main() -> None:
@@ -107,12 +104,11 @@ def main() -> None:
     shops = {Path(name).name: without_users(SequentialDataset.load(name), excluded) for name in arguments.sources}
     start = arguments.model
     for number, dataset in enumerate(joined(shops, arguments.rounds), start=1):
-        folder = arguments.output_dir / f"round-{number}"
-        dataset.save_to_disk(folder.with_name(f"round-{number}-data"))
-        last = number == arguments.rounds
-        train_round(start, folder.with_name(f"round-{number}-data"), folder, arguments, last)
-        start = folder.with_name(f"round-{number}-mean")
-        half_way(arguments.model, folder, start)
+        trained, data, mean = (arguments.output_dir / f"round-{number}{part}" for part in ("", "-data", "-mean"))
+        dataset.save_to_disk(data)
+        train_round(start, data, trained, arguments, last=number == arguments.rounds)
+        half_way(arguments.model, trained, mean)
+        start = mean
     print(f"Pretrained: {start}")
 
 

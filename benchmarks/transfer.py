@@ -14,7 +14,6 @@ validation split is ranked after it.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.measure import environment, print_table, write_report
+from benchmarks.measure import difference_text, report_rows
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.baselines import LastItemText
 from recformer_hf.data.dataset import SequentialDataset
@@ -168,8 +167,8 @@ def study(arguments: argparse.Namespace, folder: str) -> Iterator[dict[str, Any]
                 yield found
             for protocol in ("kept", "excluded"):
                 test = paired_test(ranked["the sources, then the target"][protocol], ranked["the target"][protocol])
-                span = f"{test['difference']:+.4f} [{test['low']:+.4f}, {test['high']:+.4f}]"
-                yield {"model": folder, "history": "difference", protocol: span, "seed": seed, "epochs": epochs}
+                span = {protocol: difference_text(test)}
+                yield {"model": folder, "history": "difference", **span, "seed": seed, "epochs": epochs}
 
 
 def main() -> None:
@@ -184,14 +183,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--output", help="JSON file of the rows")
     arguments = parser.parse_args()
-    report: dict[str, Any] = {"options": vars(arguments), "environment": environment(), "rows": []}
-    began = time.perf_counter()
-    for folder in arguments.model:
-        for row in study(arguments, folder):
-            print_table([row | {"seconds": round(time.perf_counter() - began)}])
-            report["rows"].append(row)
-            write_report(arguments.output, report)
-    print_table(report["rows"])
+    report_rows(arguments, arguments.model, lambda folder: list(study(arguments, folder)))
 
 
 if __name__ == "__main__":
