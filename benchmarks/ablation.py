@@ -38,16 +38,10 @@ from benchmarks.measure import (
 )
 from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.workload import fill
-from recformer_hf import (
-    RecformerForPretraining,
-    RecformerModel,
-    attention_recformer,
-    dropout_recformer,
-    linear_recformer,
-    modeling_recformer,
-)
-from recformer_hf.attention_recformer import ALL_ATTENTION_FUNCTIONS, SelfAttention, WindowBlocks
-from recformer_hf.packing_recformer import SequenceLayout, pack_sequences
+from recformer_hf import RecformerForPretraining, RecformerModel, modeling_recformer
+from recformer_hf.encoder import attention, cpu_dropout, cpu_linear
+from recformer_hf.encoder.attention import ALL_ATTENTION_FUNCTIONS, SelfAttention, WindowBlocks
+from recformer_hf.encoder.packing import SequenceLayout, pack_sequences
 
 ALL = "all"
 INFERENCE, TRAINING = ("encode_items", "scores_1", "scores_16"), ("finetune_4", "finetune_8", "pretrain_2")
@@ -108,7 +102,7 @@ def window_by_autograd(
 
 
 def dense_window(module: SelfAttention, query: Tensor, *arguments: Any) -> tuple[Tensor, None]:
-    output = attention_recformer.eager_window_attention(module, query, *arguments)[0]
+    output = attention.eager_window_attention(module, query, *arguments)[0]
     return F.pad(output, (0, 0, 0, len(query) - len(output))), None  # rows beyond the tokens
 
 
@@ -125,8 +119,8 @@ def window(function: Callable[..., Any]) -> Iterator[None]:
 @contextmanager
 def masks(function: Callable[..., Any]) -> Iterator[None]:
     with (
-        mock.patch.object(attention_recformer, "keep_mask", function),
-        mock.patch.object(dropout_recformer, "keep_mask", function),
+        mock.patch.object(attention, "keep_mask", function),
+        mock.patch.object(cpu_dropout, "keep_mask", function),
     ):
         yield
 
@@ -151,18 +145,14 @@ TECHNIQUES: dict[str, Technique] = {
     "last layer for the needed rows": Technique(
         lambda _: mock.patch.object(RecformerModel, "_last_layer", whole_last_layer)
     ),
-    "<s> by algebra": Technique(lambda _: mock.patch.object(attention_recformer, "is_plain_linear", always(False))),
+    "<s> by algebra": Technique(lambda _: mock.patch.object(attention, "is_plain_linear", always(False))),
     "window in blocks": Technique(lambda _: window(dense_window)),
     "flash kernel on overlapping views": Technique(
-        lambda _: mock.patch.object(attention_recformer, "_cpu_flash_attention", always(None)), INFERENCE
+        lambda _: mock.patch.object(attention, "_cpu_flash_attention", always(None)), INFERENCE
     ),
     "the window's own backward": Technique(lambda _: window(window_by_autograd), TRAINING),
-    "products through oneDNN": Technique(
-        lambda _: mock.patch.object(linear_recformer, "_onednn_serves", always(False))
-    ),
-    "bias and GELU fused": Technique(
-        lambda _: mock.patch.object(linear_recformer, "_fused_linear", always(None)), INFERENCE
-    ),
+    "products through oneDNN": Technique(lambda _: mock.patch.object(cpu_linear, "_onednn_serves", always(False))),
+    "bias and GELU fused": Technique(lambda _: mock.patch.object(cpu_linear, "_fused_linear", always(None)), INFERENCE),
     "cheap dropout masks": Technique(lambda _: masks(drawn_mask), TRAINING),
     "scores as one product": Technique(
         lambda _: mock.patch.object(modeling_recformer, "similarity_scores", broadcast_scores),

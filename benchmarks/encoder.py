@@ -47,7 +47,7 @@ from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.peers import LongformerPeer
 from benchmarks.workload import Workload, make_workload, mask_words, pad, typical_users
 from recformer_hf import RecformerConfig, RecformerForPretraining, RecformerForSeqRec
-from recformer_hf.packing_recformer import pack_sequences
+from recformer_hf.encoder.packing import pack_sequences
 
 SIZES: dict[str, dict[str, int]] = {
     "base": {},

@@ -40,7 +40,7 @@ from benchmarks.measure import (
 from benchmarks.peers import LongformerPeer
 from benchmarks.workload import make_workload, pad
 from recformer_hf import RecformerConfig, RecformerForSeqRec, RecformerModel
-from recformer_hf.packing_recformer import pack_sequences
+from recformer_hf.encoder.packing import pack_sequences
 
 PEAK_TFLOPS = {"H100 80GB HBM3": 989.0, "H200": 989.0, "A100": 312.0}
 """Dense bfloat16, by what the device's name contains."""

@@ -22,7 +22,7 @@ import transformers
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from recformer_hf.linear_recformer import apply_linear
+from recformer_hf.encoder.cpu_linear import apply_linear
 
 Part = TypeVar("Part")
 

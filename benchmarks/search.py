@@ -36,8 +36,8 @@ from benchmarks.measure import (
     write_report,
 )
 from benchmarks.memory import peak_bytes, reset_peak, resident_bytes
-from recformer_hf.faiss_recformer import FaissIndex
-from recformer_hf.search_recformer import BFloat16Index, ExactIndex
+from recformer_hf.recommending.faiss_index import FaissIndex
+from recformer_hf.recommending.search import BFloat16Index, ExactIndex
 
 KINDS = ["numpy", "faiss-flat", "exact", "bfloat16", "ivfpq", "hnsw"]
 TOP_K = 10

@@ -28,7 +28,7 @@ from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.baselines import LastItemText
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.evaluation import Ranking, Scorer, paired_test, rank_protocols
-from recformer_hf.training.zero_shot import without_users
+from recformer_hf.training.pretraining.zero_shot import without_users
 
 NEWEST = 6
 """Items of a history that are read: as many as its 128 tokens hold."""

@@ -28,10 +28,10 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import HfArgumentParser
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer
-from recformer_hf.catalog_recformer import CATALOG_FILE
 from recformer_hf.data.opening import open_dataset
-from recformer_hf.export_recformer import write_embeddings
-from recformer_hf.item_encoding import encode_catalog
+from recformer_hf.items.catalog import CATALOG_FILE
+from recformer_hf.recommending.encode_catalog import encode_catalog
+from recformer_hf.recommending.export import write_embeddings
 
 
 @dataclass

@@ -34,13 +34,13 @@ from transformers import HfArgumentParser
 
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.baselines import LastItemText, Markov, Popularity
-from recformer_hf.data.atomic import atomic_file
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import DemoOracle
 from recformer_hf.data.opening import open_dataset
 from recformer_hf.evaluation import Ranking, RecformerScorer, Scorer, paired_test, rank_protocols, ranking_report
 from recformer_hf.evaluation.ranking import History
 from recformer_hf.evaluation.report import comparable
+from recformer_hf.storage.atomic import atomic_file
 
 BASELINES: dict[str, Callable[[], Scorer]] = {
     "popularity": Popularity,

@@ -33,7 +33,6 @@ from typing import Any, Literal
 
 from transformers import HfArgumentParser
 
-from recformer_hf.data.atomic import atomic_folder
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.preparation import PreparedInteractions, prepare
 from recformer_hf.data.readers.amazon import read_amazon
@@ -43,6 +42,7 @@ from recformer_hf.data.readers.replication import read_replication
 from recformer_hf.data.readers.table import read_table
 from recformer_hf.data.recipes import build, get_recipe, summary_table
 from recformer_hf.data.splits import cold_item, leave_one_out, low_resource, temporal, users_held_out
+from recformer_hf.storage.atomic import atomic_folder
 
 
 @dataclass

@@ -40,7 +40,7 @@ from recformer_hf.conversion import from_text_encoder
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.opening import open_dataset
 from recformer_hf.training import RecformerPretrainingArguments, RecformerPretrainingTrainer
-from recformer_hf.training.zero_shot import without_users
+from recformer_hf.training.pretraining.zero_shot import without_users
 
 # What runs without arguments, in minutes on a CPU: a tiny model from scratch, which averages its tokens' states.
 DEMO: dict[str, Any] = {

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import enliven, random_batch, small_config
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -28,6 +27,7 @@ from recformer_hf import (
     RecformerModel,
     RecformerTokenizer,
 )
+from tests.support.models import enliven, random_batch, small_config
 
 HEADS = {"model": RecformerModel, "pretraining": RecformerForPretraining, "seqrec": RecformerForSeqRec}
 ITEMS = [{"title": f"item {index}", "brand": "acme", "category": "things"} for index in range(7)]

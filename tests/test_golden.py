@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import GOLDEN, golden_case
+
+from tests.support.models import GOLDEN, golden_case
 
 IMPLEMENTATIONS = [None, "eager", "sdpa"]
 CASES = [

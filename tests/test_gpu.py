@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import enliven, pack, random_batch, small_config
 
 from recformer_hf import RecformerForPretraining, RecformerModel
+from tests.support.models import enliven, pack, random_batch, small_config
 
 pytestmark = [
     pytest.mark.gpu,

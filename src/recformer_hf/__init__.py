@@ -9,9 +9,10 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from ._moved import keep_old_paths
 from ._version import __version__
-from .catalog_recformer import ItemCatalog, UnknownItemError
 from .configuration_recformer import RecformerConfig
+from .items.catalog import ItemCatalog, UnknownItemError
 from .modeling_recformer import (
     RecformerForPretraining,
     RecformerForPreTrainingOutput,
@@ -22,9 +23,10 @@ from .modeling_recformer import (
     RecformerPreTrainedModel,
 )
 from .pipeline_recformer import SequentialRecommendationPipeline
-from .recommendation_recformer import Recommendations
+from .recommending.recommend import Recommendations
 from .tokenization_recformer import EncodedItem, EncodedItems, RecformerTokenizer
 
+keep_old_paths()
 AutoConfig.register("recformer", RecformerConfig, exist_ok=True)
 AutoModel.register(RecformerConfig, RecformerModel, exist_ok=True)
 AutoModelForPreTraining.register(RecformerConfig, RecformerForPretraining, exist_ok=True)

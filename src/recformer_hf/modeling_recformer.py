@@ -18,37 +18,23 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, initialization
 from transformers.utils import ModelOutput, logging
 
-# Older transformers copy only the files that this one imports itself: what is imported here and not used is for them.
-from .alignment_recformer import align_weights  # noqa: F401
-from .atomic_recformer import atomic_file  # noqa: F401
-from .attention_recformer import IMPLEMENTATIONS, select_implementation
-from .catalog_arrow_recformer import arrow  # noqa: F401
-from .catalog_ids_recformer import ItemIds  # noqa: F401
-from .catalog_recformer import ItemCatalog
-from .catalog_sources_recformer import item_id_text  # noqa: F401
-from .companions_recformer import NO_ITEMS
 from .configuration_recformer import RecformerConfig
-from .dropout_recformer import RecformerDropout  # noqa: F401
-from .encoder_recformer import RecformerEmbeddings, RecformerEncoder, RecformerLayerNorm
-from .encoding_recformer import EncodingMixin  # noqa: F401
-from .export_recformer import write_embeddings  # noqa: F401
-from .faiss_recformer import FaissIndex  # noqa: F401
-from .histories_recformer import HistoryResolver  # noqa: F401
-from .inputs_recformer import PackedInputs, check_range, pack_inputs
-from .item_text_recformer import attribute_text  # noqa: F401
-from .linear_recformer import apply_linear, is_plain_linear, is_untouched
-from .losses_recformer import (
+from .encoder.attention import IMPLEMENTATIONS, select_implementation
+from .encoder.cpu_linear import apply_linear, is_plain_linear, is_untouched
+from .encoder.inputs import PackedInputs, check_range, pack_inputs
+from .encoder.layers import RecformerEmbeddings, RecformerEncoder, RecformerLayerNorm
+from .encoder.losses import (
     candidate_scores,
     contrastive_loss,
     draw_negatives,
     masked_token_losses,
     similarity_scores,
 )
-from .packing_recformer import SequenceLayout
-from .pipeline_recformer import SequentialRecommendationPipeline  # noqa: F401 (a checkpoint's code has it)
-from .recommendation_recformer import RecommendationMixin
-from .remote_code_recformer import SavesCode
-from .search_recformer import ExactIndex  # noqa: F401
+from .encoder.packing import SequenceLayout
+from .items.catalog import ItemCatalog
+from .recommending.companions import NO_ITEMS
+from .recommending.recommend import RecommendationMixin
+from .storage.remote_code import SavesCode
 
 logger = logging.get_logger(__name__)
 
@@ -135,7 +121,7 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     # Trainer must not take `forward(**kwargs)` for a loss that is already scaled for gradient accumulation.
     accepts_loss_kwargs = False
 
-    _code_module = "modeling_recformer"
+    _code_modules: tuple[str, ...] = ("modeling_recformer", "pipeline_recformer")
     # The same whichever head is saved.
     _auto_map_entries = {
         "AutoConfig": "configuration_recformer.RecformerConfig",

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import BatchEncoding, TokenizersBackend
 from transformers.utils import PaddingStrategy, logging
 
-from .item_text_recformer import as_histories, is_batch, is_text, item_attributes, refuse_mapping
-from .remote_code_recformer import SavesCode
-from .tokenizer_sources_recformer import HUB_ARGUMENTS, find_source, read_sentencepiece, without_special_tokens
+from .items.text import as_histories, is_batch, is_text, item_attributes, refuse_mapping
+from .items.tokenizer_files import HUB_ARGUMENTS, find_source, read_sentencepiece, without_special_tokens
+from .storage.remote_code import SavesCode
 
 logger = logging.get_logger(__name__)
 
@@ -165,7 +165,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
     """
 
     model_input_names = ["input_ids", "token_type_ids", "item_position_ids", "attention_mask"]
-    _code_module = "tokenization_recformer"
+    _code_modules = ("tokenization_recformer",)
     _auto_map_entries = {"AutoTokenizer": [None, "tokenization_recformer.RecformerTokenizer"]}
 
     @classmethod

@@ -8,13 +8,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..atomic_recformer import PARTIAL, flush_to_disk, remove_leftovers, sibling
 from ..modeling_recformer import (
     RecformerForPretraining,
     RecformerForSeqRec,
     RecformerModel,
     RecformerPreTrainedModel,
 )
+from ..storage.atomic import PARTIAL, flush_to_disk, remove_leftovers, sibling
 from ..tokenization_recformer import RecformerTokenizer
 from . import from_replication, from_text_encoder
 from .text_encoder import TEXT_ENCODERS

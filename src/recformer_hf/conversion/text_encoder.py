@@ -16,12 +16,12 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedConfig, Pre
 from transformers.utils import cached_file, logging
 
 from ..configuration_recformer import RecformerConfig
+from ..items.tokenizer_files import HUB_ARGUMENTS
 from ..modeling_recformer import (
     RecformerForPretraining,
     first_few,
 )
 from ..tokenization_recformer import RecformerTokenizer
-from ..tokenizer_sources_recformer import HUB_ARGUMENTS
 from .filling import (
     ITEM_POSITIONS,
     LIMITS,

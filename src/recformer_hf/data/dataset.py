@@ -13,8 +13,8 @@ import numpy as np
 from huggingface_hub import CommitInfo, HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from ..catalog_recformer import ItemCatalog
-from .atomic import atomic_folder, recover_folder
+from ..items.catalog import ItemCatalog
+from ..storage.atomic import atomic_folder, recover_folder
 from .dataset_card import dataset_card, dataset_statistics
 from .mapped_files import mapped_copy
 from .sequences import (

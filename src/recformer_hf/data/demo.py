@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from ..catalog_recformer import ItemCatalog
+from ..items.catalog import ItemCatalog
 from .dataset import Sequences, SequentialDataset
 
 TASTE = {"style": 3, "brand": 2, "category": 2, "price_band": 2, "colour": 2, "series": 1}

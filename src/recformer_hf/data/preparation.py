@@ -13,7 +13,7 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from ..catalog_recformer import ItemCatalog
+from ..items.catalog import ItemCatalog
 from .polars_engine import pl
 from .readers.common import DataError, Source
 from .stable_hash import mix, stable_hash

@@ -119,7 +119,7 @@ class EvaluationSequences(Dataset[SequenceBatch]):
     """Histories of a validation or test split with their targets, looked up a batch at a time.
 
     `data[rows]` takes one row or many; with a `DataLoader`, any sampler or batch sampler of rows will do
-    (`packing_recformer.length_sorted_batches` gives one by token count).
+    (`encoder.packing.length_sorted_batches` gives one by token count).
 
     Args:
         split: `validation` or `test` of a dataset.

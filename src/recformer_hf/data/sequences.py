@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .atomic import atomic_file
+from ..storage.atomic import atomic_file
 from .mapped_files import mapped_copy
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from ..catalog_recformer import ItemCatalog
+from ..items.catalog import ItemCatalog
 from .dataset import Sequences
 from .preparation import EmptyResultError, PreparedInteractions
 

@@ -13,11 +13,11 @@ import numpy as np
 from huggingface_hub.utils import WeakFileLock
 from transformers.utils import logging
 
+from ..storage.atomic import atomic_folder
 from ..tokenization_recformer import EncodedItem
-from .atomic import atomic_folder
 
 if TYPE_CHECKING:
-    from ..catalog_recformer import ItemCatalog
+    from ..items.catalog import ItemCatalog
     from ..tokenization_recformer import RecformerTokenizer
 
 logger = logging.get_logger(__name__)

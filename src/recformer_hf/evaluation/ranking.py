@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from ..data.atomic import atomic_file
 from ..data.sampling import slice_places
+from ..storage.atomic import atomic_file
 from .metrics import mean, metric_names, metric_values
 from .target_ranks import Ties, rank_targets
 

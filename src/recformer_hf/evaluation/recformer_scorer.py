@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..catalog_recformer import ItemCatalog
 from ..data.collators import EvaluationCollator
 from ..data.sampling import EvaluationSequences, bounds_of
 from ..data.sequences import Sequences
 from ..data.tokenized_catalog import TokenizedCatalog
-from ..encoding_recformer import evaluating
-from ..losses_recformer import similarity_scores
-from ..packing_recformer import length_sorted_batches
+from ..encoder.losses import similarity_scores
+from ..encoder.packing import length_sorted_batches
+from ..items.catalog import ItemCatalog
+from ..recommending.vectors import evaluating
 
 if TYPE_CHECKING:
     from ..data.dataset import SequentialDataset

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..inputs_recformer import check_range
+from ..encoder.inputs import check_range
 
 Ties = Literal["average", "optimistic", "pessimistic"]
 """Where a target stands among candidates of the same score: in their middle, before them, behind them."""

@@ -1,9 +1,9 @@
 """Trainers: pretraining on several shops, two-stage finetuning on one."""
 
-from .finetuning import RecformerFinetuningTrainer
-from .finetuning_arguments import RecformerFinetuningArguments
-from .pretraining import RecformerPretrainingTrainer
-from .pretraining_arguments import RecformerPretrainingArguments
+from .finetuning.arguments import RecformerFinetuningArguments
+from .finetuning.trainer import RecformerFinetuningTrainer
+from .pretraining.arguments import RecformerPretrainingArguments
+from .pretraining.trainer import RecformerPretrainingTrainer
 from .trainer import LossNotFiniteError, RecformerTrainer
 
 __all__ = [

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from transformers.trainer_callback import TrainerState
 from transformers.utils import logging
 
-from ..atomic_recformer import atomic_file, flush_to_disk
+from ..storage.atomic import atomic_file, flush_to_disk
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -10,9 +10,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..data.collators import ItemCollator
-from ..encoding_recformer import evaluating
+from ..encoder.packing import length_sorted_batches
 from ..modeling_recformer import RecformerForSeqRec
-from ..packing_recformer import length_sorted_batches
+from ..recommending.vectors import evaluating
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

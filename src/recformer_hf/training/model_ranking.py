@@ -12,10 +12,10 @@ from accelerate.utils import gather_object
 
 from ..data.sampling import EvaluationSequences
 from ..data.sequences import Sequences
-from ..encoding_recformer import evaluating
+from ..encoder.packing import length_sorted_batches
 from ..evaluation.ranking import History, Part, Ranking, Ties, join_parts, rank_batch
 from ..modeling_recformer import RecformerForSeqRec
-from ..packing_recformer import length_sorted_batches
+from ..recommending.vectors import evaluating
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -14,7 +14,7 @@ from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
 from .arguments import RecformerTrainingArguments
 from .checkpoints import RUN_FILE, asked_to_resume, write_json
-from .pretraining_arguments import RecformerPretrainingArguments
+from .pretraining.arguments import RecformerPretrainingArguments
 
 if TYPE_CHECKING:
     from .trainer import RecformerTrainer

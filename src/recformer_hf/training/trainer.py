@@ -21,11 +21,11 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
-from ..catalog_recformer import ItemCatalog
 from ..data.collators import EvaluationCollator
 from ..data.dataset import SequentialDataset
 from ..data.sampling import EvaluationSequences, Mixing, SequenceSampler, TrainingSequences
 from ..data.sequences import Sequences
+from ..items.catalog import ItemCatalog
 from .arguments import RecformerTrainingArguments
 from .checkpoints import (
     STATE_FILE,
@@ -38,7 +38,7 @@ from .checkpoints import (
 )
 from .kept_memory import kept_memory
 from .model_ranking import RankingBatches
-from .publishing import PublishesRuns
+from .publishing.runs import PublishesRuns
 from .sharding import load_whole_weights
 
 logger = logging.get_logger(__name__)

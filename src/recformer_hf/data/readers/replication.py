@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from transformers.utils import logging
 
-from ...catalog_recformer import ItemCatalog
-from ..atomic import atomic_folder
+from ...items.catalog import ItemCatalog
+from ...storage.atomic import atomic_folder
 from ..dataset import Sequences, SequentialDataset
 
 logger = logging.get_logger(__name__)

@@ -1,0 +1,150 @@
+"""A forward's inputs: checked, and packed into the one form that the encoder knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from ..configuration_recformer import RecformerConfig
+from .packing import PaddedIndex, SequenceLayout
+
+
+@dataclass
+class PackedInputs:
+    """What the encoder runs on, and the way back to the caller's form.
+
+    Args:
+        tokens (`Tensor`): ids `[total_tokens]` or embedded words `[total_tokens, hidden_size]`.
+        token_type_ids, item_position_ids, position_ids (`Tensor` `[total_tokens]`): rows of the other embeddings.
+        layout: where the sequences lie.
+        padded: how the caller's batch was padded; None if it came packed.
+    """
+
+    tokens: Tensor
+    token_type_ids: Tensor
+    item_position_ids: Tensor
+    position_ids: Tensor
+    layout: SequenceLayout
+    padded: PaddedIndex | None
+
+    def pack_alike(self, values: Tensor) -> Tensor:
+        """Another tensor in the caller's form, `[batch, seq_len]` or `[1, total_tokens]` -> `[total_tokens]`."""
+        return values[0] if self.padded is None else self.padded.pack(values)
+
+    def restore(self, packed: Tensor) -> Tensor:
+        """`[total_tokens, ...]` in the caller's form: `[batch, seq_len, ...]` with zeros at padding, or packed."""
+        return packed[None] if self.padded is None else self.padded.pad(packed)
+
+    def followed_by_copies(self, tokens: Tensor) -> PackedInputs:
+        """The same sequences twice in one row, the second time with other `tokens` `[total_tokens]`."""
+        layout = self.layout
+        if layout.lengths is None:
+            bounds = torch.cat([layout.cu_seqlens, layout.cu_seqlens[1:] + layout.total_tokens])
+        else:
+            bounds = torch.tensor([0, *accumulate(layout.lengths * 2)])
+        return replace(
+            self,
+            tokens=torch.cat([self.tokens, tokens]),
+            token_type_ids=self.token_type_ids.repeat(2),
+            item_position_ids=self.item_position_ids.repeat(2),
+            position_ids=self.position_ids.repeat(2),
+            layout=SequenceLayout(bounds, 2 * layout.total_tokens, layout.device, layout.max_seqlen),
+            padded=None,
+        )
+
+
+def pack_inputs(
+    config: RecformerConfig,
+    input_ids: Tensor | None,
+    token_type_ids: Tensor | None,
+    item_position_ids: Tensor | None,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    max_seqlen: int | None = None,
+) -> PackedInputs:
+    """Checks the arguments of a forward (see `RecformerModel.forward`) and packs them.
+
+    Raises:
+        ValueError: for arguments that contradict each other or the configuration.
+    """
+    if (input_ids is None) == (inputs_embeds is None):
+        raise ValueError("Give either input_ids or inputs_embeds, and not both.")
+    tokens = input_ids if input_ids is not None else inputs_embeds
+    assert tokens is not None
+    if tokens.ndim != (2 if input_ids is not None else 3) or tokens.numel() == 0:
+        raise ValueError(
+            "input_ids must be [batch, seq_len] (inputs_embeds [batch, seq_len, hidden_size]) and not empty, got "
+            f"shape {list(tokens.shape)}."
+        )
+    if inputs_embeds is not None and inputs_embeds.shape[2] != config.hidden_size:
+        raise ValueError(f"inputs_embeds have width {inputs_embeds.shape[2]}, hidden_size is {config.hidden_size}.")
+    shape = tokens.shape[:2]
+    others = {
+        "token_type_ids": token_type_ids,
+        "item_position_ids": item_position_ids,
+        "attention_mask": attention_mask,
+        "position_ids": position_ids,
+    }
+    for name, value in others.items():
+        if value is not None and value.shape != shape:
+            raise ValueError(f"{name} has shape {list(value.shape)}, but the tokens are {list(shape)}.")
+    padded = None
+    if cu_seqlens is None:
+        padded = PaddedIndex(tokens.new_ones(shape) if attention_mask is None else attention_mask)
+        cu_seqlens = padded.cu_seqlens
+    elif shape[0] != 1 or attention_mask is not None:
+        raise ValueError(
+            "With cu_seqlens the batch is packed: input_ids must be [1, total_tokens] and attention_mask left out, "
+            f"got input_ids {list(shape)} and attention_mask {'left out' if attention_mask is None else 'given'}."
+        )
+    total_tokens = shape[1] if padded is None else padded.rows.numel()
+    layout = SequenceLayout(cu_seqlens, total_tokens, tokens.device, max_seqlen)
+    zeros = torch.zeros_like(layout.positions)
+    first_position = config.pad_token_id + 1
+    packed = PackedInputs(tokens, zeros, zeros, layout.positions + first_position, layout, padded)
+    packed.tokens = packed.pack_alike(tokens)
+    if token_type_ids is not None:
+        packed.token_type_ids = packed.pack_alike(token_type_ids)
+    if item_position_ids is not None:
+        packed.item_position_ids = packed.pack_alike(item_position_ids)
+    if position_ids is not None:
+        packed.position_ids = packed.pack_alike(position_ids)
+    _check_values(config, packed, ids_given=input_ids is not None, positions_given=position_ids is not None)
+    return packed
+
+
+def _check_values(config: RecformerConfig, packed: PackedInputs, ids_given: bool, positions_given: bool) -> None:
+    if ids_given:
+        check_range("input_ids", packed.tokens, config.vocab_size, "vocab_size")
+    if config.use_token_type_embeddings:
+        check_range("token_type_ids", packed.token_type_ids, config.token_type_size, "token_type_size")
+    if config.use_item_position_embeddings:
+        check_range("item_position_ids", packed.item_position_ids, config.max_item_embeddings, "max_item_embeddings")
+    table = config.max_position_embeddings
+    assert table is not None, "set when the configuration is made"
+    longest = table - config.pad_token_id - 1
+    if positions_given:
+        check_range("position_ids", packed.position_ids, table, "max_position_embeddings")
+    elif packed.layout.max_seqlen > longest:
+        raise ValueError(
+            f"A sequence has {packed.layout.max_seqlen} tokens, but the position table ends at {longest} "
+            f"(max_position_embeddings {table}); truncate to max_token_num ({config.max_token_num})."
+        )
+
+
+def check_range(name: str, ids: Tensor, size: int, limit: str) -> None:
+    """Raises ValueError unless `ids` are integers from 0 to `size - 1`; values are looked at on a CPU only."""
+    if ids.is_floating_point() or ids.dtype == torch.bool:
+        raise ValueError(f"{name} must be integers, got {ids.dtype}.")
+    if ids.device.type != "cpu" or torch.compiler.is_compiling() or ids.numel() == 0:
+        return
+    low, high = (int(bound) for bound in torch.aminmax(ids))
+    if low < 0 or high >= size:
+        raise ValueError(
+            f"{name} must lie between 0 and {size - 1} ({limit} is {size}), got {low if low < 0 else high}."
+        )

@@ -1,0 +1,268 @@
+"""The encoder's modules, under Longformer's names: embeddings, the two attentions, feed-forward, layers.
+
+Everything here works on a packed row `[total_tokens, hidden_size]`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import ACT2FN, GELUActivation
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ..configuration_recformer import RecformerConfig
+from .attention import ALL_ATTENTION_FUNCTIONS, at_least_float32, first_token_attention
+from .cpu_dropout import RecformerDropout
+from .cpu_linear import apply_feed_forward, apply_linear, is_untouched, serves_by_shape
+from .packing import SequenceLayout
+
+
+def rows_to_run(total_tokens: int, by_shape: bool) -> int:
+    """How many rows to run for a packed row on a CPU: at most 1/32 more than tokens, so that fewer sizes occur.
+
+    Up to whole blocks of the usual window (32 rows), so that no layer has to fill one up; up to multiples of 128 where
+    kernels are made for each shape, and kept.
+    """
+    multiple = min(128 if by_shape else 32, 1 << max(total_tokens.bit_length() - 6, 0))
+    return -(-total_tokens // multiple) * multiple
+
+
+class RecformerLayerNorm(nn.LayerNorm):
+    """Layer norm of hidden states that are wider than its weights."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        weight, bias = self.weight.to(hidden.dtype), self.bias.to(hidden.dtype)
+        return F.layer_norm(hidden, self.normalized_shape, weight, bias, self.eps)
+
+
+class RecformerEmbeddings(nn.Module):
+    """Sum of token, token position, token type and item position embeddings (Recformer, equation 2), normalised."""
+
+    def __init__(self, config: RecformerConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        assert config.max_position_embeddings is not None, "set when the configuration is made"
+        self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width, padding_idx=config.pad_token_id)
+        if config.use_token_type_embeddings:
+            self.token_type_embeddings = nn.Embedding(config.token_type_size, width)
+        if config.use_item_position_embeddings:
+            self.item_position_embeddings = nn.Embedding(config.max_item_embeddings, width)
+        self.LayerNorm = RecformerLayerNorm(width, eps=config.layer_norm_eps)
+        self.dropout = RecformerDropout(config.hidden_dropout_prob)
+        self.config = config
+
+    def forward(self, words: Tensor, token_type_ids: Tensor, item_position_ids: Tensor, position_ids: Tensor) -> Tensor:
+        """Embedded words `[total_tokens, hidden_size]` and ids `[total_tokens]` -> the first layer's input."""
+        hidden = at_least_float32(words) + self.position_embeddings(position_ids)
+        if self.config.use_token_type_embeddings:
+            hidden = hidden + self.token_type_embeddings(token_type_ids)
+        if self.config.use_item_position_embeddings:
+            hidden = hidden + self.item_position_embeddings(item_position_ids)
+        return self.dropout(self.LayerNorm(hidden))
+
+
+class RecformerSelfAttention(nn.Module):
+    """The two attentions of a layer: the window of every token, and `<s>` over its sequence."""
+
+    def __init__(self, config: RecformerConfig, layer_index: int) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.half_window = config.attention_windows[layer_index] // 2
+        self.dropout = config.attention_probs_dropout_prob
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.query_global = nn.Linear(width, width)
+        self.key_global = nn.Linear(width, width)
+        self.value_global = nn.Linear(width, width)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: SequenceLayout,
+        implementation: str,
+        rows: Tensor | None = None,
+        first_tokens_only: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attends from all tokens of `hidden` `[total_tokens, hidden_size]`, or from those asked for; see the layer."""
+        dropout = self.dropout if self.training else 0.0
+        with_probabilities = implementation == "eager"
+        if first_tokens_only:
+            return first_token_attention(self, hidden, layout, dropout)
+        key, value = apply_linear(self.key, hidden), apply_linear(self.value, hidden)
+        if rows is not None:
+            wanted = apply_linear(self.query, hidden[rows])
+            query = torch.zeros_like(key).index_copy(0, rows, wanted)
+        else:
+            query = apply_linear(self.query, hidden)
+        window = ALL_ATTENTION_FUNCTIONS[implementation]
+        output, probabilities = window(self, query, key, value, layout, dropout)
+        if rows is not None:
+            return output[rows], None
+        first, first_probabilities = first_token_attention(self, hidden, layout, dropout, with_probabilities)
+        if probabilities is not None and first_probabilities is not None:
+            probabilities = torch.cat(
+                [first_probabilities[:, :, None].to(probabilities.dtype), probabilities[:, :, 1:]], 2
+            )
+        return output.index_copy(0, layout.first_tokens, first.to(output.dtype)), probabilities
+
+
+class RecformerSelfOutput(nn.Module):
+    def __init__(self, config: RecformerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = RecformerLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = RecformerDropout(config.hidden_dropout_prob)
+
+    def forward(self, attended: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(apply_linear(self.dense, attended), residual))
+
+
+class RecformerAttention(nn.Module):
+    def __init__(self, config: RecformerConfig, layer_index: int) -> None:
+        super().__init__()
+        self.self = RecformerSelfAttention(config, layer_index)
+        self.output = RecformerSelfOutput(config)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: SequenceLayout,
+        implementation: str,
+        dtype: torch.dtype,
+        rows: Tensor | None = None,
+        first_tokens_only: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention computed in `dtype`, added to its input and normalised; otherwise as the layer."""
+        attended, probabilities = self.self(hidden.to(dtype), layout, implementation, rows, first_tokens_only)
+        residual = hidden[layout.first_tokens] if first_tokens_only else hidden if rows is None else hidden[rows]
+        return self.output(attended, residual), probabilities
+
+
+class RecformerIntermediate(nn.Module):
+    def __init__(self, config: RecformerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+
+    def is_plain_gelu(self) -> bool:
+        """Whether it is what it was made as, and that is GELU: nobody's hook or replacement has to be called."""
+        return is_untouched(self, RecformerIntermediate) and is_untouched(self.activation, GELUActivation)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.activation(apply_linear(self.dense, hidden))
+
+
+class RecformerOutput(nn.Module):
+    def __init__(self, config: RecformerConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.LayerNorm = RecformerLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = RecformerDropout(config.hidden_dropout_prob)
+
+    def forward(self, projected: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(self.dropout(projected, residual))
+
+
+class RecformerLayer(GradientCheckpointingLayer):
+    """One post-norm Transformer layer over a packed row."""
+
+    def __init__(self, config: RecformerConfig, layer_index: int) -> None:
+        super().__init__()
+        self.attention = RecformerAttention(config, layer_index)
+        self.intermediate = RecformerIntermediate(config)
+        self.output = RecformerOutput(config)
+
+    def compute_dtype(self, device_type: str) -> torch.dtype:
+        """What the linear layers take: autocast's dtype, else their weights', or the norms' where quantised."""
+        if torch.is_autocast_enabled(device_type):  # cast once here, not once by every linear layer
+            return torch.get_autocast_dtype(device_type)
+        weight = getattr(self.output.dense, "weight", None)
+        if isinstance(weight, Tensor) and weight.is_floating_point():
+            return weight.dtype
+        return self.output.LayerNorm.weight.dtype
+
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: SequenceLayout,
+        implementation: str,
+        rows: Tensor | None = None,
+        first_tokens_only: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """
+        Args:
+            hidden (`Tensor` `[total_tokens, hidden_size]`): the packed row.
+            layout: where the sequences lie.
+            implementation: a name of `ALL_ATTENTION_FUNCTIONS`.
+            rows (`Tensor` `[num_rows]`, *optional*): compute these tokens only (none of them a `<s>`).
+            first_tokens_only: compute every `<s>` only, which needs no window at all.
+
+        Returns:
+            the tokens asked for, `[num_tokens, hidden_size]`, and the attention probabilities if `eager`.
+        """
+        dtype = self.compute_dtype(hidden.device.type)
+        hidden, probabilities = self.attention(hidden, layout, implementation, dtype, rows, first_tokens_only)
+        return self.output(self.feed_forward(hidden.to(dtype)), hidden), probabilities
+
+    def feed_forward(self, hidden: Tensor) -> Tensor:
+        """The two linear layers and the activation between them, `[num_rows, hidden_size]`."""
+        first, second = self.intermediate, self.output.dense
+        projected = apply_feed_forward(first.dense, second, hidden) if first.is_plain_gelu() else None
+        return apply_linear(second, first(hidden)) if projected is None else projected
+
+
+class RecformerEncoder(nn.Module):
+    """The stack of layers, over a packed row."""
+
+    def __init__(self, config: RecformerConfig) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList([RecformerLayer(config, index) for index in range(config.num_hidden_layers)])
+        self.gradient_checkpointing = False
+
+    def forward(
+        self,
+        hidden: Tensor,
+        layout: SequenceLayout,
+        implementation: str,
+        num_layers: int | None = None,
+        keep_states: bool = False,
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Runs the first `num_layers` layers (all).
+
+        Returns:
+            the last states `[total_tokens, hidden_size]`; all states, the input's among them, if `keep_states`; and the
+            attentions of each layer, if `eager`.
+        """
+        states, attentions = [hidden] if keep_states else [], []
+        hidden = self._filled_up(hidden, implementation)
+        for layer in self.layer[:num_layers]:
+            hidden, probabilities = layer(hidden, layout, implementation)
+            if keep_states:
+                states.append(hidden[: layout.total_tokens])
+            if probabilities is not None:
+                attentions.append(probabilities)
+        return hidden[: layout.total_tokens], states, attentions
+
+    def last_layer(self, hidden: Tensor, layout: SequenceLayout, implementation: str, **wanted: Any) -> Tensor:
+        """The last layer, which `num_layers` left out, for the tokens that are wanted ([`RecformerLayer`]), or all."""
+        if "first_tokens_only" not in wanted:  # a window is attended from
+            hidden = self._filled_up(hidden, implementation)
+        output = self.layer[-1](hidden, layout, implementation, **wanted)[0]
+        return output if wanted else output[: layout.total_tokens]
+
+    def rows_beyond(self, num_rows: int, device: torch.device) -> int:
+        """How many rows to add to these; see [`rows_to_run`]."""
+        if device.type != "cpu" or torch.compiler.is_compiling():
+            return 0
+        first: Any = self.layer[0]
+        return rows_to_run(num_rows, serves_by_shape(first.compute_dtype("cpu"))) - num_rows
+
+    def _filled_up(self, hidden: Tensor, implementation: str) -> Tensor:
+        beyond = self.rows_beyond(len(hidden), hidden.device) if implementation == "sdpa" else 0
+        return F.pad(hidden, (0, 0, 0, beyond)) if beyond else hidden

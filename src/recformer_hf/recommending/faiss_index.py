@@ -1,0 +1,294 @@
+"""Approximate search over item vectors with faiss, its recall against exact search measured when it is built."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.utils import logging
+
+from ..encoder.losses import EPSILON
+from ..storage.atomic import atomic_file
+from .search import (
+    SHORTLIST,
+    ExactIndex,
+    embeddings_fingerprint,
+    measure_recall,
+    ordered,
+    sample_queries,
+)
+
+logger = logging.get_logger(__name__)
+
+INDEX_FILE = "item_index.faiss"
+"""Name of a saved index, beside the model's files."""
+INDEX_INFO_FILE = "item_index.json"
+"""What it was built from and how good it is."""
+
+MOST_FETCHED = 1024
+"""Items that an index is asked for at most: where more would have to be passed over, exact search takes over."""
+
+
+def faiss_module() -> Any:
+    """The `faiss` module.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    try:
+        return importlib.import_module("faiss")
+    except ImportError as error:
+        raise ImportError(
+            f"This search index needs faiss ({error}). Install it: `pip install recformer-hf[faiss]`, or go on without "
+            "an index: search is exact then."
+        ) from error
+
+
+class FaissIndex:
+    """A faiss index over normalised item vectors.
+
+    The index only proposes items; their scores are computed exactly, from the vectors of the model. Make one with
+    [`~FaissIndex.build`].
+
+    Args:
+        index: the `faiss.Index`, of inner products.
+        info: `kind`, `settings`, `num_items`, `fingerprint` of the vectors, `recall` (see [`~FaissIndex.build`]).
+        exact: the vectors.
+    """
+
+    def __init__(self, index: Any, info: dict[str, Any], exact: ExactIndex) -> None:
+        self.index = index
+        self.info = info
+        self.exact = exact
+
+    @property
+    def kind(self) -> str:
+        return self.info["kind"]
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """`{"recall@10": ...}` against exact search."""
+        return self.info["recall"]
+
+    def __len__(self) -> int:
+        return int(self.index.ntotal)
+
+    @classmethod
+    def build(
+        cls,
+        exact: ExactIndex,
+        kind: str = "hnsw",
+        queries: Tensor | None = None,
+        seed: int = 0,
+        progress: bool | None = None,
+        **settings: int,
+    ) -> FaissIndex:
+        """Builds an index over the vectors of an exact one, and measures its recall against it.
+
+        Args:
+            exact: the vectors.
+            kind: `"flat"` (exact, all vectors in 4 bytes a component), `"hnsw"` (a graph over all vectors, fast,
+                another 4 bytes a component and 8 x `neighbours` bytes an item) or `"ivfpq"` (`subvectors` bytes an
+                item, the least memory).
+            queries (`Tensor`, float `[num_queries, hidden_size]`): what recall is measured on, such as
+                `model.encode_histories(...)`; if left out, 256 sums of two items drawn with `seed`.
+            seed: of that draw and of the vectors that `"ivfpq"` is trained on.
+            progress: whether to show a bar; if left out, from 100,000 items on.
+            **settings: `"hnsw"`: `neighbours` (32), `build_effort` (128), `search_effort` (128). `"ivfpq"`: `lists`
+                (4 x the root of the number of items), `subvectors` (an eighth of the width), `bits` (8), `probes` (a
+                32nd of the lists).
+
+        Raises:
+            ImportError: if faiss is not installed.
+            ValueError: for an unknown kind or setting, or too few items for `"ivfpq"`.
+        """
+        faiss = faiss_module()
+        total, width = exact.item_embeddings.shape
+        if total == 0:
+            raise ValueError("There are no items to build an index of.")
+        settings = _settings(kind, total, width, settings)
+        if kind == "flat":
+            index = faiss.IndexFlatIP(width)
+        elif kind == "hnsw":
+            index = faiss.IndexHNSWFlat(width, settings["neighbours"], faiss.METRIC_INNER_PRODUCT)
+            index.hnsw.efConstruction = settings["build_effort"]
+        else:
+            index = _trained_ivfpq(faiss, exact, settings, seed)
+        show = total >= 100_000 if progress is None else progress
+        with logging.tqdm(total=total, desc=f"Building {kind}", unit="item", disable=not show) as bar:
+            for start in range(0, total, 8192):
+                rows = torch.arange(start, min(start + 8192, total))
+                index.add(_unit_vectors(exact, rows))
+                bar.update(len(rows))
+        info: dict[str, Any] = {"kind": kind, "settings": settings, "num_items": total}
+        info["fingerprint"] = embeddings_fingerprint(exact.item_embeddings)
+        made = cls(index, info, exact)
+        made.info["recall"] = measure_recall(made, sample_queries(exact, seed) if queries is None else queries)
+        return made
+
+    @torch.no_grad()
+    def search(
+        self,
+        queries: Tensor,
+        top_k: int,
+        candidates: Tensor | None = None,
+        excluded: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As [`ExactIndex.search`], but an item may be missed.
+
+        A query for which the index finds too few items, and all queries with `candidates`, are searched exactly.
+        """
+        most_excluded = 0
+        if excluded is not None and len(excluded[0]):
+            most_excluded = int(excluded[0].bincount().max())
+        fetched = min(top_k + most_excluded, len(self))
+        if candidates is not None or fetched > MOST_FETCHED:
+            return self.exact.search(queries, top_k, candidates, excluded)
+        device = self.exact.item_embeddings.device
+        rows = torch.from_numpy(self._propose(queries, fetched)).to(device)
+        if excluded is not None and len(excluded[0]):
+            unwanted = torch.zeros(rows.shape, dtype=torch.bool, device=device)
+            query, row = excluded[0].to(device), excluded[1].to(device)
+            for start in range(0, len(query), 4096):  # [pairs, fetched] at a time
+                some = slice(start, start + 4096)
+                pair, column = (rows[query[some]] == row[some, None]).nonzero(as_tuple=True)
+                unwanted[query[some][pair], column] = True
+            rows = rows.masked_fill(unwanted, -1)
+        scores, rows = ordered(self.exact.cosines(queries, rows), rows, top_k)
+        short = (rows < 0).any(1).nonzero().squeeze(1)
+        if len(short):
+            mine = None
+            if excluded is not None:
+                query, row = excluded[0].to(device), excluded[1].to(device)
+                pair, place = (query[:, None] == short).nonzero(as_tuple=True)
+                mine = place, row[pair]
+            scores[short], rows[short] = self.exact.search(queries.to(device)[short], top_k, None, mine)
+        return scores, rows
+
+    def _propose(self, queries: Tensor, count: int) -> np.ndarray:
+        """Rows, int64 `[num_queries, count or more]`, -1 for none."""
+        vectors = F.normalize(queries.float(), dim=1, eps=EPSILON).cpu().numpy()
+        settings, faiss = self.info["settings"], faiss_module()
+        parameters = None
+        if self.kind == "hnsw":
+            parameters = faiss.SearchParametersHNSW(efSearch=max(settings["search_effort"], count))
+        elif self.kind == "ivfpq":
+            parameters = faiss.SearchParametersIVF(nprobe=settings["probes"])
+            count = min(max(64, SHORTLIST * count), len(self))  # its own order is rough
+        return self.index.search(np.ascontiguousarray(vectors), count, params=parameters)[1]
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Writes `item_index.faiss` and `item_index.json` into a folder, beside a model's files."""
+        faiss = faiss_module()
+        with atomic_file(Path(folder) / INDEX_FILE) as temporary:
+            faiss.write_index(self.index, os.fspath(temporary))
+        with atomic_file(Path(folder) / INDEX_INFO_FILE) as temporary:
+            temporary.write_text(json.dumps(self.info, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str], exact: ExactIndex) -> FaissIndex:
+        """Opens a saved index for the vectors that it was built from.
+
+        Raises:
+            ImportError: if faiss is not installed.
+            FileNotFoundError: if there is none in the folder.
+            ValueError: if the files are damaged, or the vectors are not those.
+        """
+        faiss = faiss_module()
+        path = Path(folder, INDEX_FILE)
+        info = _read_info(folder)
+        if not path.is_file():
+            raise FileNotFoundError(f"No {INDEX_FILE} in {folder}. model.build_index(kind) makes one.")
+        if info["fingerprint"] != embeddings_fingerprint(exact.item_embeddings):
+            raise ValueError(
+                f"The search index {path} was built for other item embeddings ({info['num_items']:,} items; the model "
+                f"has {len(exact):,}). Build it again: model.build_index({info['kind']!r})."
+            )
+        try:
+            index = faiss.read_index(os.fspath(path))
+        except RuntimeError as error:
+            raise ValueError(f"The search index {path} is damaged ({error}). Build it again.") from error
+        if index.ntotal != len(exact):
+            raise ValueError(f"{path} holds {index.ntotal:,} items, not {len(exact):,}. Build it again.")
+        return cls(index, info, exact)
+
+    @staticmethod
+    def fits(folder: str | os.PathLike[str], item_embeddings: Tensor) -> bool:
+        """Whether the index in a folder was built for these vectors."""
+        try:
+            return _read_info(folder)["fingerprint"] == embeddings_fingerprint(item_embeddings)
+        except (OSError, ValueError):
+            return False
+
+    def __repr__(self) -> str:
+        return f"FaissIndex({self.kind}, {len(self):,} items, {self.recall})"
+
+
+def _read_info(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    path = Path(folder, INDEX_INFO_FILE)
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"kind", "settings", "num_items", "fingerprint", "recall"} - info.keys()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Build the index again.") from error
+    if missing:
+        raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}. Build the index again.")
+    return info
+
+
+def _settings(kind: str, total: int, width: int, given: dict[str, int]) -> dict[str, int]:
+    lists = max(1, min(int(4 * math.sqrt(total)), total // 39))  # faiss wants 39 vectors a list to train on
+    defaults: dict[str, dict[str, int]] = {
+        "flat": {},
+        "hnsw": {"neighbours": 32, "build_effort": 128, "search_effort": 128},
+        "ivfpq": {
+            "lists": lists,
+            "subvectors": next(count for count in range(max(1, width // 8), 0, -1) if width % count == 0),
+            "bits": 8,
+            "probes": max(1, given.get("lists", lists) // 32),
+        },
+    }
+    if kind not in defaults:
+        raise ValueError(f"kind is {kind!r}; an index is one of {', '.join(defaults)}.")
+    if unknown := sorted(set(given) - set(defaults[kind])):
+        raise ValueError(f"An index of kind {kind!r} has no setting {unknown}; it has {list(defaults[kind])}.")
+    settings = {**defaults[kind], **given}
+    if any(isinstance(value, bool) or not isinstance(value, int) or value < 1 for value in settings.values()):
+        raise ValueError(f"Settings of an index are whole numbers of at least 1, got {settings}.")
+    if kind == "ivfpq" and (width % settings["subvectors"] or total < max(2 ** settings["bits"], settings["lists"])):
+        raise ValueError(
+            f"An ivfpq index needs at least {max(2 ** settings['bits'], settings['lists']):,} items and subvectors "
+            f"that divide the width; there are {total:,} items of width {width}, subvectors {settings['subvectors']}. "
+            "Small catalogues are searched exactly in no time."
+        )
+    return settings
+
+
+def _trained_ivfpq(faiss: Any, exact: ExactIndex, settings: dict[str, int], seed: int) -> Any:
+    width = exact.item_embeddings.shape[1]
+    coarse = faiss.IndexFlatIP(width)
+    index = faiss.IndexIVFPQ(
+        coarse, width, settings["lists"], settings["subvectors"], settings["bits"], faiss.METRIC_INNER_PRODUCT
+    )
+    index.cp.niter = 10
+    generator = torch.Generator().manual_seed(seed)
+    wanted = min(len(exact), max(64 * settings["lists"], 64 * 2 ** settings["bits"]))
+    rows = torch.randperm(len(exact), generator=generator)[:wanted]
+    index.train(_unit_vectors(exact, rows))
+    return index
+
+
+def _unit_vectors(exact: ExactIndex, rows: Tensor) -> np.ndarray:
+    rows = rows.to(exact.item_embeddings.device)
+    return (exact.item_embeddings[rows] * exact.inverse_norms[rows, None]).cpu().numpy()
+
+
+__all__ = ["INDEX_FILE", "INDEX_INFO_FILE", "FaissIndex"]

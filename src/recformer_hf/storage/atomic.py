@@ -1,0 +1,170 @@
+"""Files and folders that appear whole or not at all: written to a temporary sibling, flushed to disk, renamed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL = "partial"
+"""Ending of what is being written."""
+
+REPLACED = "replaced"
+"""Ending of what a folder's replacement has just moved aside."""
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary sibling of `path` to write to; it becomes `path` when the block ends without an error.
+
+    Whoever opens `path` meanwhile sees the old file or none, never half of the new one, and a process that has the old
+    one memory-mapped keeps it. An error inside the block, a full disk among them, removes the temporary file and
+    leaves `path` as it was. What a killed run left behind is removed by the next write of the same `path`.
+
+    Args:
+        path: file to write; its folder is created.
+
+    Yields:
+        The path to write to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    temporary = sibling(path, PARTIAL)
+    try:
+        yield temporary
+        flush_to_disk(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    flush_to_disk(path.parent)
+
+
+@contextmanager
+def atomic_folder(
+    folder: str | os.PathLike[str], *, overwrite: bool = False, replaceable: Collection[str] = ()
+) -> Iterator[Path]:
+    """Give a temporary sibling folder to fill; it becomes `folder` when the block ends without an error.
+
+    An error inside the block, a full disk among them, removes the temporary folder and leaves `folder` as it was. A
+    killed run leaves `folder` as it was too; what else it left is cleaned up by the next call for the same folder.
+
+    Args:
+        folder: folder to write; its parents are made. An empty one is filled.
+        overwrite: replace a folder that is not empty, all of it.
+        replaceable: names that the folder to replace may hold; a folder with anything else is never replaced.
+
+    Yields:
+        The folder to write to.
+
+    Raises:
+        FileExistsError: before anything is written, if `folder` holds files and `overwrite` is not set, or if it holds
+            files that are not `replaceable`.
+        NotADirectoryError: if `folder` is a file.
+    """
+    folder = Path(folder)
+    recover_folder(folder)
+    _check_replaceable(folder, overwrite, replaceable)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    temporary, replaced = sibling(folder, PARTIAL), sibling(folder, REPLACED)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            flush_to_disk(path)
+        _check_replaceable(folder, overwrite, replaceable)  # someone may have written there meanwhile
+        if folder.exists():
+            os.rename(folder, replaced)
+        os.rename(temporary, folder)
+    except BaseException:
+        if replaced.exists() and not folder.exists():
+            os.rename(replaced, folder)
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    flush_to_disk(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def recover_folder(folder: str | os.PathLike[str]) -> None:
+    """Put back a folder that a killed `atomic_folder` had moved aside and not yet replaced."""
+    folder = Path(folder)
+    moved_aside = [path for path in leftovers(folder) if path.suffix == f".{REPLACED}"]
+    if moved_aside and not folder.exists():
+        os.rename(moved_aside[-1], folder)
+
+
+def sibling(path: Path, ending: str) -> Path:
+    """A new hidden name beside `path` that says which process made it: `.{name}.{host}.{pid}.{random}.{ending}`."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.{ending}")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Siblings of `path` made by processes of this machine that are no longer alive.
+
+    Another machine's are left alone: whether its process still writes cannot be seen from here.
+    """
+    if os.name != "posix" or not path.parent.is_dir():  # elsewhere a process cannot be asked whether it is alive
+        return []
+    made_here = rf"\.{re.escape(path.name)}\.{re.escape(_host())}\.(\d+)\.[0-9a-f]{{8}}\.({PARTIAL}|{REPLACED})"
+    matches = ((entry, re.fullmatch(made_here, entry.name)) for entry in path.parent.iterdir())
+    return sorted(entry for entry, match in matches if match and not _is_alive(int(match[1])))
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed runs left beside `path`."""
+    for leftover in leftovers(path):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Have the system write a file or a folder's entries out; a delayed full-disk error surfaces here, not later."""
+    if os.name != "posix" and path.is_dir():  # folders cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _check_replaceable(folder: Path, overwrite: bool, replaceable: Collection[str]) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a folder.")
+    names = sorted(path.name for path in folder.iterdir())
+    strange = [name for name in names if name not in replaceable]
+    if names and not overwrite:
+        raise FileExistsError(f"{folder} is not empty ({_some(names)}). Name another folder, or pass overwrite=True.")
+    if strange:
+        raise FileExistsError(
+            f"{folder} also holds {_some(strange)}, which overwriting would lose. Move that away first."
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,225 @@
+"""What a finished run leaves in `output_dir`.
+
+| file | |
+|---|---|
+| `model.safetensors`, `config.json`, `tokenizer*.json`, `item_catalog.arrow` | saved by `train()` |
+| `metrics.json` | validation and test, both protocols; no times, no paths: the same run gives the same bytes |
+| `test-kept.npz`, `test-excluded.npz` | every test user's rank and top 10 ([`Ranking.load`]) |
+| `run_times.json` | what differs from run to run: seconds, processes, device |
+| `loss.png`, `metrics.png` | curves, with matplotlib |
+| `README.md` | the model card |
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from ...data.dataset import SequentialDataset
+from ...data.sequences import Sequences
+from ...evaluation.ranking import History, Ranking, history_of
+from ...evaluation.report import ranking_report
+from ...items.catalog import ItemCatalog
+from ...storage.atomic import atomic_file
+from ..arguments import RecformerTrainingArguments
+from ..pretraining.zero_shot import PLOT_FILE, ROWS_FILE, ZeroShotLog
+from .card_usage import Example, choose_example
+from .curves import LOSS_CURVES, METRIC_CURVES, save_curves
+from .hub_upload import PushesRuns
+from .model_card import RunDescription, model_card
+
+METRICS_FILE = "metrics.json"
+TIMES_FILE = "run_times.json"
+CARD_FILE = "README.md"
+
+PICTURES = (LOSS_CURVES, METRIC_CURVES, PLOT_FILE)
+
+
+class PublishesRuns(PushesRuns):
+    """A `Trainer` with [`~PublishesRuns.finish`] and a model card, whose pushes take finished files alone."""
+
+    args: RecformerTrainingArguments
+    catalog: ItemCatalog | None
+    datasets: list[SequentialDataset]
+    results: Sequence[Any] = ()
+    """[`StageResult`] of each stage, of a run that has stages."""
+    validation_sample: dict[str, int] | None = None
+    """How many `users` are validated on, and `of` how many, where they are not all."""
+
+    def rank_protocols(self, split: Sequences) -> dict[History, Ranking]:
+        """Ranks a split with the history kept and excluded; of a trainer that has a catalogue."""
+        raise NotImplementedError
+
+    @property
+    def chosen(self) -> tuple[int, int] | None:
+        """Stage (1 where there are none) and step of the weights that are the result; `None` if none were chosen."""
+        improved = [result for result in self.results if result.improved]
+        if improved:
+            return improved[-1].stage, int(improved[-1].checkpoint.rpartition("-")[2])
+        return (1, self.state.best_global_step) if self.state.best_global_step else None
+
+    # What is left in output_dir
+
+    def finish(self, test: Sequences | None = None) -> dict[str, Any]:
+        """Evaluates the finished model and writes what a run leaves beside it. All processes call it, after `train()`.
+
+        Args:
+            test: the dataset's own test split if left out. Without one, validation is all there is.
+
+        Returns:
+            The content of `metrics.json`.
+
+        Raises:
+            RuntimeError: before `train()`.
+            ValueError: if `test` is not a split with targets.
+        """
+        self.refuse_untrained("finish")
+        began = time.perf_counter()
+        folder = Path(self.args.output_dir or "")
+        metrics = self._validation_metrics()
+        rankings: dict[History, Ranking] = {}
+        if self.catalog is not None:
+            dataset = self.datasets[0]
+            test = dataset.test if test is None else test
+            if test is not None:
+                rankings = self.rank_protocols(test)
+                metrics["test"] = {
+                    f"history_{history}": ranking_report(ranking, dataset, test, ks=self.args.ranking_ks)
+                    for history, ranking in rankings.items()
+                }
+        elif (folder / ROWS_FILE).is_file():
+            metrics["zero_shot"] = ZeroShotLog(folder, history_of(self.args.exclude_history)).rows
+            metrics["zero_shot_protocol"] = {
+                "exclude_history": self.args.exclude_history,
+                "ties": self.args.ranking_ties,
+            }
+        if self.is_world_process_zero():
+            for history, ranking in rankings.items():
+                ranking.save(folder / f"test-{history}.npz")
+            _write(folder / METRICS_FILE, _json(metrics))
+            _write(folder / TIMES_FILE, _json(self._times(time.perf_counter() - began)))
+            if test is not None and rankings:
+                self._example = choose_example(self.datasets[0], test, rankings["excluded"])
+            save_curves(self.state.log_history, folder, best=self.chosen, metric=self.args.metric_for_best_model)
+            self.create_model_card()
+        return metrics
+
+    _example: Example | None = None
+
+    def _validation_metrics(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = {
+            "datasets": [str(dataset.info.get("name", "unnamed dataset")) for dataset in self.datasets],
+            "ties": self.args.ranking_ties,
+            "seed": self.args.seed,
+        }
+        values: dict[str, float] = {}
+        for entry in self.state.log_history:
+            if (entry.get("stage", 1), entry["step"]) == self.chosen:
+                values |= {name[len("eval_") :]: value for name, value in entry.items() if _is_metric(name, value)}
+        if values and self.chosen is not None:
+            stage, step = self.chosen
+            domain = getattr(self.eval_dataset, "validation", None)  # of pretraining
+            metrics["validation"] = {
+                **({"dataset": domain.info.get("name")} if isinstance(domain, SequentialDataset) else {}),
+                **({"stage": stage} if self.results else {}),
+                "step": step,
+                "chosen_by": self.args.metric_for_best_model,
+                **({} if self.catalog is None else {"exclude_history": self.args.exclude_history}),
+                **({} if self.validation_sample is None else {"sample": self.validation_sample}),
+                "metrics": dict(sorted(values.items())),
+            }
+        return metrics
+
+    def _times(self, seconds: float) -> dict[str, Any]:
+        device = self.args.device
+        return {
+            "train_seconds": sum(entry.get("train_runtime", 0.0) for entry in self.state.log_history),
+            "evaluation_seconds": round(seconds, 3),
+            "processes": self.args.world_size,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        }
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Writes `README.md` of what lies in `output_dir`.
+
+        Args:
+            language: of the items' text, such as `"en"`.
+            license: of the model; by default that of its datasets, where they name one and the same.
+            tags: beside its own.
+            model_name: the title; by default the repository's or the folder's name.
+            finetuned_from: Hub id of the model it started from; by default that of its configuration.
+            dataset: Hub ids of the datasets.
+            tasks, dataset_tags, dataset_args: without effect, there for `Trainer`.
+        """
+        if not self.is_world_process_zero():
+            return
+        folder = Path(self.args.output_dir or "")
+        model = self.accelerator.unwrap_model(self.model)
+        licenses = {each.info.get("license") for each in self.datasets}
+        base = str(finetuned_from or getattr(model.config, "_name_or_path", None) or "")
+        run = RunDescription(
+            name=self.hub_model_id or folder.resolve().name,
+            title=model_name or (self.hub_model_id or folder.resolve().name).rpartition("/")[2],
+            datasets=self.datasets,
+            metrics=_read(folder / METRICS_FILE),
+            args=self.args,
+            results=self.results,
+            config=model.config,
+            parameters=_count_parameters(folder),
+            pictures=[name for name in PICTURES if (folder / name).is_file()],
+            times=_read(folder / TIMES_FILE),
+            example=self._example,
+            metadata={
+                "license": license or (licenses.pop() if len(licenses) == 1 else None),
+                "language": language,
+                "tags": [tags] if isinstance(tags, str) else list(tags or []),
+                "datasets": [dataset] if isinstance(dataset, str) else dataset,
+                "base_model": None if os.path.exists(base) or os.path.isabs(base) else base,
+            },
+        )
+        _write(folder / CARD_FILE, model_card(run))
+
+
+def _is_metric(name: str, value: Any) -> bool:
+    return name.startswith("eval_") and isinstance(value, float) and not name.endswith(("_runtime", "_per_second"))
+
+
+def _count_parameters(folder: Path) -> int:
+    """From the saved files' headers: in memory, weights may be spread over processes."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return total
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}

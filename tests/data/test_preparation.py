@@ -1,0 +1,301 @@
+"""Preparation: what goes, what stays, and in which order."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recformer_hf.data.preparation import EmptyResultError, UnknownItemsError, k_core, prepare, tied_share
+from recformer_hf.data.readers.amazon import read_amazon
+from recformer_hf.data.readers.common import DataError, ReadReport, Source
+from recformer_hf.data.stable_hash import stable_hash
+from tests.support.data_sources import DAY, ITEMS, LOG, write_amazon
+
+
+def source_of(log: list[tuple[str, str, int]], items: dict[str, str | None] | None = None) -> Source:
+    """A source of (user, item, time) rows; every item of the log has a title unless `items` says otherwise."""
+    if items is None:
+        items = {item: f"Title {item}" for _, item, _ in log}
+    schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
+    table = pl.DataFrame({"item_id": list(items), "title": list(items.values())}, schema_overrides={"title": pl.String})
+    return Source(pl.DataFrame(log, schema=schema, orient="row"), table, ReadReport("a test"))
+
+
+def sequences_of(prepared) -> dict[str, list[tuple[str, int]]]:
+    """user -> [(item, time), ...] as prepared."""
+    ids = prepared.catalog.ids
+    return {
+        user: [
+            (ids[row], time)
+            for row, time in zip(prepared.items[a:b].tolist(), prepared.timestamps[a:b].tolist(), strict=True)
+        ]
+        for user, a, b in zip(prepared.user_ids.to_pylist(), prepared.offsets[:-1], prepared.offsets[1:], strict=True)
+    }
+
+
+def keep_all(log, **kwargs):
+    return prepare(source_of(log), min_user_interactions=1, min_item_interactions=1, **kwargs)
+
+
+logs = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "bob", "cy", "dé", "e"]), st.sampled_from(["i1", "i2", "i3", "i4"]), st.integers(0, 6)
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+# k-core
+
+
+def naive_k_core(pairs: list[tuple[int, int]], min_user: int, min_item: int) -> list[tuple[int, int]]:
+    """The definition, one removal at a time."""
+    pairs = list(pairs)
+    while True:
+        users, items = Counter(user for user, _ in pairs), Counter(item for _, item in pairs)
+        for pair in pairs:
+            if users[pair[0]] < min_user or items[pair[1]] < min_item:
+                pairs.remove(pair)
+                break
+        else:
+            return pairs
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=50),
+    min_user=st.integers(1, 4),
+    min_item=st.integers(1, 4),
+)
+def test_the_k_core_is_a_fixed_point_and_the_largest_one(pairs, min_user, min_item):
+    users = np.array([user for user, _ in pairs], dtype=np.int32)
+    items = np.array([item for _, item in pairs], dtype=np.int32)
+    kept, rounds = k_core(users, items, min_user, min_item)
+    core = [pairs[position] for position in kept]
+    assert all(count >= min_user for count in Counter(user for user, _ in core).values())
+    assert all(count >= min_item for count in Counter(item for _, item in core).values())
+    assert core == naive_k_core(pairs, min_user, min_item)
+    assert rounds[0][0] == len(pairs)
+    assert rounds[-1] == (len(core), len({user for user, _ in core}), len({item for _, item in core}))
+
+
+def test_a_chain_of_removals_takes_a_round_a_link():
+    # Item 3 is too rare; without it user 2 is too short; without user 2 item 2 is too rare ...
+    users, items = np.array([0, 0, 1, 1, 2, 2, 3, 3]), np.array([0, 1, 1, 2, 2, 3, 0, 0])
+    kept, rounds = k_core(users, items, 2, 2)
+    assert [interactions for interactions, _, _ in rounds] == [8, 7, 6, 5, 4, 3, 2]
+    assert kept.tolist() == [6, 7]
+
+
+# Cleaning
+
+
+def test_exact_duplicates_go_and_repeats_at_another_time_stay():
+    log = [("u", "a", 1), ("u", "a", 1), ("u", "a", 2), ("v", "a", 1), ("u", "b", 1), ("u", "a", 1)]
+    for ties in ("random", "item_id", "file"):
+        prepared = keep_all(log, ties=ties)
+        assert {user: Counter(found) for user, found in sequences_of(prepared).items()} == {
+            "u": Counter([("a", 1), ("b", 1), ("a", 2)]),
+            "v": Counter([("a", 1)]),
+        }
+        assert prepared.info["preparation"]["exact_duplicates_dropped"] == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(log=logs, ties=st.sampled_from(["random", "item_id", "file"]))
+def test_no_interaction_is_lost_or_invented_and_time_ascends(log, ties):
+    prepared = keep_all(log, ties=ties)
+    found = sequences_of(prepared)
+    assert Counter((user, *row) for user, rows in found.items() for row in rows) == Counter(set(log))
+    assert all([time for _, time in rows] == sorted(time for _, time in rows) for rows in found.values())
+    assert list(found) == sorted(found, key=str.encode)
+    assert list(prepared.catalog.ids) == sorted({item for _, item, _ in log})
+
+
+@settings(max_examples=40, deadline=None)
+@given(log=logs, order=st.randoms(use_true_random=False), seed=st.integers(0, 5))
+def test_the_order_of_the_files_rows_changes_nothing_unless_asked(log, order, seed):
+    shuffled = list(log)
+    order.shuffle(shuffled)
+    for ties in ("random", "item_id"):
+        first, second = (keep_all(rows, ties=ties, seed=seed) for rows in (log, shuffled))
+        assert first.items.tobytes() == second.items.tobytes()
+        assert first.timestamps.tobytes() == second.timestamps.tobytes()
+        assert first.user_ids.equals(second.user_ids)
+        assert first.info == second.info
+
+
+def test_ties_follow_their_rule():
+    log = [("u", item, DAY) for item in ("c", "a", "d", "b")]
+    assert [item for item, _ in sequences_of(keep_all(log, ties="file"))["u"]] == ["c", "a", "d", "b"]
+    assert [item for item, _ in sequences_of(keep_all(log, ties="item_id"))["u"]] == ["a", "b", "c", "d"]
+
+
+def test_random_ties_prefer_no_order_of_two_items_and_change_with_the_seed():
+    users = [f"user {number}" for number in range(2000)]
+    log = [(user, item, DAY) for user in users for item in ("a", "b")]
+    firsts = [[rows[0][0] for rows in sequences_of(keep_all(log, seed=seed)).values()] for seed in (0, 1)]
+    for first in firsts:
+        assert 900 < first.count("a") < 1100  # binomial: 1,000 and a standard deviation of 22
+    assert 900 < sum(one == other for one, other in zip(*firsts, strict=True)) < 1100
+
+
+def test_interned_ids_give_the_same_as_text():
+    text = source_of(LOG)
+    interned = Source(
+        text.interactions.with_columns(
+            pl.col("user_id").cast(pl.Categorical(pl.Categories.random())),
+            pl.col("item_id").cast(pl.Categorical(pl.Categories.random())),
+        ),
+        text.items,
+        text.report,
+    )
+    first, second = (prepare(s, min_user_interactions=5, min_item_interactions=1) for s in (text, interned))
+    assert first.items.tobytes() == second.items.tobytes()
+    assert first.user_ids.equals(second.user_ids)
+    assert first.catalog == second.catalog
+
+
+def test_the_newest_are_kept_of_a_long_history():
+    log = [("u", f"i{step}", step) for step in range(6)] + [("v", "i0", 3)]
+    prepared = keep_all(log, max_history=2)
+    assert sequences_of(prepared) == {"u": [("i4", 4), ("i5", 5)], "v": [("i0", 3)]}
+    assert prepared.info["preparation"]["interactions_beyond_max_history_dropped"] == 4
+
+
+def test_unknown_items_and_items_without_text_are_counted_and_dropped_or_refused():
+    log = [("u", "known", 1), ("u", "strange", 2), ("v", "strange", 3), ("v", "blank", 4), ("v", "known", 5)]
+    source = source_of(log, {"known": "A title", "blank": "  ", "never bought": "B"})
+    settings = {"min_user_interactions": 1, "min_item_interactions": 1}
+    prepared = prepare(source, **settings)
+    assert sequences_of(prepared) == {"u": [("known", 1)], "v": [("known", 5)]}
+    counts = prepared.info["preparation"]
+    assert (counts["unknown_items_dropped"], counts["interactions_of_unknown_items_dropped"]) == (1, 2)
+    assert (counts["items_without_text_dropped"], counts["interactions_of_items_without_text_dropped"]) == (1, 1)
+    with pytest.raises(
+        UnknownItemsError, match=r"1 of the log's 3 items are not in .*2 interactions; first: 'strange'"
+    ):
+        prepare(source, **settings, unknown_items="error")
+    with pytest.raises(UnknownItemsError, match=r"without any text .*'blank'"):
+        prepare(source, **settings, items_without_text="error")
+
+
+def test_an_empty_core_says_the_counts_of_every_round():
+    with pytest.raises(
+        EmptyResultError,
+        match=r"round 0: 3 interactions, 2 users, 2 items; round 1: 0 interactions, 0 users.*Lower min_user",
+    ):
+        prepare(source_of([("u", "a", 1), ("u", "b", 2), ("v", "a", 3)]))
+    with pytest.raises(EmptyResultError, match="2 were of unknown items"):
+        prepare(source_of([("u", "a", 1), ("v", "b", 2)], {"c": "Title"}))
+    with pytest.raises(EmptyResultError, match="Nothing is left of 0 interactions"):
+        prepare(source_of([]))
+
+
+def test_repeated_item_ids_are_refused():
+    source = source_of(LOG)
+    twice = Source(source.interactions, pl.concat([source.items, source.items]), source.report)
+    with pytest.raises(DataError, match=r"10 ids stand more than once .*'B000'"):
+        prepare(twice)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_user_interactions": 0}, {"min_item_interactions": -1}, {"ties": "first"}, {"max_history": 0},
+        {"unknown_items": "keep"}, {"items_without_text": "keep"},
+    ],
+)  # fmt: skip
+def test_arguments_out_of_range_name_themselves_and_what_they_may_be(wrong):
+    (name,) = wrong
+    with pytest.raises(DataError, match=f"{name} is .*expected"):
+        prepare(source_of(LOG), **wrong)
+
+
+def test_from_raw_files_to_the_catalogue(tmp_path):
+    source = read_amazon(*write_amazon(tmp_path, "2018"), "2018")
+    prepared = prepare(source, min_user_interactions=5, min_item_interactions=1)
+    row = prepared.catalog.row_of("B003")
+    assert prepared.catalog[row] == {"title": "Lantern 3", "brand": "Brand 0", "category": "Garden Lights"}
+    assert prepared.items.dtype == np.int32
+    assert prepared.info["source"] == "Amazon reviews 2018 (Shop.json.gz, meta_Shop.json.gz)"
+    assert set(ITEMS) >= set(prepared.catalog.ids)
+
+
+def test_the_share_of_tied_timestamps():
+    users, times = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 1, 2, 2, 3, 3])
+    assert tied_share(users, times) == pytest.approx(2 / 6)
+    assert tied_share(users[:0], times[:0]) == 0.0
+    log = [("u", "a", 1), ("u", "b", 1), ("u", "c", 2), ("v", "a", 1)]
+    assert keep_all(log).info["share_tied_timestamps"] == 0.5
+
+
+def test_rounds_of_the_k_core_are_logged(caplog):
+    logger = logging.getLogger("recformer_hf.data.preparation")
+    caplog.set_level(logging.INFO, logger=logger.name)
+    logger.addHandler(caplog.handler)
+    try:
+        k_core(np.array([0, 0]), np.array([0, 1]), 1, 1)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "2 interactions, 1 users, 2 items" in caplog.text
+
+
+# The hash behind every draw
+
+
+def plain_hash(text: str, seed: int) -> int:
+    """FNV-1a from a start value drawn by SplitMix64, and SplitMix64 of the result: in whole numbers, byte by byte."""
+
+    def mix(number: int) -> int:
+        number = (number + 0x9E3779B97F4A7C15) % 2**64
+        number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        number = (number ^ number >> 27) * 0x94D049BB133111EB % 2**64
+        return number ^ number >> 31
+
+    number = mix(seed) ^ 0xCBF29CE484222325
+    for byte in text.encode():
+        number = (number ^ byte) * 0x100000001B3 % 2**64
+    return mix(number)
+
+
+@settings(max_examples=50, deadline=None)
+@given(texts=st.lists(st.text()), seed=st.integers(0, 2**64 - 1))
+def test_the_hash_is_its_definition(texts, seed):
+    assert stable_hash(pa.array(texts, pa.string()), seed).tolist() == [plain_hash(text, seed) for text in texts]
+
+
+def test_the_hash_never_changes():
+    """Splits that people have published depend on it."""
+    found = stable_hash(pa.array(["", "a", "A31160I7G2EZVN", "é"]), seed=3)
+    assert [hex(number) for number in found.tolist()] == [
+        "0xa2a11f1e97e3bd13",
+        "0x4cef19596826f08a",
+        "0x94dc75763b5cf60a",
+        "0x4b7e830ddee37e1f",
+    ]
+
+
+def test_the_hash_does_not_depend_on_how_the_texts_are_stored():
+    texts = ["x", "", "longer text", "é", "x"]
+    expected = stable_hash(pa.array(texts))
+    assert expected[0] == expected[4]
+    assert len(set(expected.tolist())) == 4
+    for stored in (
+        pa.array(texts, pa.large_string()),
+        pa.chunked_array([texts[:2], texts[2:]]),
+        pa.array(["skipped", *texts, "skipped"]).slice(1, 5),
+        pl.Series(texts).to_arrow(),
+        pa.chunked_array([texts]),
+    ):
+        assert np.array_equal(stable_hash(stored), expected)
+    assert len(stable_hash(pa.array([], pa.string()))) == 0
+    assert not np.any(stable_hash(pa.array(texts), seed=1) == expected)

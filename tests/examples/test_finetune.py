@@ -1,0 +1,148 @@
+"""`examples/finetune.py`: its command line, the demo shop's run, and (slow) how much of the oracle it learns."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+
+from recformer_hf.baselines import LastItemText
+from recformer_hf.data.demo import DemoOracle, load_demo_domain
+from recformer_hf.evaluation.ranking import Ranking, rank_split
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+import finetune
+
+
+def quiet(folder: Path, *more: str) -> list[str]:
+    return ["--output_dir", str(folder), "--report_to", "none", "--disable_tqdm", "true", "--use_cpu", "true", *more]
+
+
+def test_without_arguments_it_is_the_demo_shops_run() -> None:
+    data, args = finetune.parse([])
+    assert data.model is None
+    assert (args.output_dir, args.learning_rate, args.resume_from_checkpoint) == ("demo-recformer", 1e-3, "true")
+
+
+def test_with_a_model_the_papers_defaults_hold() -> None:
+    data, args = finetune.parse(["--model", "warm", "--dataset", "shop", "--output_dir", "out", "--recipe", "lecture"])
+    assert (data.model, data.dataset) == ("warm", "shop")
+    assert (args.learning_rate, args.per_device_train_batch_size, args.num_train_epochs) == (5e-5, 16, 128)
+    assert (args.stage1_freeze, args.stage2_item_matrix) == ("embeddings", "reencode")
+    with pytest.raises(SystemExit):
+        finetune.parse(["--model", "warm", "--output_dir", "out"])
+
+
+def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
+    for arguments, message in {
+        ("--recipe", "papper"): "finetune.py: recipe must be one of paper",
+        ("--model", str(tmp_path / "none"), "--dataset", "demo:kitchen"): "finetune.py: .*none",
+    }.items():
+        with pytest.raises(SystemExit, match=message) as caught:
+            finetune.main(quiet(tmp_path / "run", *arguments))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same run on a small shop, an epoch each."""
+    load = finetune.load_demo_domain
+    monkeypatch.setattr(finetune, "load_demo_domain", lambda name, seed: load(name, seed, num_users=80, num_items=100))
+    monkeypatch.setitem(finetune.DEMO_MODEL, "hidden_size", 16)
+    monkeypatch.setitem(finetune.DEMO_PRETRAINING, "num_train_epochs", 1)
+    monkeypatch.setitem(finetune.DEMO_FINETUNING, "num_train_epochs", 1)
+    monkeypatch.setitem(finetune.DEMO_FINETUNING, "stage2_num_train_epochs", 1)
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_the_demo_run_prints_its_table_and_goes_on_where_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetune.main(quiet(tmp_path / "run"))
+    printed = capsys.readouterr().out
+    assert printed.count("Recipe paper: stage 1") == 1
+    for row in ("popularity", "last-item text", "Markov", "Recformer, zero-shot", "Recformer, finetuned", "invented"):
+        assert row in printed
+    assert len(re.findall(r"^User \d chose", printed, re.MULTILINE)) == 3
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    weights = (tmp_path / "run" / "model.safetensors").read_bytes()
+    finetune.main(quiet(tmp_path / "run"))  # done already: shown again, not trained again
+    assert capsys.readouterr().out.count("Recformer, finetuned") == 1
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
+
+    shop = tmp_path / "shop"
+    finetune.load_demo_domain("garden", seed=0).save_to_disk(shop)
+    finetune.main(
+        quiet(tmp_path / "own", "--model", str(tmp_path / "run" / "pretrained"), "--dataset", str(shop),
+              "--num_train_epochs", "1", "--skip_stage2", "true", "--max_token_num", "64")
+    )  # fmt: skip
+    assert (tmp_path / "own" / "README.md").is_file()
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_all_rows_of_the_table_are_of_one_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, args = finetune.parse(quiet(tmp_path, "--exclude_history", "true", "--ranking_ties", "optimistic"))
+    protocols = []
+
+    def ranked(*inputs: object, **protocol: object) -> Ranking:
+        protocols.append(protocol)
+        return rank_split(*inputs, **protocol)
+
+    trainer = MagicMock()
+    trainer.rank = lambda split: rank_split(LastItemText().fit(finetune.load_demo_domain("kitchen", 0)), split)
+    monkeypatch.setattr(finetune, "rank_split", ranked)
+    monkeypatch.setattr(finetune, "RecformerFinetuningTrainer", lambda *_, **__: trainer)
+    for name in ("pretrain_demo", "RecformerForSeqRec", "RecformerTokenizer"):
+        monkeypatch.setattr(finetune, name, MagicMock())
+    finetune.demo(args)
+    assert protocols == [{"exclude_history": True, "ties": "optimistic"}] * 4
+    assert "ranked, history excluded, ties optimistic. " in capsys.readouterr().out
+
+
+def test_what_the_recipe_comes_to() -> None:
+    """Both stages, with what was set beside the recipe."""
+    for arguments, expected in {
+        (): "Recipe paper: stage 1: item matrix reencode, freeze none; stage 2: item matrix frozen, freeze none",
+        ("--recipe", "ablation-4", "--stage2_freeze", "none"):
+            "Recipe ablation-4: stage 1: skipped; stage 2: item matrix trainable, freeze none",
+    }.items():  # fmt: skip
+        assert finetune.plan(finetune.parse(list(arguments))[1]) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_it_learns_four_fifths_of_what_the_oracle_knows(seed: int, tmp_path: Path) -> None:
+    finetune.main(quiet(tmp_path, "--seed", str(seed)))
+    shop = load_demo_domain(finetune.DEMO_DOMAIN, seed=seed)
+    cold = ~np.isin(shop.test.targets, shop.train.items)
+    rankings = {
+        "trained": Ranking.load(tmp_path / "test-kept.npz"),
+        "oracle": rank_split(DemoOracle.from_dataset(shop), shop.test),
+        "text": rank_split(LastItemText().fit(shop), shop.test),
+    }
+    in_set, of_cold = (
+        {name: ranking.select(rows).metrics([10])["ndcg@10"] for name, ranking in rankings.items()}
+        for rows in (~cold, cold)
+    )
+    print(f"seed {seed}: in-set {in_set}, cold {of_cold}")
+    assert in_set["trained"] >= 0.8 * in_set["oracle"]
+    assert of_cold["trained"] >= 2 * of_cold["text"]
+
+
+def test_training_and_evaluation_need_no_library_for_raw_data() -> None:
+    """`pip install recformer-hf[train]` runs the README's command: polars serves reading and preparing alone."""
+    code = (
+        "import sys; sys.modules['polars'] = None\n"
+        "import recformer_hf.training, recformer_hf.evaluation.report, recformer_hf.baselines, recformer_hf.data.demo\n"
+        "import recformer_hf.data.opening, recformer_hf.recommending.encode_catalog, recformer_hf.conversion\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

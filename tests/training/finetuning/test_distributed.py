@@ -1,0 +1,207 @@
+"""Two processes, joined by gloo on the CPU, give what one gives with batches twice as large: with DDP and FSDP2."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from accelerate import FullyShardedDataParallelPlugin
+from safetensors.torch import load_file
+
+from recformer_hf.modeling_recformer import RecformerForSeqRec
+from recformer_hf.training.sharding import set_up_fsdp
+from tests.support.training import (
+    GradientRecorder,
+    evaluations,
+    run_distributed,
+    small_dataset,
+    small_model,
+    small_trainer,
+    weights_of,
+    without_dropout,
+)
+
+FSDP2 = pytest.param(
+    True, id="FSDP2",
+    marks=pytest.mark.skipif(
+        not hasattr(FullyShardedDataParallelPlugin, "fsdp_version"), reason="accelerate is older than FSDP2"
+    ),
+)  # fmt: skip
+DDP = pytest.param(False, id="DDP")
+pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+
+CONFIGS = Path(__file__).parents[3] / "examples/configs"
+# 48 users in 5 steps of 9 or 10: the processes' shares differ by a user.
+# Adam makes whole steps of gradients that are nothing but rounding (a key bias has no others) unless epsilon is large.
+SETTINGS: dict[str, Any] = {
+    "num_train_epochs": 1, "max_grad_norm": 0.0, "logging_steps": 1, "learning_rate": 1e-3, "adam_epsilon": 1e-5,
+}  # fmt: skip
+WIDE, NARROW = {"per_device_train_batch_size": 10}, {"per_device_train_batch_size": 5}
+
+
+def run_alone(folder: Path, config: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    """The same on one process: what `run_distributed` gives, and the weights."""
+    recorder = GradientRecorder()
+    trainer = small_trainer(
+        folder, without_dropout(**(config or {})), trainer_callbacks=[recorder], **{**SETTINGS, **WIDE, **settings}
+    )
+    trainer.train()
+    return {
+        "evaluations": evaluations(trainer),
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "gradients": recorder.gradients,
+        "notes": recorder.notes,
+        "test": trainer.predict(small_dataset().test).metrics,
+        "weights": load_file(folder / "model.safetensors"),
+    }
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> dict[str, Any]:
+    return run_alone(tmp_path_factory.mktemp("alone") / "run")
+
+
+def assert_same_run(ranks: list[dict[str, Any]], folder: Path, alone: dict[str, Any]) -> None:
+    assert ranks[0]["evaluations"] == ranks[1]["evaluations"]  # ranked together, known to both
+    assert ranks[0]["results"] == ranks[1]["results"]
+    torch.testing.assert_close(ranks[0]["losses"], alone["losses"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(ranks[0]["evaluations"], alone["evaluations"], rtol=1e-4, atol=1e-6)
+    assert ranks[0]["test"]["test_ndcg@10"] == pytest.approx(alone["test"]["test_ndcg@10"], abs=1e-4)
+    scale = max(gradient.abs().max() for gradient in alone["gradients"].values())
+    for rank in ranks:
+        assert rank["gradients"].keys() == alone["gradients"].keys()
+        for name, gradient in rank["gradients"].items():
+            torch.testing.assert_close(gradient, alone["gradients"][name], rtol=0, atol=float(2e-5 * scale), msg=name)
+        assert [each["trained"] for each in rank["notes"]] == [each["trained"] for each in alone["notes"]]
+    weights = load_file(folder / "model.safetensors")
+    assert weights.keys() == alone["weights"].keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, alone["weights"][name], rtol=0, atol=2e-5, msg=name)
+
+
+@pytest.mark.parametrize("fsdp", [DDP, FSDP2])
+def test_two_processes_are_one(tmp_path, alone, fsdp):
+    folder = tmp_path / "run"
+    ranks = run_distributed(folder, {**SETTINGS, **NARROW}, fsdp=fsdp)
+    assert_same_run(ranks, folder, alone)
+    everything = sorted(load_file(folder / "model.safetensors"))
+    for note in ranks[0]["notes"]:
+        assert note["sharded"] == ([name for name in everything if name != "item_embeddings"] if fsdp else [])
+        assert note["num_trained"] == len(note["trained"])
+    model, config = RecformerForSeqRec.from_pretrained(folder), json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["RecformerForSeqRec"]
+    assert len(model.item_embeddings) == len(small_dataset().catalog)
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gradient checkpointing": {"gradient_checkpointing": True},
+    "gradient checkpointing and accumulation": {
+        "gradient_checkpointing": True, "gradient_accumulation_steps": 2, "wide": 8, "narrow": 4
+    },
+    "accumulation": {"gradient_accumulation_steps": 2, "wide": 8, "narrow": 4},
+    "sampled softmax": {"num_negatives": 9},
+    "embeddings frozen, then not": {"recipe": "lecture"},
+    "item matrix re-encoded, then trained": {"stage2_item_matrix": "trainable"},
+    "item matrix trained": {"recipe": "ablation-4"},
+    "average pooling": {"config": {"pooler_type": "avg"}},
+    "batches by tokens": {"max_batch_tokens": 400, "wide_tokens": 800},
+    "history excluded": {"exclude_history": True},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fsdp", [DDP, FSDP2])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_with(tmp_path, variant, fsdp):
+    settings = dict(VARIANTS[variant])
+    wide = {"per_device_train_batch_size": settings.pop("wide", 10)}
+    narrow = {"per_device_train_batch_size": settings.pop("narrow", 5)}
+    if "wide_tokens" in settings:
+        wide["max_batch_tokens"] = settings.pop("wide_tokens")
+        narrow["max_batch_tokens"] = settings.pop("max_batch_tokens")
+    expected = run_alone(tmp_path / "alone", **{**settings, **wide})
+    ranks = run_distributed(tmp_path / "run", {**SETTINGS, **settings, **narrow}, fsdp=fsdp)
+    assert_same_run(ranks, tmp_path / "run", expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fsdp", [DDP, FSDP2])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_run_of_two_processes_goes_on_where_it_was(tmp_path, stage, fsdp):
+    """In the middle of an epoch, with dropout, whose state every process keeps for itself."""
+    settings = {**SETTINGS, **NARROW, "num_train_epochs": 2, "model": small_model}
+    settings |= {"save_strategy": "steps", "save_steps": 3, "save_total_limit": None}
+    folder = tmp_path / "run"
+    whole = run_distributed(folder, settings, fsdp=fsdp)
+    weights = weights_of(folder)
+    (folder / "run.json").unlink()
+    (folder / f"stage-{stage}/stage.json").unlink()
+    if stage == 1:
+        shutil.rmtree(folder / "stage-2")
+    checkpoints = sorted(folder.glob(f"stage-{stage}/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for checkpoint in checkpoints:
+        if int(checkpoint.name.split("-")[1]) > 6:
+            shutil.rmtree(checkpoint)
+    again = run_distributed(folder, settings, fsdp=fsdp, resume=True)
+    assert again[0]["evaluations"] == whole[0]["evaluations"]
+    assert weights_of(folder) == weights
+
+
+class TestConfigurations:
+    """The `accelerate` configurations that the examples name."""
+
+    def test_each_says_what_it_is_named_for(self):
+        found = {path.stem: yaml.safe_load(path.read_text()) for path in CONFIGS.glob("*.yaml")}
+        assert found.keys() == {"one_process", "two_cpu_processes", "multi_gpu", "fsdp2"}
+        assert found["one_process"]["num_processes"] == 1
+        assert found["two_cpu_processes"]["use_cpu"]
+        assert found["two_cpu_processes"]["num_processes"] == 2
+        assert found["multi_gpu"]["distributed_type"] == "MULTI_GPU"
+        assert found["fsdp2"]["fsdp_config"]["fsdp_version"] == 2
+        assert all(config["mixed_precision"] == "no" for config in found.values())  # --bf16 of the script decides
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["one_process", "two_cpu_processes"])
+    def test_launches_a_script(self, tmp_path, name):
+        script = tmp_path / "script.py"
+        script.write_text(
+            f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n"
+            "from tests.support.training import small_trainer\n"
+            "trainer = small_trainer(sys.argv[1], max_steps=1)\n"
+            "trainer.train()\n"
+            "assert trainer.args.world_size == int(sys.argv[2])\n"
+            "trainer.accelerator.end_training()\n"
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{name}.yaml")]
+        processes = "2" if name.startswith("two") else "1"
+        subprocess.run(
+            [*launch, "--main_process_port", str(port), str(script), str(tmp_path / "run"), processes],
+            check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        RecformerForSeqRec.from_pretrained(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [
+        ({"fsdp_version": 1, "cpu_ram_efficient_loading": False}, "fsdp_version: 2"),
+        ({"fsdp_version": 2, "cpu_ram_efficient_loading": True}, "fsdp_cpu_ram_efficient_loading: false"),
+    ],
+)
+def test_settings_of_fsdp_that_cannot_work_are_refused(plugin, message):
+    accelerator = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=SimpleNamespace(**plugin)))
+    with pytest.raises(ValueError, match=message):
+        set_up_fsdp(accelerator)

@@ -1,0 +1,536 @@
+"""Pretraining: one process or two, resumed or not, what is logged, chosen, ranked and refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import HfArgumentParser, TrainerCallback
+
+from recformer_hf.evaluation.ranking import rank_split
+from recformer_hf.evaluation.recformer_scorer import RecformerScorer
+from recformer_hf.modeling_recformer import RecformerForPretraining, RecformerForSeqRec
+from recformer_hf.training import LossNotFiniteError, RecformerPretrainingArguments
+from recformer_hf.training.pretraining.validation import DomainValidation
+from recformer_hf.training.pretraining.zero_shot import ZeroShotLog, scoring_head, without_users
+from tests.support.pretraining import (
+    TwoProcesses,
+    domain,
+    pretraining_arguments,
+    pretraining_model,
+    pretraining_trainer,
+    run_scenario,
+    tokenizer,
+)
+from tests.support.training import GradientRecorder, same_state, state_of, weights_of
+
+
+def entries(trainer, key: str) -> list[dict]:
+    log = getattr(trainer, "log_of_training", trainer.state.log_history)
+    return [entry for entry in log if key in entry]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two epochs with everything on: its folder and trainer."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    trainer = pretraining_trainer(
+        folder, pretraining_model(dropout=0.1), eval_strategy="steps", eval_steps=2, save_strategy="steps",
+        save_steps=2, save_total_limit=None, trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)},
+    )  # fmt: skip
+    trainer.output = trainer.train()
+    trainer.log_of_training = list(trainer.state.log_history)  # tests evaluate, which adds to it
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Scenarios with a batch of 16 in this process and with batches of 8 on two: what both found, by name."""
+
+    def run(names: list[str], fsdp: bool = False) -> dict[str, tuple[dict, dict]]:
+        folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+        processes = TwoProcesses(folders[1], names, fsdp)
+        one = {name: run_scenario(name, folders[0], 16) for name in names}
+        two = processes.results()
+        return {name: (one[name], two[name]) for name in names}
+
+    return run
+
+
+def assert_one_process_is_two(one: dict, two: dict) -> None:
+    largest = max(gradient.abs().max() for gradient in one["gradients"].values())
+    assert one["gradients"].keys() == two["gradients"].keys()
+    for name, gradient in one["gradients"].items():
+        assert (two["gradients"][name] - gradient).abs().max() <= 1e-6 * largest, name
+    for name, weight in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], weight, rtol=1e-6, atol=1e-8, msg=name)
+    assert [entry.keys() for entry in one["log"]] == [entry.keys() for entry in two["log"]]
+    for mine, theirs in zip(one["log"], two["log"], strict=True):
+        for key in set(mine) - {"total_flos"}:
+            assert theirs[key] == pytest.approx(mine[key], rel=1e-5, abs=1e-7), key
+
+
+def without_zero_shot(found: dict) -> dict:
+    """The plain scenario alone ranks a shop."""
+    log = [{key: value for key, value in entry.items() if "kitchen" not in key} for entry in found["log"]]
+    return {**found, "log": log}
+
+
+class TestTwoProcesses:
+    """The same gradients, weights after three steps of SGD, losses, accuracies and evaluations."""
+
+    @pytest.fixture(scope="class")
+    def runs(self, compared):
+        return compared(["plain", "cached"])
+
+    @pytest.fixture(scope="class")
+    def checkpointed(self, tmp_path_factory):
+        """On two processes."""
+        return TwoProcesses(tmp_path_factory.mktemp("two"), ["checkpointed", "checkpointed chunks"]).results()
+
+    @pytest.mark.parametrize("name", ["plain", "cached"])
+    def test_two_processes_are_one_with_the_whole_batch(self, runs, name):
+        assert_one_process_is_two(*runs[name])
+
+    def test_chunks_change_nothing(self, runs):
+        plain, cached = runs["plain"][0]["weights"], runs["cached"][1]["weights"]
+        for name, weight in plain.items():
+            torch.testing.assert_close(cached[name], weight, rtol=1e-6, atol=1e-8, msg=name)
+
+    @pytest.mark.parametrize("name", ["checkpointed", "checkpointed chunks"])
+    def test_gradient_checkpointing_changes_nothing(self, runs, checkpointed, name):
+        assert_one_process_is_two(without_zero_shot(runs["plain"][0]), checkpointed[name])
+
+    def test_zero_shot_rows_are_written_once(self, runs):
+        assert [row["step"] for row in runs["plain"][0]["rows"]] == [0, 3]
+        for mine, theirs in zip(*(run["rows"] for run in runs["plain"]), strict=True):
+            assert theirs == pytest.approx(mine, abs=1e-6)
+
+    @pytest.mark.slow
+    def test_sharded_weights_too(self, compared):
+        ((one, two),) = compared(["plain"], fsdp=True).values()
+        assert two["sharded"]
+        assert_one_process_is_two(one, two)
+
+    @pytest.mark.slow
+    def test_with_accumulation_and_without_masking_too(self, compared):
+        for one, two in compared(["accumulated", "accumulated chunks", "contrastive alone"]).values():
+            assert_one_process_is_two(one, two)
+
+
+class TestLog:
+    def test_a_line_has_losses_accuracy_and_speed(self, finished):
+        line = entries(finished, "loss")[0]
+        names = {"contrastive_loss", "mlm_loss", "mlm_context_loss", "mlm_item_loss", "accuracy", "tokens_per_second"}
+        assert names <= line.keys()
+        total = line["contrastive_loss"] + 0.1 * (line["mlm_context_loss"] + line["mlm_item_loss"])
+        assert line["loss"] == pytest.approx(total, rel=1e-5)
+        assert 0 <= line["accuracy"] <= 1
+
+    def test_untrained_losses_are_those_of_guessing(self, tmp_path):
+        trainer = pretraining_trainer(tmp_path / "run", pretraining_model(initializer_range=1e-4), max_steps=1)
+        trainer.train()
+        line = entries(trainer, "loss")[0]
+        assert line["mlm_loss"] == pytest.approx(math.log(len(tokenizer())), rel=0.01)
+
+    def test_the_model_learns(self, finished):
+        first, *_, last = entries(finished, "loss")
+        assert last["contrastive_loss"] < first["contrastive_loss"]
+        assert last["mlm_loss"] < first["mlm_loss"]
+
+    def test_without_masking_there_is_no_mlm(self, tmp_path):
+        gradients = GradientRecorder()
+        model = pretraining_model(tie_word_embeddings=False)
+        head = state_of(model.lm_head)
+        trainer = pretraining_trainer(
+            tmp_path / "run", model, max_steps=1, mlm_probability=0.0, trainer_callbacks=[gradients]
+        )
+        trainer.train()
+        assert not [name for entry in trainer.state.log_history for name in entry if "mlm" in name]
+        assert not [name for name in gradients.gradients if name.startswith("lm_head")]
+        assert same_state(state_of(model.lm_head), head)
+        assert all(weight.requires_grad for weight in model.parameters())  # as trainable as before
+
+
+class TestDatasets:
+    def test_an_epoch_goes_through_each_as_often_as_its_weight_says(self, tmp_path):
+        trainer = pretraining_trainer(tmp_path, trainer_dataset_weights=[2.0, 0.5])
+        seen = np.concatenate([trainer.sampler.plan(0)[step] for step in range(trainer.steps_per_epoch)])
+        assert np.bincount(seen["dataset"]).tolist() == [80, 20]
+
+    def test_frozen_word_embeddings_stay(self, tmp_path):
+        model = pretraining_model()
+        words = model.recformer.embeddings.word_embeddings.weight.detach().clone()
+        dense = model.lm_head.dense.weight.detach().clone()
+        pretraining_trainer(tmp_path / "run", model, max_steps=2, freeze_word_embeddings=True).train()
+        assert torch.equal(model.recformer.embeddings.word_embeddings.weight, words)
+        assert not torch.equal(model.lm_head.dense.weight, dense)
+
+    def test_users_of_a_target_can_be_left_out(self):
+        garden, other = domain("garden"), domain("garden", 10)
+        kept = without_users(garden, [other])
+        assert len(kept.train) == 30
+        assert not set(kept.train.user_ids.to_pylist()) & set(other.test.user_ids.to_pylist())
+        assert {len(split) for split in kept.splits.values()} == {30}
+        assert without_users(garden, []) is garden
+        with pytest.raises(ValueError, match="nothing is left"):
+            without_users(other, [garden])
+
+
+class TestValidation:
+    def test_metrics_are_means_over_the_domain(self, finished):
+        """By hand, batch for batch, through the model's own forward."""
+        model, measured = finished.model.eval(), finished.evaluate()
+        loader = finished.get_eval_dataloader()
+        totals = np.zeros(4)
+        for batch in loader:
+            outputs = model(**{**batch, "target_ids": None})
+            ids, rows = batch["target_ids"], torch.arange(len(batch["target_ids"]))
+            same = (ids[:, None] == ids[None]) & ~torch.eye(len(ids), dtype=torch.bool)
+            scores = outputs.logits.detach().masked_fill(same, -math.inf)
+            totals[0] += torch.nn.functional.cross_entropy(scores, rows, reduction="sum").item()
+            nearest = scores >= scores.amax(1, keepdim=True) - 1e-4
+            totals[1] += (nearest.diagonal() / nearest.sum(1)).sum().item()
+            labels = batch["mlm_labels"][batch["mlm_labels"] != -100]
+            totals[2] += torch.nn.functional.cross_entropy(outputs.mlm_logits, labels, reduction="sum").item()
+            totals[3] += len(labels)
+        assert measured["eval_contrastive_loss"] == pytest.approx(totals[0] / 20, rel=1e-5)
+        assert measured["eval_accuracy"] == pytest.approx(totals[1] / 20)
+        assert measured["eval_mlm_loss"] == pytest.approx(totals[2] / totals[3], rel=1e-5)
+        context, item = measured["eval_mlm_context_loss"], measured["eval_mlm_item_loss"]
+        expected = measured["eval_contrastive_loss"] + 0.1 * (context + item)
+        assert measured["eval_loss"] == pytest.approx(expected, rel=1e-6)
+
+    def test_draws_are_the_same_every_time_and_for_every_seed(self, finished, tmp_path):
+        again = pretraining_trainer(tmp_path, finished.model, seed=7)
+        first, second = finished.evaluate(domain("outdoor", 20)), again.evaluate()
+        assert {name for name in first if "kitchen" in name} == set()  # a domain alone
+        for name in ("eval_loss", "eval_accuracy", "eval_mlm_loss"):
+            assert first[name] == second[name]
+
+    @pytest.mark.parametrize("world_size", [1, 2, 3])
+    def test_processes_take_the_batches_in_turn(self, finished, world_size):
+        validation = finished.eval_dataset.domain
+        turns = [validation.turns(rank, world_size) for rank in range(world_size)]
+        assert len({len(each) for each in turns}) == 1
+        assert set(range(len(validation.batches))) <= {turn for each in turns for turn in each}
+        assert validation.batch_of(100) is validation.batches[-1]
+
+    def test_a_sample_of_the_domain_will_do(self, tmp_path):
+        trainer = pretraining_trainer(tmp_path, max_validation_sequences=7)
+        assert isinstance(trainer.eval_dataset.domain, DomainValidation)
+        assert sum(len(batch) for batch in trainer.eval_dataset.domain.batches) == 7
+
+
+class TestZeroShot:
+    def test_every_evaluation_is_a_row_step_0_included(self, finished):
+        rows = finished.zero_shot_log.rows
+        assert [row["step"] for row in rows] == [0, 2, 4, 6, 8, 10]
+        logged = {entry["step"]: entry["eval_kitchen_ndcg@10"] for entry in entries(finished, "eval_kitchen_ndcg@10")}
+        assert {row["step"]: row["kitchen_ndcg@10"] for row in rows} == logged
+        assert Path(finished.args.output_dir, "zero_shot.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_it_is_the_ranking_of_a_recommender_with_these_weights(self, finished):
+        model, kitchen = finished.model.eval(), domain("kitchen", 20)
+        recommender = RecformerForSeqRec(model.config)
+        recommender.recformer.load_state_dict(model.recformer.state_dict())
+        recommender.set_item_embeddings(recommender.encode_items(kitchen.catalog, tokenizer()))
+        scorer = RecformerScorer(recommender.eval(), tokenizer(), kitchen.catalog)
+        expected = rank_split(scorer.fit(kitchen), kitchen.validation).metrics((10,))
+        measured = finished.evaluate()
+        for name, value in expected.items():
+            assert measured[f"eval_kitchen_{name}"] == pytest.approx(value, abs=1e-6), name
+
+    def test_the_encoder_is_shared_and_stays_as_it_was(self, finished):
+        encoder = finished.model.recformer.train()
+        head = scoring_head(encoder, 3)
+        assert head.recformer is encoder
+        assert head.item_embeddings.shape == (3, encoder.config.hidden_size)
+        assert not head.item_embeddings.requires_grad
+        assert encoder.config.num_items == 0
+        finished.evaluate()
+        assert encoder.training
+
+    def test_both_splits_and_a_sample_of_users(self, tmp_path):
+        trainer = pretraining_trainer(
+            tmp_path, zero_shot_splits=["validation", "test"], zero_shot_max_users=5, exclude_history=True,
+            trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)}, trainer_eval_dataset=None,
+        )  # fmt: skip
+        (target,) = trainer.eval_dataset.targets
+        assert {name: len(split) for name, split in target.splits.items()} == {"kitchen": 5, "kitchen_test": 5}
+        metrics = trainer.evaluate()
+        assert {"eval_kitchen_ndcg@10", "eval_kitchen_test_ndcg@10"} <= metrics.keys()
+        assert not {"eval_loss", "eval_accuracy"} & metrics.keys()
+        assert not Path(tmp_path, "zero_shot.jsonl").exists()  # rows are of training
+
+    def test_a_row_that_comes_again_replaces_what_came_after(self, tmp_path):
+        log = ZeroShotLog(tmp_path, "kept")
+        assert log.rows == []
+        for step, value in [(0, 0.1), (5, 0.2), (10, 0.3), (5, 0.4)]:
+            log.write(step, step / 5, {"kitchen_ndcg@10": value})
+        assert [(row["step"], row["kitchen_ndcg@10"]) for row in log.rows] == [(0, 0.1), (5, 0.4)]
+
+    def test_rows_of_another_protocol_are_not_its_own(self, tmp_path):
+        kept, excluded = ZeroShotLog(tmp_path, "kept"), ZeroShotLog(tmp_path, "excluded")
+        for log, step in [(kept, 0), (kept, 5), (kept, 10), (excluded, 10), (excluded, 15)]:
+            log.write(step, step / 5, {"kitchen_ndcg@10": 0.1})
+        assert [[row["step"] for row in log.rows] for log in (kept, excluded)] == [[0, 5], [10, 15]]
+
+
+class TestBestWeights:
+    class Scripted(TrainerCallback):
+        """Keeps the weights of every step."""
+
+        def __init__(self) -> None:
+            self.weights: dict[int, dict] = {}
+
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            self.weights[state.global_step] = state_of(model)
+
+    @pytest.fixture
+    def scripted(self, monkeypatch):
+        """Validation that says what it is told, step after step, the start not counted."""
+
+        def script(*values: float) -> None:
+            told = iter([0.0, *values])
+            monkeypatch.setattr(DomainValidation, "measure", lambda *_: ({"accuracy": next(told), "loss": 1.0}, 20))
+
+        return script
+
+    def test_the_best_are_restored_and_patience_counts_evaluations(self, tmp_path, scripted):
+        scripted(0.1, 0.3, 0.2, 0.3, 0.25, 0.9)
+        keeper = self.Scripted()
+        trainer = pretraining_trainer(
+            tmp_path / "run", num_train_epochs=9, patience=3, eval_strategy="steps", eval_steps=2,
+            trainer_callbacks=[keeper],
+        )  # fmt: skip
+        output = trainer.train()
+        assert trainer.state.global_step == output.global_step == 10  # the best at step 4, then three more
+        assert same_state(state_of(trainer.model), keeper.weights[4])
+        saved = RecformerForPretraining.from_pretrained(tmp_path / "run")
+        assert same_state(state_of(saved), keeper.weights[4])
+        assert output.metrics["best_eval_accuracy"] == 0.3
+        assert json.loads((tmp_path / "run" / "run.json").read_text())["best_checkpoint"] == "checkpoint-4"
+        assert (tmp_path / "run" / "checkpoint-4").is_dir()
+
+    def test_a_zero_shot_metric_can_choose(self, tmp_path):
+        trainer = pretraining_trainer(
+            tmp_path / "run", metric_for_best_model="kitchen_mrr", trainer_eval_dataset=None,
+            trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)},
+        )  # fmt: skip
+        trainer.train()
+        values = {entry["step"]: entry["eval_kitchen_mrr"] for entry in entries(trainer, "eval_kitchen_mrr")}
+        del values[0]  # of the start, which is nobody's result
+        assert trainer.state.best_metric == max(values.values())
+        assert values[trainer.state.best_global_step] == trainer.state.best_metric
+
+    def test_without_evaluation_the_last_are_the_result(self, tmp_path):
+        trainer = pretraining_trainer(
+            tmp_path / "run", max_steps=3, eval_strategy="no", save_strategy="no", trainer_eval_dataset=None
+        )
+        trainer.train()
+        assert entries(trainer, "eval_loss") == []
+        saved = RecformerForPretraining.from_pretrained(tmp_path / "run" / "checkpoint-3")
+        assert same_state(state_of(saved), state_of(trainer.model))
+
+
+class Stops(TrainerCallback):
+    """A run that is killed after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+class TestResume:
+    SETTINGS = {
+        "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None,
+    }  # fmt: skip
+
+    def trainer(self, folder: Path, **overrides):
+        return pretraining_trainer(
+            folder, pretraining_model(dropout=0.1), **self.SETTINGS, **overrides,
+            trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)},
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("killed_at", [7, pytest.param(3, marks=pytest.mark.slow)])
+    def test_a_killed_run_ends_as_if_nothing_had_happened(self, tmp_path, finished, killed_at):
+        with pytest.raises(KeyboardInterrupt):
+            self.trainer(tmp_path / "run", trainer_callbacks=[Stops(killed_at)]).train()
+        resumed = self.trainer(tmp_path / "run")
+        resumed.train(resume_from_checkpoint="true")
+        whole = Path(finished.args.output_dir)
+        assert weights_of(tmp_path / "run") == weights_of(whole)
+        assert (tmp_path / "run" / "zero_shot.jsonl").read_bytes() == (whole / "zero_shot.jsonl").read_bytes()
+        assert (tmp_path / "run" / "run.json").is_file()
+        losses = [[(line["step"], line["loss"]) for line in entries(each, "loss")] for each in (resumed, finished)]
+        assert losses[0] == losses[1]
+        steps = [entry["step"] for entry in entries(resumed, "eval_accuracy")]
+        assert steps == [0, 2, 4, 6, 8, 10]  # the start is not evaluated again
+
+    def test_a_named_checkpoint_is_gone_back_to(self, tmp_path, finished):
+        shutil.copytree(finished.args.output_dir, tmp_path / "run")
+        resumed = self.trainer(tmp_path / "run", max_steps=6)
+        resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4"))
+        assert resumed.state.global_step == 6
+        assert not (tmp_path / "run" / "checkpoint-8").exists()
+        assert [row["step"] for row in resumed.zero_shot_log.rows] == [0, 2, 4, 6]
+
+    def test_a_finished_run_only_gives_its_result(self, tmp_path, finished):
+        shutil.copytree(finished.args.output_dir, tmp_path / "run")
+        again = self.trainer(tmp_path / "run")
+        output = again.train(resume_from_checkpoint=True)
+        assert same_state(state_of(again.model), state_of(finished.model))
+        assert output.metrics["best_eval_accuracy"] == finished.output.metrics["best_eval_accuracy"]
+        assert output.training_loss == finished.output.training_loss
+        assert again.state.log_history == finished.log_of_training
+
+    def test_a_run_is_never_written_over(self, finished):
+        folder = Path(finished.args.output_dir)
+        with pytest.raises(FileExistsError, match=r"a finished run .*resume_from_checkpoint"):
+            self.trainer(folder).train()
+
+    def test_with_nothing_there_it_begins(self, tmp_path):
+        trainer = pretraining_trainer(tmp_path / "run", max_steps=1)
+        assert trainer.train(resume_from_checkpoint=True).global_step == 1
+
+    def test_a_folder_that_is_no_checkpoint_of_the_run(self, tmp_path, finished):
+        elsewhere = str(Path(finished.args.output_dir, "checkpoint-4"))
+        with pytest.raises(ValueError, match="no complete checkpoint of this run"):
+            pretraining_trainer(tmp_path / "run").train(resume_from_checkpoint=elsewhere)
+
+
+class TestPrecisionAndMemory:
+    def gradients(self, folder: Path, model=None, **overrides) -> dict[str, torch.Tensor]:
+        gradients = GradientRecorder()
+        pretraining_trainer(
+            folder, model, max_steps=1, eval_strategy="no", trainer_callbacks=[gradients], **overrides
+        ).train()
+        return gradients.gradients
+
+    def test_gradient_checkpointing_changes_nothing(self, tmp_path):
+        plain = self.gradients(tmp_path / "plain", pretraining_model(dropout=0.1))
+        for name, settings in {"at once": {}, "in chunks": {"contrastive_chunk_size": 100}}.items():
+            model = pretraining_model(dropout=0.1)
+            found = self.gradients(tmp_path / name, model, gradient_checkpointing=True, **settings)
+            assert found.keys() == plain.keys()
+            for weight, gradient in plain.items():
+                torch.testing.assert_close(found[weight], gradient, rtol=1e-4, atol=1e-6, msg=weight)
+
+    @pytest.mark.parametrize("chunk_size", [None, 6])
+    def test_bfloat16_autocast_is_near_float32(self, tmp_path, chunk_size):
+        exact = self.gradients(tmp_path / "exact", max_grad_norm=0.0)
+        found = self.gradients(tmp_path / "bf16", bf16=True, max_grad_norm=0.0, contrastive_chunk_size=chunk_size)
+        assert found.keys() == exact.keys()
+        joined = [torch.cat([each[name].flatten() for name in exact]) for each in (found, exact)]
+        assert torch.nn.functional.cosine_similarity(*joined, dim=0) > 0.99
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("chunk_size", [None, 6])
+    def test_torch_compile(self, tmp_path, chunk_size):
+        """Batches of any length: the second step compiles once more, for shapes that vary."""
+        settings = {"max_steps": 3, "eval_strategy": "no", "contrastive_chunk_size": chunk_size}
+        lines = []
+        for compiled in (False, True):
+            trainer = pretraining_trainer(tmp_path / str(compiled), torch_compile=compiled, **settings)
+            trainer.train()
+            names = ("loss", "contrastive_loss", "mlm_loss", "accuracy")
+            lines.append([entry[name] for entry in entries(trainer, "loss") for name in names])
+        assert lines[1] == pytest.approx(lines[0], rel=1e-4)
+
+    def test_a_loss_that_is_not_finite_stops_the_run_and_names_users(self, tmp_path):
+        model = pretraining_model()
+        model.recformer.embeddings.position_embeddings.weight.data[8] = math.nan
+        trainer = pretraining_trainer(tmp_path / "run", model, eval_strategy="no")
+        with pytest.raises(LossNotFiniteError, match=r"step 1 .*(garden|music)-shopper"):
+            trainer.train()
+        assert list(Path(tmp_path, "run").glob("checkpoint-*")) == []
+
+
+class TestErrors:
+    def test_another_model(self, tmp_path):
+        model = RecformerForSeqRec(pretraining_model().config)
+        with pytest.raises(TypeError, match="RecformerForPretraining"):
+            pretraining_trainer(tmp_path, model)
+
+    def test_another_dataset(self, tmp_path):
+        with pytest.raises(TypeError, match="takes SequentialDatasets, got Sequences"):
+            pretraining_trainer(tmp_path, trainer_train_datasets=[domain("garden").train])
+
+    def test_a_function_that_would_never_be_called(self, tmp_path):
+        with pytest.raises(ValueError, match="hands no predictions to compute_metrics"):
+            pretraining_trainer(tmp_path, trainer_compute_metrics=lambda prediction: {})
+
+    def test_nothing_to_evaluate(self, tmp_path):
+        with pytest.raises(ValueError, match="nothing to evaluate"):
+            pretraining_trainer(tmp_path, trainer_eval_dataset=None)
+
+    @pytest.mark.parametrize("metric", ["ndcg@10", "eval_kitchn_ndcg@10"])
+    def test_a_metric_that_is_not_evaluated(self, tmp_path, metric):
+        with pytest.raises(ValueError, match=r"not evaluated. It can be accuracy, .*kitchen_ndcg@10"):
+            pretraining_trainer(
+                tmp_path, metric_for_best_model=metric, trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)}
+            )
+
+    @pytest.mark.parametrize(
+        ("settings", "metric"),
+        [
+            ({}, "kitchen_ndcg@20"),
+            ({}, "kitchen_nonsense"),
+            ({}, "kitchen_test_ndcg@10"),
+            ({"zero_shot_splits": ["test"]}, "kitchen_ndcg@10"),
+            ({"mlm_probability": 0.0}, "mlm_loss"),
+            ({"trainer_eval_dataset": None}, "accuracy"),
+        ],
+    )
+    def test_a_metric_that_these_settings_do_not_evaluate(self, tmp_path, settings, metric):
+        targets = {"kitchen": domain("kitchen", 20)}
+        with pytest.raises(ValueError, match=rf"'{metric}' is not evaluated\. It can be .*kitchen_(test_)?auc\."):
+            pretraining_trainer(tmp_path, metric_for_best_model=metric, trainer_zero_shot_datasets=targets, **settings)
+
+    @pytest.mark.parametrize("settings", [{}, {"mlm_probability": 0.0}])
+    def test_every_metric_that_is_evaluated_can_choose(self, tmp_path, settings):
+        settings = {**settings, "zero_shot_splits": ["validation", "test"], "ranking_ks": [5, 10]}
+        settings["trainer_zero_shot_datasets"] = {"kitchen": domain("kitchen", 20)}
+        trainer = pretraining_trainer(tmp_path, **settings)
+        evaluated = {
+            name.removeprefix("eval_")
+            for name in trainer.evaluate()
+            if not name.endswith(("_runtime", "_per_second", "epoch"))
+        }
+        with pytest.raises(ValueError, match="It can be") as error:
+            pretraining_trainer(tmp_path, metric_for_best_model="none", **settings)
+        assert set(str(error.value).rpartition("can be ")[2].rstrip(".").split(", ")) == evaluated
+
+    def test_a_target_without_the_split(self, tmp_path):
+        kitchen = domain("kitchen", 20)
+        no_test = type(kitchen)(kitchen.catalog, kitchen.train, kitchen.validation, None, kitchen.info)
+        with pytest.raises(ValueError, match="'kitchen' has no test split"):
+            pretraining_trainer(tmp_path, zero_shot_splits=["test"], trainer_zero_shot_datasets={"kitchen": no_test})
+
+    def test_a_target_without_a_proper_name(self, tmp_path):
+        with pytest.raises(ValueError, match="needs a name of letters"):
+            pretraining_trainer(tmp_path, trainer_zero_shot_datasets={"my_kitchen": domain("kitchen", 20)})
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"mlm_probability": 1.0}, {"patience": 0}, {"contrastive_chunk_size": 0}, {"zero_shot_splits": ["train"]}],
+    )
+    def test_arguments_out_of_range(self, tmp_path, settings):
+        (name,) = settings
+        with pytest.raises(ValueError, match=name):
+            pretraining_arguments(tmp_path, **settings)
+
+
+def test_the_defaults_are_the_papers():
+    (args,) = HfArgumentParser(RecformerPretrainingArguments).parse_args_into_dataclasses(["--output_dir", "run"])
+    assert (args.learning_rate, args.per_device_train_batch_size, args.num_train_epochs) == (5e-5, 64, 32)
+    assert (args.patience, args.mlm_probability, args.freeze_word_embeddings) == (5, 0.15, True)

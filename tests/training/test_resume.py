@@ -1,0 +1,146 @@
+"""A run that is killed anywhere and goes on is, to the bit, a run that was never stopped."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.training import checkpoints_of, child, run_in_child, weights_of
+
+# Three steps an epoch, two batches a step; a checkpoint every two steps, and whenever the metric is better.
+SETTINGS = {
+    "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "dataloader_num_workers": 2,
+    "save_strategy": "steps", "save_steps": 2, "save_total_limit": 1, "num_train_epochs": 2, "warmup_steps": 2,
+    "num_negatives": 7, "learning_rate": 3e-3, "stage2_learning_rate": 1e-3,
+}  # fmt: skip
+TOTAL_STEPS = 12
+STAGES = ("stage-1", "stage-2")
+
+
+@dataclass
+class Run:
+    """What a run left behind.
+
+    Args:
+        folder: its `output_dir`.
+        steps: every optimizer step that was taken, again if it was taken again.
+        events: what it did to files below its folder: what, and where.
+        seconds: how long it took.
+    """
+
+    folder: Path
+    steps: list[str]
+    events: list[tuple[str, str]]
+    seconds: float
+
+    @property
+    def evaluations(self) -> list[dict]:
+        timing = ("_runtime", "_per_second")
+        return [
+            {name: value for name, value in entry.items() if not name.endswith(timing)}
+            for stage in STAGES
+            for entry in json.loads((self.folder / stage / "stage.json").read_text())["log_history"]
+            if "eval_loss" in entry
+        ]
+
+
+def start(folder: Path, *, resume: bool = False, kill_at: int = 0, kill_after: float = 0.0) -> int:
+    files = [str(folder.with_name(f"{folder.name}-{name}")) for name in ("steps", "events")]
+    return child(run_in_child, str(folder), files[0], SETTINGS, resume, kill_at, kill_after, files[1])
+
+
+def read(folder: Path) -> Run:
+    steps, record = (folder.with_name(f"{folder.name}-{name}") for name in ("steps", "events"))
+    found = json.loads(record.read_text()) if record.exists() else {"events": [], "seconds": 0.0}
+    lines = steps.read_text().splitlines() if steps.exists() else []
+    return Run(folder, lines, [tuple(each) for each in found["events"]], found["seconds"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert start(folder) == 0
+    run = read(folder)
+    assert len(run.steps) == TOTAL_STEPS
+    assert len(run.evaluations) == 4
+    return run
+
+
+def assert_goes_on(undisturbed: Run, folder: Path, kill_at: int) -> None:
+    where = f"killed before event {kill_at}: {undisturbed.events[kill_at - 1]}"
+    assert start(folder, kill_at=kill_at) == -signal.SIGKILL, where
+    assert start(folder, resume=True) == 0, where
+    assert_same(undisturbed, folder, where)
+
+
+def assert_same(undisturbed: Run, folder: Path, where: str, stops: int = 1) -> None:
+    run = read(folder)
+    assert weights_of(folder) == weights_of(undisturbed.folder), where
+    assert run.evaluations == undisturbed.evaluations, where
+    assert 0 <= len(run.steps) - TOTAL_STEPS <= stops * SETTINGS["save_steps"], where
+    for stage in STAGES:
+        assert len(checkpoints_of(folder / stage)) == 1, where
+    shutil.rmtree(folder)
+
+
+POINTS = {
+    "a checkpoint is half written": ("open", "stage-1/.checkpoint-4.partial/trainer_state.json"),
+    "an older checkpoint is half removed": ("os.remove", "optimizer.pt"),
+    "stage 1 is over and does not know": ("os.rename", "stage-1/.stage.json"),
+    "a checkpoint of stage 2 is about to get its name": ("os.rename", "stage-2/.checkpoint-2.partial"),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_when(undisturbed, tmp_path, point):
+    event, name = POINTS[point]
+    numbers = [
+        number for number, each in enumerate(undisturbed.events, 1) if each[0] == event and each[1].startswith(name)
+    ]
+    assert_goes_on(undisturbed, tmp_path / "run", numbers[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_at_every_file_of_a_stage(undisturbed, tmp_path, stage):
+    """Its last two checkpoints, what is removed for them, and the record of the stage."""
+    numbers = [number for number, (_, name) in enumerate(undisturbed.events, 1) if name.startswith(stage)]
+    for kill_at in range(max(numbers[0], numbers[-1] - 80), numbers[-1] + 1):
+        assert_goes_on(undisturbed, tmp_path / f"run-{kill_at}", kill_at)
+
+
+@pytest.mark.slow
+def test_killed_at_every_file_of_the_result(undisturbed, tmp_path):
+    last = max(number for number, (_, name) in enumerate(undisturbed.events, 1) if name.startswith("stage-2"))
+    for kill_at in range(last + 1, len(undisturbed.events) + 1):
+        assert_goes_on(undisturbed, tmp_path / f"run-{kill_at}", kill_at)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(undisturbed, tmp_path):
+    moments, killed = random.Random(0), 0
+    while killed < 20:
+        folder, moment = tmp_path / f"run-{killed}", moments.uniform(0.05, 0.9) * undisturbed.seconds
+        if start(folder, kill_after=moment) == 0:  # it was faster this time
+            shutil.rmtree(folder)
+            folder.with_name(f"{folder.name}-steps").unlink()
+            continue
+        assert start(folder, resume=True) == 0, moment
+        assert_same(undisturbed, folder, f"killed after {moment} s")
+        killed += 1
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(undisturbed, tmp_path):
+    """A little later every time, until it gets through."""
+    folder, stops = tmp_path / "run", 0
+    while start(folder, resume=True, kill_after=(0.3 + 0.05 * stops) * undisturbed.seconds) != 0:
+        stops += 1
+    assert stops > 0
+    assert_same(undisturbed, folder, f"killed {stops} times", stops)
