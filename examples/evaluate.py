@@ -38,7 +38,7 @@ from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import DemoOracle
 from recformer_hf.data.opening import open_dataset
 from recformer_hf.evaluation import Ranking, RecformerScorer, Scorer, paired_test, rank_protocols, ranking_report
-from recformer_hf.evaluation.ranking import History
+from recformer_hf.evaluation.ranking import RankingProtocol
 from recformer_hf.evaluation.report import comparable
 from recformer_hf.storage.atomic import atomic_file
 
@@ -84,7 +84,7 @@ class EvaluationArguments:
     output_dir: str | None = field(default=None, metadata={"help": "Where to write metrics.json and the rankings."})
 
 
-def protocols(args: EvaluationArguments) -> list[History]:
+def protocols(args: EvaluationArguments) -> list[RankingProtocol]:
     if args.exclude_history and args.protocol == "kept":
         raise ValueError("--exclude_history and --protocol kept contradict each other; give one of them.")
     chosen = args.protocol or ("excluded" if args.exclude_history else "kept")

@@ -32,7 +32,7 @@ from recformer_hf.baselines import LastItemText, Markov, Popularity
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import DemoOracle, demo_domains, load_demo_domain
 from recformer_hf.data.opening import open_dataset
-from recformer_hf.evaluation.ranking import Ranking, Scorer, history_of, rank_split
+from recformer_hf.evaluation.ranking import Ranking, Scorer, protocol_of, rank_split
 from recformer_hf.training import (
     RecformerFinetuningArguments,
     RecformerFinetuningTrainer,
@@ -162,7 +162,7 @@ def table(rankings: dict[str, Ranking], shop: SequentialDataset, args: Recformer
     cold = ~np.isin(shop.test.targets, shop.train.items)
     lines = [
         f"\n{shop.info['name']}: {len(shop.test):,} test users, {cold.sum()} with a cold target; whole catalogue "
-        f"({len(shop.catalog)} items) ranked, history {history_of(args.exclude_history)}, ties {args.ranking_ties}. "
+        f"({len(shop.catalog)} items) ranked, history {protocol_of(args.exclude_history)}, ties {args.ranking_ties}. "
         "The shop is invented.\n",
         f"{'':22}   in-set                 cold",
         f"{'':22}   NDCG@10   Recall@10    NDCG@10   Recall@10",

@@ -6,10 +6,11 @@ Scores live a chunk of users at a time and only ranks are kept: no array of all 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from transformers.utils import logging
 from ..data.sampling import slice_places
 from ..storage.atomic import atomic_file
 from .metrics import mean, metric_names, metric_values
-from .target_ranks import Ties, rank_targets
+from .target_ranks import TieOrder, rank_targets
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,7 +33,7 @@ CHUNK_BYTES = 1 << 26
 MOST_USERS = 512
 """Most users of a chunk, so that small catalogues too are dealt out evenly over processes."""
 
-History = Literal["kept", "excluded"]
+RankingProtocol = Literal["kept", "excluded"]
 """Whether the items of a user's own history stay candidates: kept in the paper's protocol, excluded in a shop's."""
 
 
@@ -59,13 +60,24 @@ class Scorer(Protocol):
         ...
 
 
-def history_of(exclude_history: bool) -> History:
-    """The protocol's name."""
+def protocol_of(exclude_history: bool) -> RankingProtocol:
+    """The name of the protocol that a trainer's or a function's `exclude_history` chooses."""
     return "excluded" if exclude_history else "kept"
 
 
-# One user's row of each: index of the user in the split, rank, number of candidates, recommended items, target.
-Part = tuple[Any, Any, Any, Any, Any]
+class RankedBatch(NamedTuple):
+    """What is kept of some users once their scores are gone; tensors or arrays with one row for each user."""
+
+    user_index: np.ndarray | Tensor
+    """int `[batch]`, rows of the split."""
+    ranks: np.ndarray | Tensor
+    """float `[batch]`, from 1; infinite where the target was no candidate."""
+    num_candidates: np.ndarray | Tensor
+    """int `[batch]`, how many items were ranked."""
+    recommended: np.ndarray | Tensor
+    """int `[batch, top_k]`, the best candidates, best first; -1 where there are no more."""
+    targets: np.ndarray | Tensor
+    """int `[batch]`, catalogue rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,14 +170,13 @@ class Ranking:
             raise ValueError(f"{Path(path)} holds no ranking ({error}). Ranking.save writes one.") from error
 
     @classmethod
-    def from_parts(cls, parts: Sequence[Part], num_users: int | None = None) -> Ranking:
+    def from_parts(cls, parts: Sequence[RankedBatch | tuple[Any, ...]], num_users: int | None = None) -> Ranking:
         """Join what several batches or processes ranked.
 
         Args:
-            parts: tuples of user_index int `[n]` (rows of the split), ranks `[n]`, num_candidates `[n]`, recommended
-                `[n, top_k]` and targets `[n]`, tensors or arrays. A user who comes again (padding of a last batch)
-                counts once.
-            num_users: users of the split; if left out, up to the largest index.
+            parts: [`RankedBatch`], or plain tuples with the same five columns in the same order. A user who occurs
+                again (the padding of a last batch) counts once.
+            num_users: users of the split; by default one more than the largest index.
 
         Returns:
             the ranking, in the order of the user index.
@@ -200,7 +211,7 @@ def rank_split(
     split: Sequences,
     *,
     exclude_history: bool = False,
-    ties: Ties = "average",
+    ties: TieOrder = "average",
     candidates: Any = None,
     top_k: int = 10,
     chunk_size: int | None = None,
@@ -231,7 +242,7 @@ def rank_split(
         ValueError: if the split has no targets, the scores are of another shape or NaN (naming the user), or an item
             is none that the scorer knows. On several processes each raises what one of them met.
     """
-    history = history_of(exclude_history)
+    history = protocol_of(exclude_history)
     return rank_protocols(
         scorer, split, [history], ties=ties, candidates=candidates, top_k=top_k, chunk_size=chunk_size,
         progress=progress, accelerator=accelerator,
@@ -241,15 +252,15 @@ def rank_split(
 def rank_protocols(
     scorer: Scorer,
     split: Sequences,
-    histories: Sequence[History] = get_args(History),
+    histories: Sequence[RankingProtocol] = get_args(RankingProtocol),
     *,
-    ties: Ties = "average",
+    ties: TieOrder = "average",
     candidates: Any = None,
     top_k: int = 10,
     chunk_size: int | None = None,
     progress: bool | None = None,
     accelerator: Accelerator | None = None,
-) -> dict[History, Ranking]:
+) -> dict[RankingProtocol, Ranking]:
     """[`rank_split`] under several protocols at once: a history is scored once, which is most of the work.
 
     Args:
@@ -266,12 +277,12 @@ def rank_protocols(
         raise ValueError("Ranking takes a validation or test split, got one without targets (train).")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}; expected users from 1 on.")
-    if isinstance(histories, str) or not histories or set(histories) - set(get_args(History)):
+    if isinstance(histories, str) or not histories or set(histories) - set(get_args(RankingProtocol)):
         raise ValueError(f"histories are {histories!r}; expected a list of 'kept', 'excluded' or both.")
     lists = _candidate_lists(candidates, len(split))
     rank, world = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
 
-    def ranked() -> Iterator[dict[History, Part]]:
+    def ranked() -> Iterator[dict[RankingProtocol, RankedBatch]]:
         step = chunk_size or _chunk_size(scorer, split)
         chunks = [np.arange(start, min(start + step, len(split))) for start in range(0, len(split), step)][rank::world]
         with logging.tqdm(
@@ -295,7 +306,7 @@ def rank_protocols(
     from accelerate.utils import gather_object
 
     # A process that raised on its own would leave the others waiting for it.
-    parts: list[dict[History, Part]] = []
+    parts: list[dict[RankingProtocol, RankedBatch]] = []
     failure: list[str] = []
     try:
         parts = list(ranked())
@@ -314,12 +325,12 @@ def rank_batch(
     scores: Tensor,
     split: Sequences,
     users: np.ndarray,
-    histories: Sequence[History],
+    histories: Sequence[RankingProtocol],
     *,
-    ties: Ties,
+    ties: TieOrder,
     candidates: Tensor | None = None,
     top_k: int,
-) -> dict[History, Part]:
+) -> dict[RankingProtocol, RankedBatch]:
     """Rank the targets of some users of a split by their scores, under each protocol.
 
     Args:
@@ -335,12 +346,12 @@ def rank_batch(
     assert split.targets is not None
     targets = split.targets[users]
     on_device = torch.from_numpy(targets.astype(np.int64))
-    parts: dict[History, Part] = {}
+    parts: dict[RankingProtocol, RankedBatch] = {}
     for history in histories:
         excluded = history_pairs(split, users) if history == "excluded" else None
         columns = rank_targets(scores, on_device, ties=ties, excluded=excluded, candidates=candidates, top_k=top_k)
         ranks, num_candidates, recommended = (column.cpu().numpy() for column in columns)
-        parts[history] = (users, ranks, num_candidates, recommended, targets)
+        parts[history] = RankedBatch(users, ranks, num_candidates, recommended, targets)
     return parts
 
 
@@ -352,8 +363,8 @@ def history_pairs(split: Sequences, users: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def join_parts(
-    parts: Sequence[dict[History, Part]], histories: Sequence[History], num_users: int
-) -> dict[History, Ranking]:
+    parts: Sequence[dict[RankingProtocol, RankedBatch]], histories: Sequence[RankingProtocol], num_users: int
+) -> dict[RankingProtocol, Ranking]:
     """The ranking of each protocol from what [`rank_batch`] gave, on any process and in any order."""
     return {history: Ranking.from_parts([part[history] for part in parts], num_users) for history in histories}
 
@@ -383,8 +394,8 @@ def _checked_scores(scorer: Scorer, split: Sequences, users: np.ndarray) -> Tens
     return scores
 
 
-def _refuse_nan(scorer: Scorer, split: Sequences, users: np.ndarray, parts: dict[History, Part]) -> None:
-    ranks = next(iter(parts.values()))[1]
+def _refuse_nan(scorer: Scorer, split: Sequences, users: np.ndarray, parts: dict[RankingProtocol, RankedBatch]) -> None:
+    ranks = np.asarray(next(iter(parts.values())).ranks)
     if np.isnan(ranks).any():
         row = int(users[int(np.isnan(ranks).argmax())])
         raise ValueError(
@@ -427,4 +438,29 @@ def _to_numpy(column: Any) -> np.ndarray:
     return column.cpu().numpy() if isinstance(column, Tensor) else np.asarray(column)
 
 
-__all__ = ["History", "Ranking", "Scorer", "Ties", "rank_protocols", "rank_split", "rank_targets"]
+_RENAMED = {"History": "RankingProtocol", "Part": "RankedBatch", "Ties": "TieOrder", "history_of": "protocol_of"}
+
+
+def __getattr__(name: str) -> Any:
+    """The names of an earlier version, which keep working for one release."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{__name__}.{name} is now {_RENAMED[name]}; the old name goes with the next release.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return globals()[_RENAMED[name]]
+
+
+__all__ = [
+    "RankedBatch",
+    "Ranking",
+    "RankingProtocol",
+    "Scorer",
+    "TieOrder",
+    "protocol_of",
+    "rank_protocols",
+    "rank_split",
+    "rank_targets",
+]

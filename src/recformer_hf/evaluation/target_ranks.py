@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import warnings
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..encoder.inputs import check_range
 
-Ties = Literal["average", "optimistic", "pessimistic"]
+TieOrder = Literal["average", "optimistic", "pessimistic"]
 """Where a target stands among candidates of the same score: in their middle, before them, behind them."""
 
 
@@ -17,7 +18,7 @@ def rank_targets(
     scores: Tensor,
     targets: Tensor,
     *,
-    ties: Ties = "average",
+    ties: TieOrder = "average",
     excluded: tuple[Tensor, Tensor] | None = None,
     candidates: Tensor | None = None,
     top_k: int = 10,
@@ -46,8 +47,8 @@ def rank_targets(
     Raises:
         ValueError: for other shapes, an unknown `ties`, or items outside the catalogue (looked at on the CPU only).
     """
-    if ties not in get_args(Ties):
-        raise ValueError(f"ties is {ties!r}; expected one of {', '.join(get_args(Ties))}.")
+    if ties not in get_args(TieOrder):
+        raise ValueError(f"ties is {ties!r}; expected one of {', '.join(get_args(TieOrder))}.")
     if scores.ndim != 2 or targets.shape != scores.shape[:1] or top_k < 1:
         raise ValueError(
             f"Expected scores [batch, num_items], targets [batch] and top_k from 1 on, got {list(scores.shape)}, "
@@ -121,4 +122,14 @@ def _best_items(scores: Tensor, top_k: int) -> Tensor:
     return torch.nn.functional.pad(items, (0, top_k - k), value=-1)
 
 
-__all__ = ["Ties", "rank_targets"]
+def __getattr__(name: str) -> Any:
+    """The name of an earlier version, which keeps working for one release."""
+    if name != "Ties":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"{__name__}.Ties is now TieOrder; the old name goes with the next release.", DeprecationWarning, stacklevel=2
+    )
+    return TieOrder
+
+
+__all__ = ["TieOrder", "rank_targets"]

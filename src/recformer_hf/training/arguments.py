@@ -11,7 +11,7 @@ from transformers.integrations import is_tensorboard_available
 from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.utils import is_torch_xla_available
 
-from ..evaluation.target_ranks import Ties
+from ..evaluation.target_ranks import TieOrder
 
 
 def default_reports() -> list[str]:
@@ -71,7 +71,7 @@ class RecformerTrainingArguments(TrainingArguments):
         default_factory=lambda: [10, 50],
         metadata={"help": "Cut-offs k of NDCG@k, Recall@k and MRR@k. The paper reports 10."},
     )
-    ranking_ties: Ties = field(
+    ranking_ties: TieOrder = field(
         default="average",
         metadata={"help": "Rank of a target among equal scores. The public replication's is optimistic."},
     )
@@ -107,7 +107,7 @@ class RecformerTrainingArguments(TrainingArguments):
             raise ValueError(f"eval_batch_tokens must be at least 1, got {self.eval_batch_tokens}.")
         if not self.ranking_ks or min(self.ranking_ks) < 1:
             raise ValueError(f"ranking_ks must be cut-offs of at least 1, got {self.ranking_ks}.")
-        one_of("ranking_ties", self.ranking_ties, Ties)
+        one_of("ranking_ties", self.ranking_ties, TieOrder)
 
     def _refuse_what_has_no_effect(self) -> None:
         """Of transformers' own fields, those whose silence would pass for a result."""

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from ..data.sampling import EvaluationSequences
 from ..data.sequences import Sequences
 from ..encoder.packing import length_sorted_batches
-from ..evaluation.ranking import History, Part, Ranking, Ties, join_parts, rank_batch
+from ..evaluation.ranking import RankedBatch, Ranking, RankingProtocol, TieOrder, join_parts, rank_batch
 from ..modeling_recformer import RecformerForSeqRec
 from ..recommending.vectors import evaluating
 
@@ -57,11 +57,11 @@ def rank_sequences(
     dataloader: DataLoader[Any],
     split: Sequences,
     accelerator: Accelerator,
-    histories: Sequence[History],
+    histories: Sequence[RankingProtocol],
     *,
-    ties: Ties,
+    ties: TieOrder,
     top_k: int,
-) -> tuple[dict[History, Ranking], float]:
+) -> tuple[dict[RankingProtocol, Ranking], float]:
     """Ranks every user's target in the whole catalogue; a batch's scores are all that exists of them.
 
     Args:
@@ -77,7 +77,7 @@ def rank_sequences(
         The ranking of each protocol, the same on every process, and the mean cross-entropy over users.
     """
     assert isinstance(dataloader.dataset, EvaluationSequences)
-    parts: list[dict[History, Part]] = []
+    parts: list[dict[RankingProtocol, RankedBatch]] = []
     losses: list[tuple[np.ndarray, np.ndarray]] = []
     with evaluating(model), accelerator.autocast():
         for batch in dataloader:

@@ -29,7 +29,7 @@ from ...data.dataset import SequentialDataset
 from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
 from ...evaluation.metrics import metric_names
-from ...evaluation.ranking import History, Ranking, history_of
+from ...evaluation.ranking import Ranking, RankingProtocol, protocol_of
 from ...items.catalog import ItemCatalog
 from ...modeling_recformer import RecformerForSeqRec
 from ...tokenization_recformer import RecformerTokenizer
@@ -454,7 +454,7 @@ class RecformerFinetuningTrainer(RecformerTrainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Ranks the whole catalogue for every user; predictions are ranks, float `[num_users]`, from 1."""
-        history = history_of(self.args.exclude_history)
+        history = protocol_of(self.args.exclude_history)
         with self.off_the_clock():
             rankings, loss = self._rank(dataloader, [history])
         ranking = rankings[history]
@@ -471,14 +471,16 @@ class RecformerFinetuningTrainer(RecformerTrainer):
             split: validation or test.
             exclude_history: as in the arguments if left out.
         """
-        history = history_of(self.args.exclude_history if exclude_history is None else exclude_history)
+        history = protocol_of(self.args.exclude_history if exclude_history is None else exclude_history)
         return self._rank(self.get_eval_dataloader(split), [history])[0][history]
 
-    def rank_protocols(self, split: Sequences) -> dict[History, Ranking]:
+    def rank_protocols(self, split: Sequences) -> dict[RankingProtocol, Ranking]:
         """As [`~RecformerFinetuningTrainer.rank`], history kept and excluded, from one encoding of the histories."""
-        return self._rank(self.get_eval_dataloader(split), get_args(History))[0]
+        return self._rank(self.get_eval_dataloader(split), get_args(RankingProtocol))[0]
 
-    def _rank(self, dataloader: Any, histories: Sequence[History]) -> tuple[dict[History, Ranking], float]:
+    def _rank(
+        self, dataloader: Any, histories: Sequence[RankingProtocol]
+    ) -> tuple[dict[RankingProtocol, Ranking], float]:
         return rank_sequences(
             self.model, dataloader, dataloader.split, self.accelerator, histories, ties=self.args.ranking_ties, top_k=10
         )

@@ -27,7 +27,7 @@ from ...data.collators import PretrainingCollator
 from ...data.dataset import SequentialDataset
 from ...data.tokenized_catalog import TokenizedCatalog
 from ...evaluation.metrics import metric_names
-from ...evaluation.ranking import Ranking, history_of
+from ...evaluation.ranking import Ranking, protocol_of
 from ...modeling_recformer import RecformerForPretraining
 from ...tokenization_recformer import RecformerTokenizer
 from ..checkpoints import (
@@ -147,7 +147,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
                 "contrastive_chunk_size goes through the model several times before it synchronizes gradients, which "
                 "DeepSpeed and FSDP do not take part in. Use DDP, or leave it out."
             )
-        self.zero_shot_log = ZeroShotLog(Path(args.output_dir or ""), history_of(args.exclude_history))
+        self.zero_shot_log = ZeroShotLog(Path(args.output_dir or ""), protocol_of(args.exclude_history))
 
     def _evaluation_of(
         self,
@@ -390,7 +390,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             head, target.item_collator, self.accelerator, max_tokens=self.args.eval_batch_tokens
         )
         head.item_embeddings.data.copy_(matrix)
-        history = history_of(self.args.exclude_history)
+        history = protocol_of(self.args.exclude_history)
         rankings = {}
         for name, split in target.splits.items():
             loader = self.ranking_loader(split, target.collator, target.num_items)

@@ -19,7 +19,7 @@ from ...data.collators import EvaluationCollator, ItemCollator
 from ...data.dataset import SequentialDataset
 from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
-from ...evaluation.ranking import History
+from ...evaluation.ranking import RankingProtocol
 from ...modeling_recformer import RecformerForSeqRec
 from ...storage.atomic import atomic_file
 from ...tokenization_recformer import RecformerTokenizer
@@ -115,7 +115,7 @@ class ZeroShotLog:
             and are neither given nor drawn.
     """
 
-    def __init__(self, folder: Path, history: History) -> None:
+    def __init__(self, folder: Path, history: RankingProtocol) -> None:
         self.folder = folder
         self.history = history
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
-from ...evaluation.ranking import history_of
+from ...evaluation.ranking import protocol_of
 from .card_text import metric_title, number, percent, plain, table
 
 PROTOCOLS = {
@@ -112,7 +112,7 @@ def zero_shot_results(metrics: Mapping[str, Any]) -> list[str]:
     cells = [[plain(name), *(number(rows[step].get(name)) for step in steps)] for name in names]
     history, ties = "", ""
     if protocol := metrics.get("zero_shot_protocol"):  # metrics of older runs have none
-        history = f", history {history_of(protocol['exclude_history'])}"
+        history = f", history {protocol_of(protocol['exclude_history'])}"
         ties = f" A target that scores the same as other items takes {TIES[protocol['ties']]}."
     return [
         f"Zero-shot: whole catalogue ranked with nothing finetuned{history}, at the first evaluation and with the "

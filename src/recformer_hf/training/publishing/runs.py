@@ -25,7 +25,7 @@ from safetensors import safe_open
 
 from ...data.dataset import SequentialDataset
 from ...data.sequences import Sequences
-from ...evaluation.ranking import History, Ranking, history_of
+from ...evaluation.ranking import Ranking, RankingProtocol, protocol_of
 from ...evaluation.report import ranking_report
 from ...items.catalog import ItemCatalog
 from ...storage.atomic import atomic_file
@@ -54,7 +54,7 @@ class PublishesRuns(PushesRuns):
     validation_sample: dict[str, int] | None = None
     """How many `users` are validated on, and `of` how many, where they are not all."""
 
-    def rank_protocols(self, split: Sequences) -> dict[History, Ranking]:
+    def rank_protocols(self, split: Sequences) -> dict[RankingProtocol, Ranking]:
         """Ranks a split with the history kept and excluded; of a trainer that has a catalogue."""
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class PublishesRuns(PushesRuns):
         began = time.perf_counter()
         folder = Path(self.args.output_dir or "")
         metrics = self._validation_metrics()
-        rankings: dict[History, Ranking] = {}
+        rankings: dict[RankingProtocol, Ranking] = {}
         if self.catalog is not None:
             dataset = self.datasets[0]
             test = dataset.test if test is None else test
@@ -96,7 +96,7 @@ class PublishesRuns(PushesRuns):
                     for history, ranking in rankings.items()
                 }
         elif (folder / ROWS_FILE).is_file():
-            metrics["zero_shot"] = ZeroShotLog(folder, history_of(self.args.exclude_history)).rows
+            metrics["zero_shot"] = ZeroShotLog(folder, protocol_of(self.args.exclude_history)).rows
             metrics["zero_shot_protocol"] = {
                 "exclude_history": self.args.exclude_history,
                 "ties": self.args.ranking_ties,
