@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer, UnknownItemError
+from recformer_hf.recommending.item_store import CheckpointSource, ItemStore
 from recformer_hf.recommending.recommend import _pairs
 from recformer_hf.recommending.vectors import first_of_equal
 from recformer_hf.tokenization_recformer import EncodedItems
@@ -269,7 +270,7 @@ class TestRecommend:
         with pytest.raises(ValueError, match=r"no items to score.*with_catalog\(items, tokenizer\)"):
             encoder.recommend([[ITEMS["rkA"]]], tokenizer)
         model.catalog = None
-        with pytest.raises(ValueError, match="Without a catalogue the items of a history cannot be told"):
+        with pytest.raises(ValueError, match="Without a catalogue the model cannot tell which of its items are in the history"):
             model.recommend([[ITEMS["rkA"]]], tokenizer)
         found = model.recommend([[ITEMS["rkA"]]], tokenizer, top_k=2, exclude_history=False)
         assert found.rows.tolist()[0][0] == 0
@@ -466,22 +467,41 @@ class TestTheCatalogueBesideTheModel:
         assert not (tmp_path / "item_catalog.arrow").exists()
 
     def test_from_the_hub_of_the_same_commit(self, model, tmp_path, monkeypatch):
-        """Asked for when it is needed, once, of the commit that the weights are of."""
+        """Fetched with the weights, once, of the commit that they are of."""
         model.save_pretrained(tmp_path)
-        loaded = RecformerForSeqRec.from_pretrained(tmp_path)
-        loaded.config._commit_hash = "abc"
-        loaded.catalog = None
         asked = []
 
         def download(repo, name, **options):
             asked.append((repo, name, options["revision"], options["token"]))
             return str(tmp_path / name)
 
-        monkeypatch.setattr("recformer_hf.items.catalog.hf_hub_download", download)
-        loaded._look_beside("someone/shop", {"token": "t", "revision": "main"})
-        assert asked == []
-        assert loaded.catalog == loaded.catalog == model.catalog
+        monkeypatch.setattr("recformer_hf.items.catalog_files.hf_hub_download", download)
+        store = ItemStore()
+        store.load(CheckpointSource.of("someone/shop", {"token": "t", "revision": "main"}, "abc"), 32)
         assert asked == [("someone/shop", "item_catalog.arrow", "abc", "t")]
+        assert store.catalog(32) == store.catalog(32) == model.catalog
+        assert len(asked) == 1
+
+    def test_that_the_hub_cannot_be_asked_for_is_an_error(self, model, tmp_path):
+        """A recommender without its catalogue would be saved without it later."""
+        snapshot = tmp_path / "hub" / "models--someone--shop" / "snapshots" / ("a" * 40)
+        model.save_pretrained(snapshot)
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+        catalog = snapshot / "item_catalog.arrow"
+        content = catalog.read_bytes()
+        catalog.unlink()
+        with pytest.raises(OSError, match="item_catalog.arrow beside them could not be fetched"):
+            RecformerForSeqRec.from_pretrained("someone/shop", cache_dir=tmp_path / "hub")
+        # The cache remembers that a repository has no catalogue.
+        absent = snapshot.parents[1] / ".no_exist" / ("a" * 40) / "item_catalog.arrow"
+        absent.parent.mkdir(parents=True)
+        absent.touch()
+        assert RecformerForSeqRec.from_pretrained("someone/shop", cache_dir=tmp_path / "hub").catalog is None
+        absent.unlink()
+        catalog.write_bytes(content)
+        loaded = RecformerForSeqRec.from_pretrained("someone/shop", cache_dir=tmp_path / "hub")
+        assert loaded.catalog == model.catalog
 
     def test_pushing_while_saving_takes_it_along(self, model, tmp_path, monkeypatch):
         pushed = {}

@@ -1,14 +1,14 @@
-"""The Arrow table underneath an `ItemCatalog`: its schema, its checks, its rows as dictionaries, its fingerprint.
+"""The Arrow table underneath an `ItemCatalog`: its schema, its checks and its rows as dictionaries.
 
-pyarrow is imported when a catalogue is used, not before: a checkpoint with its code loads where it is not installed.
+pyarrow is imported on first use. This module travels with checkpoints, and a checkpoint loads where pyarrow is not
+installed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from transformers.utils import logging
@@ -22,16 +22,21 @@ ATTRIBUTES = "attributes"
 """Column of the attributes: for every item a list of `{"key": ..., "value": ...}`."""
 
 CHUNK_ROWS = 16_384
-"""Items in one Arrow record batch: text offsets are 32-bit, so a batch holds at most 2 GiB of text."""
+"""Items in one Arrow record batch. Text offsets are 32-bit, so a batch holds at most 2 GiB of text."""
 
 OnInvalid = Literal["raise", "drop"]
 
-# pyarrow's classes under their own names, without importing it.
+# Classes of pyarrow and of libraries that give Arrow tables. Importing them under TYPE_CHECKING would not do:
+# transformers reads all imports of a checkpoint's code and refuses to load it where one of them is not installed.
 Array = Any
 ChunkedArray = Any
+DataType = Any
 RecordBatch = Any
 Schema = Any
 Table = Any
+Dataset = Any
+PandasFrame = Any
+PolarsFrame = Any
 
 
 def arrow(module: str = "pyarrow") -> Any:
@@ -49,6 +54,8 @@ def arrow(module: str = "pyarrow") -> Any:
 def schema() -> Schema:
     """Arrow schema of a catalogue: `item_id` string, `attributes` list of (key string, value string)."""
     pa = arrow()
+    # A list of pairs keeps every item's own order of keys and tells a missing key from an empty value. One column per
+    # key would do neither, and a catalogue of many kinds of items would have thousands of nearly empty columns.
     attribute = pa.struct([("key", pa.string()), ("value", pa.string())])
     return pa.schema([(ITEM_ID, pa.string()), (ATTRIBUTES, pa.list_(attribute))])
 
@@ -59,7 +66,7 @@ def describe(columns: Schema) -> str:
 
 
 def record_batch(ids: Array, offsets: np.ndarray, keys: Array, values: Array) -> RecordBatch:
-    """One record batch of a catalogue; attributes without a key or a value are left out.
+    """One record batch of a catalogue. Attributes whose key or value is null are left out.
 
     Args:
         ids: string `[items]`.
@@ -76,56 +83,76 @@ def record_batch(ids: Array, offsets: np.ndarray, keys: Array, values: Array) ->
     return pa.RecordBatch.from_arrays([ids, lists], schema=schema())
 
 
+class _Invalid(NamedTuple):
+    """Items that cannot be in a catalogue, bool `[items]` each; an item is in at most one of them."""
+
+    empty: np.ndarray
+    repeated: np.ndarray
+    textless: np.ndarray
+
+
 def checked(table: Table, on_invalid: OnInvalid) -> Table:
-    """The table without repeated ids, empty ids and items without any text; or an error that counts them.
+    """The table without repeated ids, empty ids and items without text, or an error that counts them.
 
     Args:
-        table: of the catalogue's schema.
-        on_invalid: `"raise"`, or `"drop"` to leave them out (the first of a repeated id stays) and log their number.
+        table: has the catalogue's schema.
+        on_invalid: `"raise"`, or `"drop"` to drop such items and log their number. Of a repeated id the first one that
+            has text stays.
 
     Raises:
-        ValueError: if there are any and `on_invalid` is `"raise"`, or if it is neither of the two.
+        ValueError: if there are invalid items and `on_invalid` is `"raise"`, or if `on_invalid` is neither value.
     """
     if on_invalid not in ("raise", "drop"):
         raise ValueError(f"on_invalid is {on_invalid!r}; expected 'raise' or 'drop'.")
-    pa = arrow()
+    invalid = _invalid(table)
+    dropped = invalid.empty | invalid.repeated | invalid.textless
+    if not dropped.any():
+        return table
+    message = f"{dropped.sum():,} of {len(table):,} items cannot be in a catalogue: {_counted(table, invalid)}."
+    if on_invalid == "raise":
+        raise ValueError(f"{message} Fix the source, or drop these items with on_invalid='drop'.")
+    logger.warning(f"{message} They are dropped.")
+    return table.filter(arrow().array(~dropped))
+
+
+def _invalid(table: Table) -> _Invalid:
     ids = table[ITEM_ID]
     empty = _blank(ids)
     textless = _textless(table) & ~empty
-    # Of a repeated id the first that has text counts, so that dropping never loses an item that could stay.
+    # Only items with text compete for a repeated id. Dropping then never loses an item that could have stayed.
     repeated = ~empty & ~textless
-    repeated[repeated] = _repeated(ids.filter(pa.array(repeated)))
+    repeated[repeated] = _repeated(ids.filter(arrow().array(repeated)))
+    return _Invalid(empty, repeated, textless)
+
+
+def _counted(table: Table, invalid: _Invalid) -> str:
+    """How many items are invalid in each way, with the first five of each kind."""
     kinds = (
-        ("with an empty id, in rows", empty),
-        ("with the id of an earlier one", repeated),
-        ("without text", textless),
+        ("with an empty id, in rows", invalid.empty),
+        ("with the id of an earlier one", invalid.repeated),
+        ("without text", invalid.textless),
     )
-    invalid = empty | repeated | textless
-    if not invalid.any():
-        return table
     counts = []
     for kind, mask in kinds:
-        if mask.any():
-            rows = np.flatnonzero(mask)
-            shown = rows[:5].tolist() if mask is empty else ids.take(pa.array(rows[:5])).to_pylist()
-            counts.append(f"{len(rows):,} {kind} ({', '.join(map(repr, shown))}{', ...' if len(rows) > 5 else ''})")
-    message = f"{invalid.sum():,} of {len(table):,} items cannot be in a catalogue: {'; '.join(counts)}."
-    if on_invalid == "raise":
-        raise ValueError(f"{message} Mend the source, or leave them out with on_invalid='drop'.")
-    logger.warning(f"{message} They are left out.")
-    return table.filter(pa.array(~invalid))
+        rows = np.flatnonzero(mask)
+        if len(rows):
+            is_empty = mask is invalid.empty
+            first = rows[:5].tolist() if is_empty else table[ITEM_ID].take(arrow().array(rows[:5])).to_pylist()
+            counts.append(f"{len(rows):,} {kind} ({', '.join(map(repr, first))}{', ...' if len(rows) > 5 else ''})")
+    return "; ".join(counts)
 
 
 def _blank(texts: ChunkedArray) -> np.ndarray:
-    """Which texts are nothing but white space, bool `[texts]`."""
+    """Which texts are empty or only white space, bool `[texts]`."""
     pc = arrow("pyarrow.compute")
     return np.asarray(pc.equal(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0), dtype=bool)
 
 
 def _repeated(ids: ChunkedArray) -> np.ndarray:
-    """Which ids have stood before already, bool `[ids]`."""
+    """Which ids equal an earlier one, bool `[ids]`."""
     pc = arrow("pyarrow.compute")
     repeated = np.zeros(len(ids), dtype=bool)
+    # Counting is much cheaper than looking every id up, and nearly every source has no repeated id.
     if pc.count_distinct(ids).as_py() < len(ids):
         codes = pc.index_in(ids, value_set=pc.unique(ids)).to_numpy()
         repeated[:] = True
@@ -134,7 +161,7 @@ def _repeated(ids: ChunkedArray) -> np.ndarray:
 
 
 def _textless(table: Table) -> np.ndarray:
-    """Which items have no value that is more than white space, bool `[items]`."""
+    """Which items have no value but white space, bool `[items]`."""
     masks = [np.zeros(0, dtype=bool)]
     for batch in table.to_batches():
         texts_before = np.concatenate([[0], np.cumsum(~_blank(batch.column(1).flatten().field("value")))])
@@ -143,8 +170,16 @@ def _textless(table: Table) -> np.ndarray:
     return np.concatenate(masks)
 
 
+def attribute_names(table: Table) -> list[str]:
+    """Every key that any item has, in order of first appearance."""
+    unique = arrow("pyarrow.compute").unique
+    keys = (unique(batch.column(1).flatten().field("key")).to_pylist() for batch in table.to_batches())
+    return list(dict.fromkeys(key for names in keys for key in names))
+
+
 def attribute_dicts(batch: RecordBatch) -> Iterator[dict[str, str]]:
     """The attributes of each item of a record batch."""
+    # Converting the two flat columns is many times faster than converting item by item with as_py().
     entries = batch.column(1).flatten()
     keys, values = entries.field("key").to_pylist(), entries.field("value").to_pylist()
     start = 0
@@ -152,30 +187,3 @@ def attribute_dicts(batch: RecordBatch) -> Iterator[dict[str, str]]:
         end = start + count
         yield dict(zip(keys[start:end], values[start:end], strict=True))
         start = end
-
-
-def fingerprint(table: Table) -> str:
-    """32 hexadecimal digits that depend on ids, keys, values and their order, not on chunks and slices (BLAKE2b).
-
-    Every column of text is hashed as one stream of bytes and one of lengths, so that where a chunk ends never shows.
-    """
-    counts = hashlib.blake2b()
-    lengths, contents = ([hashlib.blake2b() for _ in range(3)] for _ in range(2))
-    for batch in table.to_batches():
-        counts.update(batch.column(1).value_lengths().to_numpy().astype("<i4").tobytes())
-        entries = batch.column(1).flatten()
-        texts = (batch.column(0), entries.field("key"), entries.field("value"))
-        for length, content, column in zip(lengths, contents, texts, strict=True):
-            _hash_texts(length, content, column)
-    digests = [stream.digest() for stream in (counts, *lengths, *contents)]
-    return hashlib.blake2b(b"".join(digests), digest_size=16, person=b"ItemCatalog 1").hexdigest()
-
-
-def _hash_texts(lengths: Any, content: Any, texts: Array) -> None:
-    if len(texts) == 0:
-        return
-    _, offsets, data = texts.buffers()
-    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    lengths.update(np.diff(ends).astype("<i4").tobytes())
-    if data is not None:  # all texts are empty
-        content.update(memoryview(data)[ends[0] : ends[-1]])

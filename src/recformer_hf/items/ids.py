@@ -1,34 +1,34 @@
-"""The ids of an `ItemCatalog`: a sequence of texts over its Arrow column, and look-up of rows by id."""
+"""The ids of an `ItemCatalog`: a sequence of texts over its Arrow column, and the look-up of rows by id."""
 
 from __future__ import annotations
 
 import difflib
+import numbers
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 
 from .arrow import Array, ChunkedArray, arrow
-from .sources import item_id_text
 
 
 class UnknownItemError(KeyError):
     """An id that the catalogue does not have."""
 
-    def __str__(self) -> str:  # KeyError's own shows the message's repr
+    def __str__(self) -> str:  # KeyError would show the repr of the message, in quotes
         return str(self.args[0])
 
 
 class ItemIds(Sequence[str]):
-    """A catalogue's ids in order of rows: reads like a list of `str`, keeps no `str` in memory.
+    """A catalogue's ids in order of rows: reads like a list of `str` but keeps no `str` in memory.
 
-    Looking rows up sorts the ids once, on first use, and searches: half a second and 4 MB for a million ids, where a
-    dictionary of them takes 150 MB in every process.
+    The first look-up of a row sorts the ids once; every look-up is a binary search. For a million ids that takes half a
+    second and 4 MB, where a dictionary would take 150 MB in every process.
 
     Args:
-        column: `pyarrow.ChunkedArray` of strings, each once.
+        column: `pyarrow.ChunkedArray` of distinct strings.
     """
 
     def __init__(self, column: ChunkedArray) -> None:
@@ -45,11 +45,13 @@ class ItemIds(Sequence[str]):
 
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if not isinstance(row, slice):
-            return self._column[checked_row(row, len(self))].as_py()
+            item_id: str = self._column[checked_row(row, len(self))].as_py()
+            return item_id
         start, stop, step = row.indices(len(self))
-        if step == 1:
-            return self._column.slice(start, max(0, stop - start)).to_pylist()
-        return [self[i] for i in range(start, stop, step)]
+        if step != 1:
+            return [self[i] for i in range(start, stop, step)]
+        item_ids: list[str] = self._column.slice(start, max(0, stop - start)).to_pylist()
+        return item_ids
 
     def __iter__(self) -> Iterator[str]:
         for chunk in self._column.chunks:
@@ -63,7 +65,7 @@ class ItemIds(Sequence[str]):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, ItemIds):
-            return self._column.equals(other._column)
+            return bool(self._column.equals(other._column))
         return isinstance(other, (list, tuple)) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
@@ -78,7 +80,7 @@ class ItemIds(Sequence[str]):
             return None
         return int(self._in_order.rows[place])
 
-    def row_of(self, item_id: Any) -> int:
+    def row_of(self, item_id: str | int) -> int:
         """Row of an id.
 
         Raises:
@@ -90,12 +92,13 @@ class ItemIds(Sequence[str]):
             raise UnknownItemError(f"No item {text!r} in the catalogue of {len(self):,} items.{self._closest(text)}")
         return row
 
-    def rows_of(self, item_ids: Any, unknown: Literal["raise", "mark"]) -> np.ndarray:
+    def rows_of(self, item_ids: Iterable[object] | Array, unknown: Literal["raise", "mark"]) -> np.ndarray:
         """Rows of many ids, int32 `[len(item_ids)]`; see `ItemCatalog.rows_of`."""
         if unknown not in ("raise", "mark"):
             raise ValueError(f"unknown is {unknown!r}; expected 'raise' or 'mark'.")
         wanted = _id_array(item_ids)
-        if len(wanted) < len(self) // 200:  # fewer than that are found before all ids of the catalogue are hashed
+        # index_in hashes all ids of the catalogue in every call. A few ids are found sooner by binary search.
+        if len(wanted) < len(self) // 200:
             found = [None if item_id is None else self.find(item_id) for item_id in wanted.to_pylist()]
             rows = np.array([-1 if row is None else row for row in found], dtype=np.int32)
         else:
@@ -114,7 +117,9 @@ class ItemIds(Sequence[str]):
         return _SortedIds(self._column)
 
     def _closest(self, item_id: str) -> str:
-        """A sentence with the most similar of the 1,000 ids around the place where this one would stand in order."""
+        """A sentence with the ids most similar to this one."""
+        # Comparing with all ids would take minutes in a large catalogue. Most mistyped ids still begin as the right one
+        # does, so that it stands near them in sorted order.
         place = bisect_left(self._in_order, item_id)
         around = self._in_order[max(0, place - 500) : place + 500]
         closest = difflib.get_close_matches(item_id, around)
@@ -122,7 +127,7 @@ class ItemIds(Sequence[str]):
 
 
 class _SortedIds(Sequence[str]):
-    """What `bisect` searches: the ids in sorted order, each read from Arrow when it is looked at."""
+    """The ids in sorted order for `bisect`. An id is read from Arrow when it is looked at."""
 
     def __init__(self, column: ChunkedArray) -> None:
         self._column = column
@@ -131,10 +136,36 @@ class _SortedIds(Sequence[str]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: Any) -> Any:
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
         if isinstance(place, slice):
             return [self._column[row].as_py() for row in self.rows[place].tolist()]
-        return self._column[int(self.rows[place])].as_py()
+        item_id: str = self._column[int(self.rows[place])].as_py()
+        return item_id
+
+
+def item_id_text(value: object) -> str:
+    """An item id as text. A whole number becomes its digits, a missing id `""`.
+
+    Raises:
+        TypeError: if the id is neither text nor a whole number.
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, (float, np.floating)) and value != value):  # NaN differs from itself
+        return ""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return str(int(value))
+    hint = " pandas turns a column of whole numbers with gaps into floats: read it as text."
+    raise TypeError(
+        f"The item id {value!r} is a {type(value).__name__}; expected text or a whole number."
+        f"{hint if isinstance(value, (float, np.floating)) else ''}"
+    )
 
 
 def checked_row(row: int, total: int) -> int:
@@ -148,7 +179,7 @@ def checked_row(row: int, total: int) -> int:
     return int(row) % total
 
 
-def _id_array(item_ids: Any) -> Array:
+def _id_array(item_ids: Iterable[object] | Array) -> Array:
     pa = arrow()
     if isinstance(item_ids, (pa.Array, pa.ChunkedArray)):
         return item_ids.cast(pa.string())

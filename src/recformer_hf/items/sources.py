@@ -1,269 +1,194 @@
-"""From any source of items to the record batches of an `ItemCatalog`: ids, and attributes as text."""
+"""The `from_*` methods of an `ItemCatalog`: every source that a catalogue is created from."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-import numbers
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-import numpy as np
+from transformers.utils import logging
 
-from .arrow import ATTRIBUTES, CHUNK_ROWS, Array, RecordBatch, Table, arrow, record_batch
-from .text import attribute_text
+from .arrow import ITEM_ID, Dataset, OnInvalid, PandasFrame, PolarsFrame, RecordBatch, Table, arrow, checked, schema
+from .batches import batches_from_pairs, batches_from_pandas, batches_from_table, pairs_from_rows
+from .source_files import csv_table, json_content, json_lines, parquet_table
 
+if TYPE_CHECKING:
+    from typing import Unpack  # Python 3.11
 
-def item_id_text(value: Any) -> str:
-    """An item id as text: whole numbers as their digits; a missing id is `""`.
-
-    Raises:
-        TypeError: if the id is neither text nor a whole number.
-    """
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, (float, np.floating)) and value != value):
-        return ""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return str(int(value))
-    hint = " pandas makes floats of a column of whole numbers with gaps: read it as text."
-    raise TypeError(
-        f"The item id {value!r} is a {type(value).__name__}; expected text or a whole number."
-        f"{hint if isinstance(value, (float, np.floating)) else ''}"
-    )
+Catalog = TypeVar("Catalog", bound="FromSources")
 
 
-def batches_from_pairs(
-    pairs: Iterable[tuple[Any, Mapping[str, Any]]], attributes: Sequence[str] | None = None
-) -> Iterator[RecordBatch]:
-    """Record batches from (id, attributes) pairs, each item's keys in its own order.
+class SourceOptions(TypedDict, total=False):
+    """The options of [`~ItemCatalog.from_rows`] and [`~ItemCatalog.from_arrow`]."""
+
+    id_column: str
+    attributes: Sequence[str] | None
+    on_invalid: OnInvalid
+
+
+class FromSources:
+    """Base class of `ItemCatalog`, which documents `on_invalid`.
 
     Args:
-        pairs: any iterable, read once.
-        attributes: keys to keep, in this order for every item; `None` keeps all as they stand.
-
-    Raises:
-        TypeError: for an id, an item, a key or a value of a type that cannot be kept; the message names the item.
-        ValueError: if no item has any of the `attributes`.
+        table: `pyarrow.Table` with a catalogue's columns, checked.
     """
-    pairs, row, has_wanted = iter(pairs), 0, attributes is None
-    while chunk := list(islice(pairs, CHUNK_ROWS)):
-        ids: list[str] = []
-        ends: list[int] = [0]
-        keys: list[str] = []
-        values: list[str] = []
-        for raw_id, item in chunk:
-            ids.append(item_id_text(raw_id))
-            for key, value in _selected(item, attributes, f"Item {row} (id {ids[-1]!r})"):
-                try:
-                    text = attribute_text(value)
-                except TypeError as error:
-                    raise TypeError(f"Item {row} (id {ids[-1]!r}): the value of {key!r} is {error}.") from None
-                if text is not None:
-                    keys.append(key)
-                    values.append(text)
-            ends.append(len(keys))
-            row += 1
-        has_wanted = has_wanted or bool(keys)
-        yield record_batch(_strings(ids), np.array(ends), _strings(keys), _strings(values))
-    if row and not has_wanted:
-        raise ValueError(f"None of the {row:,} items has any of the attributes {list(attributes or [])}.")
 
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
-def _selected(item: Any, attributes: Sequence[str] | None, where: str) -> Iterable[tuple[str, Any]]:
-    if not isinstance(item, Mapping):
-        raise TypeError(f"{where} is a {type(item).__name__}; expected a mapping of attributes.")
-    for key in item:
-        if not isinstance(key, str):
-            raise TypeError(f"{where} has the key {key!r} of type {type(key).__name__}; keys are text.")
-    return item.items() if attributes is None else [(name, item[name]) for name in attributes if name in item]
+    @classmethod
+    def from_items(
+        cls: type[Catalog],
+        items: Mapping[Any, Mapping[str, object]],
+        *,
+        attributes: Sequence[str] | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> Catalog:
+        """A catalogue from a mapping of item id to attributes.
 
+        Args:
+            items: `{id: {key: value, ...}, ...}`, in the catalogue's order.
+            attributes: keys to keep, in this order for every item. `None` keeps all in the item's own order.
+            on_invalid: `"raise"` or `"drop"`, see the class.
 
-def batches_from_table(table: Table, id_column: str, attributes: Sequence[str] | None = None) -> Iterator[RecordBatch]:
-    """Record batches from an Arrow table with a column for the id.
+        Raises:
+            ValueError: if items are invalid. The message counts them and shows the first few.
+            TypeError: if an id, key or value cannot become text. The message names the item.
+        """
+        return cls._from_batches(batches_from_pairs(items.items(), attributes), on_invalid, len(items))
 
-    A table that has a catalogue's own two columns (as `load_dataset(folder, "items")` gives) keeps every item's keys
-    and their order. Any other table has one column an attribute: their order is every item's order, and a missing
-    value leaves the attribute out.
+    @classmethod
+    def from_rows(
+        cls: type[Catalog],
+        rows: Iterable[Mapping[str, object]],
+        *,
+        id_column: str = ITEM_ID,
+        attributes: Sequence[str] | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> Catalog:
+        """A catalogue from rows that hold the id under `id_column` beside the attributes. They are read once.
 
-    Args:
-        table: `pyarrow.Table`.
-        id_column: its column of ids, text or whole numbers.
-        attributes: columns to take, in this order; `None` takes all but the id's.
+        Other arguments and errors as in [`~ItemCatalog.from_items`].
+        """
+        total = len(rows) if isinstance(rows, Sequence) else None
+        return cls._from_batches(batches_from_pairs(pairs_from_rows(rows, id_column), attributes), on_invalid, total)
 
-    Raises:
-        TypeError: for a column whose values cannot be text.
-        ValueError: for columns that are not there.
-    """
-    names = [name for name in table.column_names if name != id_column] if attributes is None else list(attributes)
-    missing = [name for name in [id_column, *names] if name not in table.column_names]
-    if missing or not names:
-        problem = f"has no column {', '.join(map(repr, missing))}" if missing else "has no attribute beside the id"
-        raise ValueError(
-            f"The table {problem}; its columns are {table.column_names}. Name the id's with id_column= and the "
-            "attributes' with attributes=."
-        )
-    as_pairs = names == [ATTRIBUTES] and _is_pairs(table.schema.field(ATTRIBUTES).type)
-    for batch in table.select([id_column, *names]).to_batches(max_chunksize=CHUNK_ROWS):
-        ids = _id_column(batch.column(0))
-        yield _batch_of_pairs(ids, batch.column(1)) if as_pairs else _batch_of_columns(ids, names, batch.columns[1:])
+    @classmethod
+    def from_arrow(
+        cls: type[Catalog],
+        table: Table,
+        *,
+        id_column: str = ITEM_ID,
+        attributes: Sequence[str] | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> Catalog:
+        """A catalogue from a `pyarrow.Table` with a column for the id and one per attribute. Missing values are left
+        out.
 
+        A table with a catalogue's own two columns (`catalog.table`, `load_dataset(folder, "items")`) gives the same
+        catalogue again.
 
-def _batch_of_pairs(ids: Array, lists: Array) -> RecordBatch:
-    text = arrow().string()
-    counts = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    entries = lists.flatten()
-    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    return record_batch(ids, offsets, entries.field("key").cast(text), entries.field("value").cast(text))
+        Args:
+            table: `pyarrow.Table`.
+            id_column: column of the ids, text or whole numbers.
+            attributes: columns to take, in this order for every item. `None` takes all but the id's.
+            on_invalid: `"raise"` or `"drop"`, see the class.
 
+        Raises:
+            ValueError: if the table lacks a column, or items are invalid.
+            TypeError: if a column's values cannot become text.
+        """
+        return cls._from_batches(batches_from_table(table, id_column, attributes), on_invalid, len(table))
 
-def _batch_of_columns(ids: Array, names: list[str], columns: list[Array]) -> RecordBatch:
-    pa = arrow()
-    rows, width = len(ids), len(names)
-    texts = pa.concat_arrays([_text_column(column, name) for name, column in zip(names, columns, strict=True)])
-    row_by_row = np.arange(rows)[:, None] + np.arange(width) * rows
-    keys = pa.array(names, pa.string()).take(pa.array(np.tile(np.arange(width), rows)))
-    return record_batch(ids, np.arange(rows + 1) * width, keys, texts.take(pa.array(row_by_row.ravel())))
+    @classmethod
+    def from_dataset(cls: type[Catalog], dataset: Dataset, **options: Unpack[SourceOptions]) -> Catalog:
+        """A catalogue from a `datasets.Dataset`; options as in [`~ItemCatalog.from_arrow`]."""
+        # Through with_format, because the rows of dataset.data ignore select(), filter() and shuffle().
+        return cls.from_arrow(dataset.with_format("arrow")[:], **options)
 
+    @classmethod
+    def from_polars(cls: type[Catalog], frame: PolarsFrame, **options: Unpack[SourceOptions]) -> Catalog:
+        """A catalogue from a polars frame, lazy or not; options as in [`~ItemCatalog.from_arrow`]."""
+        table = (frame.collect() if hasattr(frame, "collect") else frame).to_arrow()
+        return cls.from_arrow(table, **options)
 
-def _is_pairs(kind: Any) -> bool:
-    types = arrow().types
-    if not (types.is_list(kind) or types.is_large_list(kind)) or not types.is_struct(kind.value_type):
-        return False
-    return {field.name for field in kind.value_type} == {"key", "value"}
+    @classmethod
+    def from_pandas(
+        cls: type[Catalog],
+        frame: PandasFrame,
+        *,
+        id_column: str = ITEM_ID,
+        attributes: Sequence[str] | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> Catalog:
+        """A catalogue from a pandas frame whose `id_column` is a column or the index.
 
+        Arguments as in [`~ItemCatalog.from_arrow`]. Columns of mixed types are taken value by value.
+        """
+        return cls._from_batches(batches_from_pandas(frame, id_column, attributes), on_invalid, len(frame))
 
-def _casts_to_text(kind: Any) -> bool:
-    types = arrow().types
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    # Arrow's third type of text is named, not tested: the first versions that `datasets` accepts have no test for it.
-    return types.is_integer(kind) or str(kind) in ("string", "large_string", "string_view", "null")
+    @classmethod
+    def from_json(
+        cls: type[Catalog],
+        path: str | os.PathLike[str],
+        *,
+        id_column: str = ITEM_ID,
+        attributes: Sequence[str] | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> Catalog:
+        """A catalogue from a JSON file (`.gz` too): an object of id to attributes, or a list of rows.
 
+        Arguments as in [`~ItemCatalog.from_rows`]; `id_column` is for rows.
 
-def _id_column(column: Array) -> Array:
-    if _casts_to_text(column.type):
-        return column.cast(arrow().string()).fill_null("")
-    return _strings([item_id_text(value) for value in column.to_pylist()])
+        Raises:
+            ValueError: if the file is not such JSON.
+        """
+        content = json_content(path)
+        if isinstance(content, dict):
+            return cls.from_items(content, attributes=attributes, on_invalid=on_invalid)
+        return cls.from_rows(content, id_column=id_column, attributes=attributes, on_invalid=on_invalid)
 
+    @classmethod
+    def from_jsonl(cls: type[Catalog], path: str | os.PathLike[str], **options: Unpack[SourceOptions]) -> Catalog:
+        """A catalogue from JSON lines (`.gz` too), one row per line; options as in [`~ItemCatalog.from_rows`].
 
-def _text_column(column: Array, name: str) -> Array:
-    if _casts_to_text(column.type):
-        return column.cast(arrow().string())
-    # numpy keeps a float32 what it is: 9.99, where a Python float would say 9.989999771118164.
-    floating = arrow().types.is_floating(column.type)
-    values = column.to_numpy(zero_copy_only=False) if floating else column.to_pylist()
-    try:
-        return _strings([attribute_text(value) for value in values])
-    except TypeError as error:
-        raise TypeError(f"The column {name!r} ({column.type}) holds {error}.") from None
+        Raises:
+            ValueError: if a line is not JSON. The message has its number.
+        """
+        return cls.from_rows(json_lines(path), **options)
 
+    @classmethod
+    def from_csv(
+        cls: type[Catalog], path: str | os.PathLike[str], *, delimiter: str = ",", **options: Unpack[SourceOptions]
+    ) -> Catalog:
+        """A catalogue from a CSV file with a header line (`.gz` too). Every cell is text, an empty one is missing.
 
-def _strings(values: Sequence[str | None]) -> Array:
-    pa = arrow()
-    try:
-        return pa.array(values, pa.string())
-    except (
-        UnicodeEncodeError
-    ):  # halves of surrogate pairs, which JSON can hold and Unicode cannot: join or replace them
-        whole = [
-            value and value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for value in values
-        ]
-        return pa.array(whole, pa.string())
+        Args:
+            path: the file.
+            delimiter: `"\\t"` for TSV.
+            **options: as in [`~ItemCatalog.from_arrow`].
 
+        Raises:
+            ValueError: if the file cannot be read as such.
+        """
+        return cls.from_arrow(csv_table(path, delimiter), **options)
 
-def pairs_from_rows(rows: Iterable[Any], id_column: str) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-    """(id, attributes) of rows that hold the id beside the attributes.
+    @classmethod
+    def from_parquet(cls: type[Catalog], path: str | os.PathLike[str], **options: Unpack[SourceOptions]) -> Catalog:
+        """A catalogue from a parquet file; options as in [`~ItemCatalog.from_arrow`].
 
-    Raises:
-        TypeError: for a row that is no mapping.
-        ValueError: for a row without the id's column.
-    """
-    for number, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise TypeError(f"Row {number} is a {type(row).__name__}; expected a mapping.")
-        if id_column not in row:
-            raise ValueError(f"Row {number} has no {id_column!r}; it has {list(row)}. Name the id with id_column=.")
-        yield row[id_column], {key: value for key, value in row.items() if key != id_column}
+        Raises:
+            ValueError: if the file is not parquet.
+        """
+        return cls.from_arrow(parquet_table(path), **options)
 
-
-def open_text(path: str | os.PathLike[str]) -> IO[str]:
-    """A text file, gzipped or not, whose lines are read as UTF-8 (a byte-order mark is skipped)."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No file {os.fspath(path)}.")
-    if os.fspath(path).endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    return open(path, encoding="utf-8-sig")
-
-
-def json_content(path: str | os.PathLike[str]) -> dict[str, Any] | list[Any]:
-    """What a JSON file holds: an object or a list.
-
-    Raises:
-        ValueError: if it is no JSON or holds something else.
-    """
-    with open_text(path) as file:
-        try:
-            content = json.load(file)
-        except ValueError as error:  # malformed JSON or malformed UTF-8
-            raise ValueError(
-                f"{os.fspath(path)} is no JSON: {error}. A file with one object a line is JSON lines."
-            ) from error
-    if not isinstance(content, (dict, list)):
-        raise ValueError(f"{os.fspath(path)} holds a {type(content).__name__}; expected an object or a list.")
-    return content
-
-
-def json_lines(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The value of every line that is not blank.
-
-    Raises:
-        ValueError: if a line is no JSON, with its number.
-    """
-    with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{os.fspath(path)}, line {number}, is no JSON: {error}") from error
-
-
-def csv_table(path: str | os.PathLike[str], delimiter: str) -> Table:
-    """A CSV file with a header line, gzipped or not, as an Arrow table: every cell text, an empty one missing.
-
-    Raises:
-        ValueError: if the file cannot be read so.
-    """
-    pa, pa_csv = arrow(), arrow("pyarrow.csv")
-    with open_text(path) as file:
-        names = next(csv.reader(file, delimiter=delimiter), [])
-    texts = pa_csv.ConvertOptions(
-        column_types={name: pa.string() for name in names},
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
-        null_values=[""],
-    )
-    parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    try:
-        return pa_csv.read_csv(os.fspath(path), parse_options=parse, convert_options=texts)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read as CSV with delimiter {delimiter!r}: {error}") from error
-
-
-def parquet_table(path: str | os.PathLike[str]) -> Table:
-    """A parquet file as an Arrow table.
-
-    Raises:
-        FileNotFoundError, ValueError: if it is not there, or no parquet.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No file {os.fspath(path)}.")
-    try:
-        return arrow("pyarrow.parquet").ParquetFile(os.fspath(path)).read()
-    except (arrow().ArrowInvalid, OSError) as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read as parquet: {error}") from error
+    @classmethod
+    def _from_batches(
+        cls: type[Catalog], batches: Iterator[RecordBatch], on_invalid: OnInvalid, total: int | None
+    ) -> Catalog:
+        collected = []
+        with logging.tqdm(total=total, desc="Items", unit=" items", delay=3) as progress:
+            for batch in batches:
+                collected.append(batch)
+                progress.update(len(batch))
+        return cls(checked(arrow().Table.from_batches(collected, schema=schema()), on_invalid))
