@@ -17,47 +17,40 @@ from ..items.catalog import ItemCatalog
 from ..storage.atomic import atomic_folder, recover_folder
 from .dataset_card import dataset_card, dataset_statistics
 from .mapped_files import mapped_copy
-from .sequences import (
-    HISTORY,
-    ITEMS,
-    ROW_GROUP_ROWS,
-    TARGET,
-    USER_ID,
-    Sequences,
-    UserSequence,
-    read_sequences,
-    write_sequences,
-)
+from .sequence_files import HISTORY, ITEMS, ROW_GROUP_ROWS, TARGET, USER_ID, read_sequences, write_sequences
+from .sequences import Sequences, UserSequence
 
 SPLITS = ("train", "validation", "test")
 ITEMS_FILE = "items.parquet"
 INFO_FILE = "sequential_dataset.json"
-"""`info`, the names of the splits, and the format's version."""
+"""Holds `info`, the names of the splits, and the version of the format."""
 CARD_FILE = "README.md"
 FORMAT = 1
 
-# What `save_to_disk` may replace: its own files, and what git and the Hub's client keep beside them.
+# What `save_to_disk` may replace: its own files, and what git and the Hub's client store beside them.
 _REPLACEABLE = (CARD_FILE, INFO_FILE, ITEMS_FILE, *(f"{name}.parquet" for name in SPLITS), ".gitattributes", ".cache")
 
 
 class SequentialDataset:
-    """A catalogue, and the users' sequences over it: what readers and preparation make, and everything else reads.
+    """A catalogue and the users' sequences over it: readers and preparation create it, everything else reads it.
 
-    On disk it is a folder of parquet files with a dataset card: `items`, `train`, and where there are `validation` and
-    `test`. `datasets.load_dataset(folder, "items")` (or the name of another file) reads it without this package.
+    On disk it is a folder of parquet files with a dataset card: `items`, `train`, and if the dataset has them
+    `validation` and `test`. `datasets.load_dataset(folder, "items")` (or the name of another file) reads it without
+    this package.
 
     Args:
         catalog: the items; sequences hold its rows.
-        train: whole training sequences, every user once.
+        train: whole training sequences, one for each user.
         validation: histories with their targets, or `None`.
         test: histories with their targets, or `None`.
-        info: what a person has to know, all of it JSON: `name`, `source`, `protocol` (how it was split), `seed`, the
-            settings of its preparation, `share_tied_timestamps` in [0, 1] where it is known, `license`. After loading
-            it also has `statistics`.
+        info: what a reader of results has to know, as JSON values: `name`, `source`, `protocol` (how it was split),
+            `seed`, the settings of its preparation, `share_tied_timestamps` in [0, 1] if it is known, `license`. A
+            loaded dataset also has `statistics`.
 
     Raises:
-        ValueError: if items or targets lie outside the catalogue, a user trains twice, or a split is of the wrong kind.
-        TypeError: if `info` is not JSON.
+        ValueError: if items or targets lie outside the catalogue, a user has two training sequences, `train` has
+            targets, or another split has none.
+        TypeError: if `info` cannot be written as JSON.
     """
 
     def __init__(
@@ -82,17 +75,17 @@ class SequentialDataset:
 
     @property
     def splits(self) -> dict[str, Sequences]:
-        """The splits that are there, by name."""
+        """The splits that the dataset has, by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}
 
     @cached_property
     def statistics(self) -> dict[str, Any]:
-        """Counts and shares of the dataset card; see `dataset_statistics` for what each one is."""
+        """Counts and shares of the dataset card; `dataset_statistics` defines each of them."""
         return dataset_statistics(self)
 
     def __eq__(self, other: object) -> bool:
-        """Same catalogue and splits; `info` does not count."""
+        """Whether catalogue and splits are the same; `info` is not compared."""
         return isinstance(other, SequentialDataset) and self.catalog == other.catalog and self.splits == other.splits
 
     __hash__ = None  # type: ignore[assignment]
@@ -102,12 +95,12 @@ class SequentialDataset:
         return f"SequentialDataset({self.info.get('name', 'unnamed')}: {len(self.catalog):,} items; users: {rows})"
 
     def save_to_disk(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the folder, whole or not at all.
+        """Write the folder, completely or not at all.
 
         Args:
             folder: a new or empty folder.
-            overwrite: replace a dataset that is there already. A folder that holds anything but a dataset's own files
-                is never replaced.
+            overwrite: replace a dataset that the folder already holds. A folder with any other files is never
+                replaced.
 
         Raises:
             FileExistsError: before anything is written, if the folder may not be replaced.
@@ -143,7 +136,8 @@ class SequentialDataset:
             revision, token, cache_dir, force_download, local_files_only: as in `huggingface_hub.snapshot_download`.
 
         Raises:
-            FileNotFoundError: if there is no such folder or repository, or files of it are missing (all are named).
+            FileNotFoundError: if there is no such folder or repository, or files are missing from it (the message
+                names all of them).
             ValueError: if a file is damaged, has other columns, or holds items outside the catalogue.
         """
         recover_folder(name_or_folder)
@@ -162,7 +156,8 @@ class SequentialDataset:
             )
         except (HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError) as error:
             raise FileNotFoundError(
-                f"{os.fspath(name_or_folder)!r} is neither a folder here nor a dataset repository in reach: {error}"
+                f"{os.fspath(name_or_folder)!r} is neither a local folder nor a dataset repository that can be "
+                f"reached: {error}"
             ) from error
         return cls._load_folder(Path(downloaded))
 
@@ -193,7 +188,7 @@ class SequentialDataset:
         commit_message: str = "Upload sequential dataset",
         create_pr: bool = False,
     ) -> CommitInfo:
-        """Upload the folder to a dataset repository on the Hub, made if it is not there, in one commit.
+        """Upload the folder to a dataset repository on the Hub in one commit; the repository is created if needed.
 
         Args:
             repo_id: `"name"` or `"organisation/name"`.
@@ -225,10 +220,11 @@ def _read_items(path: Path) -> ItemCatalog:
 
 def _check_split(name: str, split: Sequences, num_items: int) -> None:
     if (split.targets is None) != (name == "train"):
-        found, expected = ("no targets", "one a user") if split.targets is None else ("targets", "none")
+        found, expected = ("no targets", "one per user") if split.targets is None else ("targets", "none")
         raise ValueError(f"{name} has {found}; expected {expected}.")
     if len(split) == 0:
-        raise ValueError(f"{name} has no users." + ("" if name == "train" else " Pass None instead."))
+        advice = "Training needs at least one." if name == "train" else "Pass None instead."
+        raise ValueError(f"{name} has no users. {advice}")
     for kind, rows in (("items", split.items), ("targets", split.targets)):
         if rows is not None and (rows.min() < 0 or rows.max() >= num_items):
             outside = np.flatnonzero((rows < 0) | (rows >= num_items))
@@ -242,23 +238,30 @@ def _check_split(name: str, split: Sequences, num_items: int) -> None:
 
         distinct = pc.count_distinct(split.user_ids).as_py()
         if distinct < len(split):
-            raise ValueError(f"{len(split) - distinct:,} of {len(split):,} users of train come twice; expected once.")
+            raise ValueError(
+                f"{len(split) - distinct:,} of {len(split):,} users of train occur again; expected every user once."
+            )
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / INFO_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"No {INFO_FILE} in {folder}: not a folder of SequentialDataset.save_to_disk.")
+        raise FileNotFoundError(
+            f"No {INFO_FILE} in {folder}: SequentialDataset.save_to_disk did not write this folder."
+        )
     try:
         described = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         found = described.get("format") if isinstance(described, dict) else type(described).__name__
-        raise ValueError(f"{path} is of format {found!r}; this version reads {FORMAT}. Update recformer_hf.")
+        raise ValueError(f"{path} has format {found!r}; this version reads format {FORMAT}. Update recformer_hf.")
     splits, info = described.get("splits"), described.get("info")
     if not isinstance(splits, list) or not isinstance(info, dict) or "train" not in splits or set(splits) - {*SPLITS}:
-        raise ValueError(f"{path} names the splits {splits!r}; expected train, and any of {SPLITS[1:]}, and an info.")
+        raise ValueError(
+            f"{path} lists the splits {splits!r} and an info of type {type(info).__name__}; expected train, optionally "
+            f"any of {SPLITS[1:]}, and an info of type dict. Save the dataset again."
+        )
     return described
 
 

@@ -1,20 +1,21 @@
-"""What a `SequentialDataset` says of itself: its statistics, and the card that the Hub shows."""
+"""Statistics of a `SequentialDataset`, and the dataset card that the Hub shows."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from huggingface_hub import DatasetCardData
 
-if TYPE_CHECKING:
-    from .dataset import Sequences, SequentialDataset
+from ..items.catalog import ItemCatalog
+from .sequences import Sequences
 
 TIED_TIMESTAMPS = "share_tied_timestamps"
-"""Statistic that only a dataset's preparation knows; it is taken from `info` or `info["statistics"]`."""
+"""Statistic that only a dataset's preparation can count; it is copied from `info` or `info["statistics"]`."""
 
-LARGEST_OF_SIZE = (
+# The Hub's own names (`size_categories`), each with the number of rows that it stays below.
+SIZE_CATEGORIES = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),
     (100_000, "10K<n<100K"),
@@ -24,16 +25,35 @@ LARGEST_OF_SIZE = (
 )
 
 
-def dataset_statistics(dataset: SequentialDataset) -> dict[str, Any]:
-    """The columns of the paper's dataset table, and what to know before believing a metric.
+class DescribedDataset(Protocol):
+    """What statistics and card need of a `SequentialDataset`, whose module imports this one."""
+
+    catalog: ItemCatalog
+    train: Sequences
+    test: Sequences | None
+    info: dict[str, Any]
+
+    @property
+    def splits(self) -> dict[str, Sequences]: ...
+
+
+def dataset_statistics(dataset: DescribedDataset) -> dict[str, Any]:
+    """The columns of the paper's dataset table, and what to know before trusting a metric.
 
     Returns:
-        `users`, with a row in any split; `items` of the catalogue; `interactions`: of every user the longest sequence
-        that any split shows, targets counted; `mean_length` = interactions / users; `density` = interactions / (users *
-        items), in [0, 1]; `items_in_training`; `share_test_targets_not_in_training`: of the test rows, those whose
-        target occurs in no training sequence; `share_tests_repeating_history`: those whose target is in their own
-        history; `share_tied_timestamps`, if the preparation counted it; and `rows` and `mean_history` of each split in
-        `splits`. Shares are in [0, 1], `None` where unknown or without a test split.
+        a dictionary with these entries. Shares are in [0, 1], and `None` if unknown or if there is no test split.
+
+        - `users`: number of users with a row in any split;
+        - `items`: number of items of the catalogue;
+        - `interactions`: sum over users of the longest sequence that any split holds, its target included;
+        - `mean_length`: interactions / users;
+        - `density`: interactions / (users * items), in [0, 1];
+        - `items_in_training`: number of items that occur in training;
+        - `share_test_targets_not_in_training`: share of test rows whose target occurs in no training sequence;
+        - `share_tests_repeating_history`: share of test rows whose target is in their own history;
+        - `share_tied_timestamps`: share of interactions at the same time as another of the same user, if the
+          preparation counted it;
+        - `splits`: `rows` and `mean_history` of each split.
     """
     users, interactions = _users_and_interactions(dataset)
     trained = np.zeros(len(dataset.catalog), dtype=bool)
@@ -49,6 +69,7 @@ def dataset_statistics(dataset: SequentialDataset) -> dict[str, Any]:
         "share_tests_repeating_history": None,
     }
     if dataset.test is not None and dataset.test.targets is not None:
+        # reduceat is right only for rows that are not empty, which Sequences guarantees.
         repeated = np.logical_or.reduceat(
             dataset.test.items == np.repeat(dataset.test.targets, dataset.test.lengths), dataset.test.offsets[:-1]
         )
@@ -63,10 +84,11 @@ def dataset_statistics(dataset: SequentialDataset) -> dict[str, Any]:
     return statistics
 
 
-def _users_and_interactions(dataset: SequentialDataset) -> tuple[int, int]:
+def _users_and_interactions(dataset: DescribedDataset) -> tuple[int, int]:
     splits = list(dataset.splits.values())
     lengths = [split.lengths + (split.targets is not None) for split in splits]
-    if all(split.user_ids.equals(dataset.train.user_ids) for split in splits):  # leave-one-out without short users
+    # Leave-one-out without short users has the same users in every split: no grouping of millions of ids is needed.
+    if all(split.user_ids.equals(dataset.train.user_ids) for split in splits):
         return len(dataset.train), int(np.max(lengths, axis=0).sum())
     import pyarrow as pa
 
@@ -80,13 +102,13 @@ def _users_and_interactions(dataset: SequentialDataset) -> tuple[int, int]:
     return len(longest), int(longest["length_max"].to_numpy().sum())
 
 
-def dataset_card(dataset: SequentialDataset, statistics: dict[str, Any], configs: list[str]) -> str:
-    """The README.md of a dataset's folder: metadata that `load_dataset` reads, then a page for people.
+def dataset_card(dataset: DescribedDataset, statistics: dict[str, Any], configs: list[str]) -> str:
+    """The README.md of a dataset's folder: metadata that `load_dataset` reads, then a page for human readers.
 
     Args:
         dataset: the dataset.
-        statistics: of `dataset_statistics`.
-        configs: names of the parquet files, each a configuration with one split of its name.
+        statistics: from `dataset_statistics`.
+        configs: names of the parquet files without `.parquet`; each is a configuration with one split of that name.
     """
     info = dataset.info
     name = str(info.get("name", "sequential dataset"))
@@ -120,7 +142,7 @@ def _counts_table(statistics: dict[str, Any]) -> str:
     return _table(["Users", "Items", "Interactions", "Mean length", "Density"], [cells])
 
 
-def _splits_table(dataset: SequentialDataset) -> str:
+def _splits_table(dataset: DescribedDataset) -> str:
     def row(name: str, split: Sequences) -> list[str]:
         lengths = split.lengths
         return [name, f"{len(split):,}", f"{lengths.mean():.2f}", f"{np.median(lengths):g}", f"{lengths.max():,}"]
@@ -141,7 +163,7 @@ def _shares_table(statistics: dict[str, Any]) -> str:
 
 
 def _settings(info: dict[str, Any]) -> list[str]:
-    """A section with the settings and counts of the preparation and of the split, if `info` has them."""
+    """A list of one section with the settings and counts of preparation and split, or of none if `info` lacks them."""
     settings = {key: info[key] for key in ("preparation", "split") if key in info}
     if not settings:
         return []
@@ -149,7 +171,7 @@ def _settings(info: dict[str, Any]) -> list[str]:
     return [f"## Settings and counts of the preparation\n\n```json\n{text}\n```"]
 
 
-def _columns(dataset: SequentialDataset) -> str:
+def _columns(dataset: DescribedDataset) -> str:
     held_out = " and ".join(f"`{name}`" for name in dataset.splits if name != "train")
     names = ", ".join(f"`{name}`" for name in dataset.catalog.attribute_names[:20])
     lines = [
@@ -186,4 +208,4 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _size(rows: int) -> str:
-    return next((name for largest, name in LARGEST_OF_SIZE if rows < largest), "n>100M")
+    return next((name for limit, name in SIZE_CATEGORIES if rows < limit), "n>100M")

@@ -1,7 +1,7 @@
-"""Large parquet files of a dataset as memory-mapped Arrow files, in the Hub's cache of assets.
+"""Memory-mapped Arrow copies of a dataset's large parquet files, in the Hub client's cache of assets.
 
-Parquet is what the Hub shows and what a folder is shared as; it has to be decoded into every process's own memory. Of a
-large file a decoded copy is therefore kept once a machine, and all processes map that.
+Datasets are shared as parquet, which the Hub shows, but every process has to decode parquet into its own memory. A
+machine therefore keeps one decoded copy of a large file, and all processes map that copy.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import cached_assets_path
-from huggingface_hub.utils import WeakFileLock
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
 SMALLEST_MAPPED = 8 << 20
-"""Bytes of a parquet file below which every process simply reads it."""
+"""Size in bytes from which a parquet file gets a copy; every process reads smaller ones for itself."""
 
 
 def mapped_copy(parquet: Path, write: Callable[[Path], None]) -> Path | None:
-    """The Arrow copy of a parquet file, written on first use and after every change of the file (its size or time).
+    """The Arrow copy of a parquet file; it is written on first use and again when the file's size or time changes.
 
     Args:
         parquet: the file.
-        write: writes the copy to the path that it is given, whole or not at all.
+        write: writes the copy to the path that it is given, completely or not at all.
 
     Returns:
-        The copy's path; `None` if the file is small, or the cache cannot be written (logged).
+        the copy's path; `None` if the file is small, or if the cache cannot be written (which is logged).
     """
     parquet = parquet.resolve()
     status = parquet.stat()
@@ -39,7 +39,7 @@ def mapped_copy(parquet: Path, write: Callable[[Path], None]) -> Path | None:
         folder = cached_assets_path("recformer_hf", namespace="mapped_files_1", subfolder=key)
         copy = folder / f"{status.st_size}-{status.st_mtime_ns}.arrow"
         if not copy.exists():
-            with WeakFileLock(folder / "lock"):  # of the processes that start at once, one writes
+            with WeakFileLock(folder / "lock"):  # if several processes start at once, one of them writes
                 if not copy.exists():
                     write(copy)
                     for outdated in folder.glob("*.arrow"):

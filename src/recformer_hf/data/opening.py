@@ -1,4 +1,4 @@
-"""Datasets by name, as command lines give them."""
+"""Opening a dataset by the name that a command line was given."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from .dataset import SequentialDataset
 from .demo import demo_domains, load_demo_domain
 
 DEMO = "demo:"
+"""Prefix of the demo shop's domains."""
 
 
 def open_dataset(name: str, seed: int = 0) -> SequentialDataset:
-    """A dataset by name: a folder, a Hub repository, or `demo:kitchen` for a domain of the invented demo shop.
+    """Open a dataset by name: a folder, a Hub repository, or `demo:kitchen` for a domain of the invented demo shop.
 
     Args:
-        name: what to open.
-        seed: of the demo shop.
+        name: folder, repository, or `demo:` and the name of a domain.
+        seed: seed of the demo shop; other datasets ignore it.
 
     Raises:
         FileNotFoundError: if there is no such folder or repository.
-        ValueError: for an unknown domain of the demo shop, naming those there are.
+        ValueError: if the demo shop has no such domain; the message lists its domains.
     """
     if not name.startswith(DEMO):
         return SequentialDataset.load(name)
     domain = name.removeprefix(DEMO)
     if domain not in demo_domains():
-        raise ValueError(f"The demo shop has no domain {domain!r}; it has {', '.join(demo_domains())}.")
+        raise ValueError(f"The demo shop has no domain {domain!r}; its domains are {', '.join(demo_domains())}.")
     return load_demo_domain(domain, seed=seed)
