@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from recformer_hf.data.tokenized_catalog import TokenizedCatalog, tokenizer_fingerprint
+from recformer_hf.data.tokenized_catalog import TokenizedCatalog
 from recformer_hf.items.catalog import ItemCatalog
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 
@@ -112,30 +112,6 @@ class TestWords:
         tokenizer = RecformerTokenizer(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>")
         tokenized = TokenizedCatalog.from_items([{"title": "claw hammer"}], tokenizer)
         assert words(tokenized, tokenizer, 0) == ["▁title", "▁claw", "▁ham|mer"]
-
-
-class TestFingerprint:
-    def test_it_does_not_depend_on_how_the_tokenizer_was_called(self, tokenizer):
-        before = tokenizer_fingerprint(tokenizer)
-        tokenizer("plain text", padding="max_length", truncation=True, max_length=8)
-        assert tokenizer_fingerprint(tokenizer) == before
-
-    def test_it_survives_saving(self, tokenizer, tmp_path):
-        tokenizer.save_pretrained(tmp_path)
-        assert tokenizer_fingerprint(RecformerTokenizer.from_pretrained(tmp_path)) == tokenizer_fingerprint(tokenizer)
-
-    @pytest.mark.parametrize(
-        ("limit", "changes"), [("max_attr_num", True), ("max_attr_length", True), ("max_token_num", False)]
-    )
-    def test_limits_of_an_item_count_and_those_of_a_sequence_do_not(self, limit, changes):
-        one, other = (
-            RecformerTokenizer.train_from_catalog(ITEMS.values(), vocab_size=300, **{limit: value}) for value in (5, 6)
-        )
-        assert (tokenizer_fingerprint(one) != tokenizer_fingerprint(other)) == changes
-
-    def test_another_vocabulary_is_another_tokenizer(self, tokenizer):
-        other = RecformerTokenizer.train_from_catalog(ITEMS.values(), vocab_size=290)
-        assert tokenizer_fingerprint(other) != tokenizer_fingerprint(tokenizer)
 
 
 def refuse(*args, **kwargs):

@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from huggingface_hub.utils import WeakFileLock
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from transformers.utils import logging
 
+from ..items.catalog import ItemCatalog
+from ..items.tokenizer_fingerprint import tokenizer_fingerprint
 from ..storage.atomic import atomic_folder
-from ..tokenization_recformer import EncodedItem
-
-if TYPE_CHECKING:
-    from ..items.catalog import ItemCatalog
-    from ..tokenization_recformer import RecformerTokenizer
+from ..tokenization_recformer import EncodedItem, RecformerTokenizer
 
 logger = logging.get_logger(__name__)
 
 FORMAT = 1
-"""Version of the files; a folder of another version is made again."""
+"""Version of the files; `build` tokenizes again if it finds a folder of another version."""
 
 _ARRAYS = ("input_ids", "token_type_ids", "word_starts", "offsets")
 _META = "meta.json"
 _PROGRESS_FROM = 10_000
-"""Items from which on tokenizing takes long enough for a progress bar."""
+"""Number of items from which tokenizing takes long enough for a progress bar."""
 
 
 class TokenizedCatalog:
     """The items of a catalogue as token ids, in order of rows; a history is a concatenation of its slices.
 
-    It has the attributes of [`EncodedItems`] (so `model.encode_items` takes it), and where words begin. Made with
-    [`~TokenizedCatalog.build`]; opened from disk, the arrays are memory-mapped, and pickling passes on the path alone,
-    so that workers and processes of a machine share one copy.
+    It has the attributes of [`EncodedItems`], so that `model.encode_items` accepts it, and also knows where words
+    begin. Create it with [`~TokenizedCatalog.build`]. If it was opened from disk, the arrays are memory-mapped and
+    pickling stores only the path, so that workers and processes of a machine share one copy.
 
     Args:
-        input_ids (uint16 or int32 `[total_tokens]`): token ids without special tokens. uint16 where the vocabulary
-            fits: half the memory, and every batch is widened to int64 anyway.
+        input_ids (uint16 or int32 `[total_tokens]`): token ids without special tokens; uint16 if the vocabulary
+            fits, which halves the memory and costs nothing, because every batch is widened to int64 anyway.
         token_type_ids (uint8 `[total_tokens]`): 1 for keys, 2 for values.
         word_starts (bool `[total_tokens]`): where a word begins, for whole-word masking.
         offsets (int64 `[num_items + 1]`): item i is `[offsets[i], offsets[i + 1])`.
-        catalog_fingerprint, tokenizer_fingerprint (`str`): what the arrays were made from.
-        path (`Path`, *optional*): the folder that they are mapped from.
+        catalog_fingerprint, tokenizer_fingerprint (`str`): identify the catalogue and the tokenizer that the arrays
+            come from.
+        path (`Path`, *optional*): the folder that the arrays are mapped from.
     """
 
     def __init__(
@@ -74,21 +72,22 @@ class TokenizedCatalog:
         cache_dir: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
     ) -> TokenizedCatalog:
-        """Tokenizes a catalogue, or opens what an earlier call with the same catalogue and tokenizer left.
+        """Tokenizes a catalogue, or opens the result of an earlier call with the same catalogue and tokenizer.
 
-        In `cache_dir` every pair of catalogue and tokenizer has a folder named by their fingerprints; a change of
-        either makes another. Several processes may call this at once: one tokenizes, the others wait for it and open
-        the result. The folder appears whole or not at all; one that does not open (cut short, edited) is made again.
+        In `cache_dir` every pair of catalogue and tokenizer has a folder named by their fingerprints, so that a change
+        of either leads to another folder. Several processes may call this at once: one tokenizes, the others wait for
+        it and open the result. The folder is written completely or not at all; if it cannot be opened (truncated,
+        edited), the catalogue is tokenized again.
 
         Args:
             catalog: the items.
-            tokenizer: how they become tokens.
-            cache_dir: folder of the folders; `None` keeps the arrays in memory.
-            progress: whether to show a bar; if left out, from 10,000 items on.
+            tokenizer: turns them into tokens.
+            cache_dir: parent of these folders; `None` keeps the arrays in memory.
+            progress: whether to show a progress bar; by default from 10,000 items.
 
         Raises:
-            ValueError: if the catalogue has no items, and what `tokenizer.encode_items` raises.
-            OSError: if the files cannot be written (a full disk); nothing half-written stays.
+            ValueError: if the catalogue has no items, or `tokenizer.encode_items` refuses one of them.
+            OSError: if the files cannot be written, for example to a full disk; no partial folder is left behind.
         """
         fingerprint = tokenizer_fingerprint(tokenizer)
         if cache_dir is None:
@@ -109,13 +108,13 @@ class TokenizedCatalog:
     def from_items(
         cls, items: Iterable[Mapping[str, Any]], tokenizer: RecformerTokenizer, progress: bool = False
     ) -> TokenizedCatalog:
-        """Tokenizes item dictionaries, in memory. Arguments and errors as in `tokenizer.encode_items`."""
+        """Tokenizes item dictionaries in memory. Arguments and errors are those of `tokenizer.encode_items`."""
         encoded = tokenizer.encode_items(items, progress=progress)
         if len(encoded) == 0:
             raise ValueError("The catalogue has no items; a tokenized catalogue holds at least one.")
         types, offsets = encoded.token_type_ids, encoded.offsets
         starts = tokenizer.word_start_mask()[encoded.input_ids]
-        # A key or value begins a word whatever its first token is: it was tokenized as a text of its own.
+        # Each key and each value was tokenized as a text of its own, so its first token begins a word in any case.
         starts[1:] |= types[1:] != types[:-1]
         starts[offsets[:-1]] = True
         dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
@@ -123,11 +122,11 @@ class TokenizedCatalog:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> TokenizedCatalog:
-        """Maps a saved tokenized catalogue into memory.
+        """Memory-maps a tokenized catalogue that was saved to a folder.
 
         Raises:
-            FileNotFoundError: if there is none in the folder.
-            ValueError: if its files do not fit together, or are of another version.
+            FileNotFoundError: if the folder has none.
+            ValueError: if its files do not fit together or have another version.
         """
         folder = Path(folder)
         if not (folder / _META).is_file():
@@ -136,7 +135,7 @@ class TokenizedCatalog:
             meta = json.loads((folder / _META).read_text(encoding="utf-8"))
             if meta["format"] != FORMAT:
                 raise ValueError(f"format {meta['format']}, expected {FORMAT}")
-            # As plain arrays: np.memmap's own class makes every slice and index slower.
+            # Converted to plain arrays, because np.memmap's own class makes every slice and index slower.
             arrays: dict[str, Any] = {
                 name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS
             }
@@ -144,19 +143,19 @@ class TokenizedCatalog:
             expected = dict.fromkeys(_ARRAYS, meta["num_tokens"]) | {"offsets": meta["num_items"] + 1}
             if sizes != expected or arrays["offsets"][-1] != meta["num_tokens"]:
                 raise ValueError(f"sizes {sizes}, expected {expected}")
-            made_from = meta["catalog"], meta["tokenizer"]
-            return cls(**arrays, catalog_fingerprint=made_from[0], tokenizer_fingerprint=made_from[1], path=folder)
+            fingerprints = {f"{source}_fingerprint": meta[source] for source in ("catalog", "tokenizer")}
+            return cls(**arrays, **fingerprints, path=folder)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"The tokenized catalogue in {folder} is damaged or of another version ({error}). Remove the folder, "
-                "or call TokenizedCatalog.build, which makes it again."
+                "or call TokenizedCatalog.build, which tokenizes again."
             ) from error
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the arrays to a folder, which appears whole or not at all; one of that name is replaced.
+        """Writes the arrays to a folder, completely or not at all; replaces a tokenized catalogue that it holds.
 
         Raises:
-            OSError: if it cannot be written; what was there stays.
+            OSError: if the folder cannot be written; its earlier content stays.
             FileExistsError: if the folder holds other files.
         """
         meta = {
@@ -184,7 +183,7 @@ class TokenizedCatalog:
         """One item's tokens.
 
         Raises:
-            IndexError: if there is no such row.
+            IndexError: if the catalogue has no such row.
         """
         if not -len(self) <= row < len(self):
             raise IndexError(f"No row {row} in a tokenized catalogue of {len(self):,} items.")
@@ -217,23 +216,8 @@ class TokenizedCatalog:
             return None
         except ValueError as error:
             if log:
-                logger.warning(f"{error} It is made again now.")
+                logger.warning(f"{error} Tokenizing it again now.")
             return None
 
 
-def tokenizer_fingerprint(tokenizer: RecformerTokenizer) -> str:
-    """32 hexadecimal digits of what decides an item's tokens (BLAKE2b).
-
-    That is `tokenizer.json` without its padding and truncation settings, which calls of the tokenizer change and items
-    ignore, the special tokens, and the two limits of an item. The limits of a sequence (`max_item_embeddings`,
-    `max_token_num`) are left out: they cut when a batch is composed.
-    """
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    content = {
-        "backend": {key: value for key, value in backend.items() if key not in ("padding", "truncation")},
-        "special_tokens": sorted(tokenizer.all_special_tokens),
-        "max_attr_num": tokenizer.max_attr_num,
-        "max_attr_length": tokenizer.max_attr_length,
-    }
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
-    return hashlib.blake2b(text.encode(), digest_size=16, person=b"RecformerTokens1").hexdigest()
+__all__ = ["TokenizedCatalog", "tokenizer_fingerprint"]

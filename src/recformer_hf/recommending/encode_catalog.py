@@ -14,8 +14,8 @@ import torch
 from accelerate import Accelerator
 from transformers.utils import logging
 
-from ..data.tokenized_catalog import tokenizer_fingerprint
 from ..items.catalog import ItemCatalog
+from ..items.tokenizer_fingerprint import tokenizer_fingerprint
 from ..modeling_recformer import RecformerForSeqRec
 from ..storage.atomic import atomic_file
 from ..tokenization_recformer import RecformerTokenizer
