@@ -1,1 +1,1 @@
-"""Speed and memory, each against a peer in the same run: see `encoder` and `data_scale`."""
+"""Speed, memory and results on real data, each beside a peer in the same run; README.md lists the programs."""

@@ -20,7 +20,6 @@ RUNS: dict[str, dict[str, list[str]]] = {
     "small": {
         "encoder": ["--size", "small", "--memory", "--operations"],
         "ablation": ["--size", "small"],
-        "kept_memory": ["--size", "small"],
         "search": ["--items", "20000", "--width", "128", "--kinds", "numpy", "faiss-flat", "exact", "bfloat16"],
         "pipeline_overhead": ["--size", "small"],
         "data_scale": ["--share", "0.001"],
@@ -28,7 +27,6 @@ RUNS: dict[str, dict[str, list[str]]] = {
     "base": {
         "encoder": ["--size", "base", "--memory", "--operations"],
         "ablation": ["--size", "base", "--memory"],
-        "kept_memory": ["--size", "base", "--memory"],
         "search": ["--items", "100000", "--kinds", "numpy", "faiss-flat", "exact", "bfloat16"],
         "pipeline_overhead": ["--size", "base"],
         "data_scale": ["--share", "0.01"],

@@ -1,14 +1,15 @@
 """What do other shops teach? A small sequential model over frozen item vectors, trained with and without them.
 
-    python -m benchmarks.transfer --model warm --target scientific --sources games toys beauty --output transfer.json
+    python -m benchmarks.experiments.transfer --model warm --target scientific --sources games toys beauty \
+        --output transfer.json
 
-Finetuning bends a Recformer's item vectors and its reading of histories at once, and takes most of an hour. Here the
-item vectors are the model's and stay as they are; a small network makes the history's vector of them, in minutes. So
-rows of one model tell what pretraining gives to the reading of histories, and rows of several models, how good their
-item vectors are as inputs and targets. Nothing is chosen: every training has the length it was given, and the
-validation split is ranked after it.
+Finetuning changes a Recformer's item vectors and its reading of histories at once, and takes most of an hour. Here the
+item vectors are the model's and stay fixed, and a small network turns them into a vector of the history, in minutes.
+The rows of one model therefore show what pretraining gives to the reading of histories, and the rows of several models
+show how good their item vectors are as inputs and targets. Nothing is selected: every training has the length it was
+given, and the validation split is ranked after it.
 
-`--target` and `--sources` are folders of examples/prepare_data.py; users of the target are left out of the sources.
+`--target` and `--sources` are folders of examples/prepare_data.py. Users of the target are removed from the sources.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ TEMPERATURE = 0.05
 
 
 class HistoryReader(nn.Module):
-    """Vectors of a history's newest items -> its vector: at first their mean, each weighing `exp(-1/2)` of the newer.
+    """Turns the vectors of a history's newest items into one vector.
 
-    Training may change the weights, by place and by content, and add a correction from that mean and the newest item.
+    Before training this is their weighted mean, where each item weighs `exp(-1/2)` of the next newer one. Training may
+    change the weights, by place and by content, and add a correction from that mean and the newest item.
     """
 
     def __init__(self, width: int) -> None:
@@ -54,7 +56,7 @@ class HistoryReader(nn.Module):
         nn.init.zeros_(self.correction[3].bias)
 
     def forward(self, vectors: Tensor, real: Tensor) -> Tensor:
-        """`[batch, NEWEST, width]`, newest first, and which of them are there -> `[batch, width]` of length 1."""
+        """Vectors `[batch, NEWEST, width]`, newest first, and which are real -> unit vectors `[batch, width]`."""
         placed = vectors + self.positions
         weights = (self.content(placed) * placed[:, :1]).sum(-1) + self.place
         weights = weights.masked_fill(~real, -torch.inf).softmax(-1)
@@ -81,7 +83,7 @@ class Shop:
 
 
 def newest(history: np.ndarray) -> np.ndarray:
-    """int64 `[NEWEST]`: the newest items, newest first, and -1 for those that are not there."""
+    """int64 `[NEWEST]`: the newest items, newest first, padded with -1."""
     rows = np.full(NEWEST, -1)
     kept = history[-NEWEST:][::-1]
     rows[: len(kept)] = kept
@@ -131,7 +133,7 @@ def batches(shops: list[Shop], batch_size: int) -> Iterator[tuple[Shop, Tensor]]
 
 
 def study(arguments: argparse.Namespace, folder: str) -> Iterator[dict[str, Any]]:
-    """Rows of one model: every reader's NDCG@10 on the target's validation split, in both protocols."""
+    """The rows of one model: each reader's NDCG@10 on the target's validation split, in both protocols."""
     model, tokenizer = RecformerForSeqRec.from_pretrained(folder).eval(), RecformerTokenizer.from_pretrained(folder)
     target = SequentialDataset.load(arguments.target)
     if target.validation is None:
@@ -173,10 +175,10 @@ def study(arguments: argparse.Namespace, folder: str) -> Iterator[dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", required=True, help="Recformers whose item vectors are read")
+    parser.add_argument("--model", nargs="+", required=True, help="folders of Recformers, one group of rows each")
     parser.add_argument("--target", required=True)
-    parser.add_argument("--sources", nargs="+", required=True, help="shops that are read first, once each")
-    parser.add_argument("--epochs", nargs="+", type=int, default=[2, 12], help="lengths of the target's training")
+    parser.add_argument("--sources", nargs="+", required=True, help="shops to train on first, one epoch each")
+    parser.add_argument("--epochs", nargs="+", type=int, default=[2, 12], help="epochs on the target, one row each")
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--source_learning_rate", type=float, default=1e-3)
     parser.add_argument("--batch_size", type=int, default=256)

@@ -1,15 +1,16 @@
-"""Pretraining by rounds of finetuning: several shops as one, and after every round half the way back to the start.
+"""Does pretraining by finetuning work? Several shops joined into one, and weights averaged with the start's each round.
 
-    python -m benchmarks.rounds --model warm --sources games toys beauty --exclude_users_of scientific \
+    python -m benchmarks.experiments.rounds --model warm --sources games toys beauty --exclude_users_of scientific \
         --output_dir rounds
 
-In-batch contrastive learning (the paper's pretraining, examples/pretrain.py) has a batch's positives as negatives,
-never an item of the history. Here the shops are joined to one catalogue, and stage 1 of finetuning goes over their
-users: full softmax over all items, those of the history among them, item vectors held still for a round. A round takes
-its share of the users, once each. What it learns costs text knowledge; the mean of the round's weights and the start's
-keeps most of both, begins the next round, and is the result after the last: `round-K-mean` in the output folder.
+In-batch contrastive learning (the paper's pretraining, examples/pretrain.py) takes the other positives of a batch as
+negatives, never an item of the history. Here the shops are joined into one catalogue, and stage 1 of finetuning trains
+on their users, with a full softmax over all items, the history's among them, and item vectors that stay fixed for a
+round. Each round takes its share of the users, once each. What a round learns costs text knowledge. The mean of the
+round's weights and the start's keeps most of both: it starts the next round, and after the last round it is the
+result, `round-K-mean` in the output folder.
 
-All training is `accelerate launch examples/finetune.py` on two CPU processes; docs/results.md has the figures.
+All training runs `accelerate launch examples/finetune.py` on two CPU processes; docs/results.md has the figures.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from recformer_hf.data.sequences import Sequences
 from recformer_hf.data.split_arrays import concatenated, joined_catalog
 from recformer_hf.training.pretraining.zero_shot import without_users
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 VALIDATION_USERS = 200
-"""Of each shop: to see that a round learns; nothing is chosen by it."""
+"""Validation users of each shop. They show that a round learns; nothing is selected by them."""
 
 
 def joined(shops: dict[str, SequentialDataset], rounds: int) -> list[SequentialDataset]:
-    """The shops as one, `rounds` datasets of one catalogue: each has its share of every shop's users."""
+    """Join the shops into `rounds` datasets with one catalogue, each with its share of every shop's users."""
     catalog, rows = joined_catalog({name: shop.catalog for name, shop in shops.items()})
     rng = np.random.default_rng(0)
     parts: list[list[Sequences]] = [[] for _ in range(rounds)]
@@ -47,7 +48,7 @@ def joined(shops: dict[str, SequentialDataset], rounds: int) -> list[SequentialD
             share = order[len(order) * number // rounds : len(order) * (number + 1) // rounds]
             part.append(train.select(np.sort(share)))
         if shop.validation is None:
-            raise ValueError(f"{name} has no validation split, and finetuning needs one.")
+            raise ValueError(f"{name} has no validation split, which finetuning needs. Prepare the shop with one.")
         drawn = np.sort(rng.permutation(len(shop.validation))[:VALIDATION_USERS])
         validation.append(in_catalog(shop.validation, name, rows[name]).select(drawn))
     return [
@@ -57,14 +58,14 @@ def joined(shops: dict[str, SequentialDataset], rounds: int) -> list[SequentialD
 
 
 def in_catalog(sequences: Sequences, shop: str, rows: np.ndarray) -> Sequences:
-    """With the joined catalogue's rows, and users of the shop's own."""
+    """The sequences with rows of the joined catalogue; the shop's name keeps its users apart from other shops'."""
     users = pa.array([f"{shop}:{user}" for user in sequences.user_ids.to_pylist()])
     targets = None if sequences.targets is None else rows[sequences.targets]
     return Sequences(users, rows[sequences.items], sequences.offsets, targets)
 
 
 def half_way(start: Path, trained: Path, output: Path) -> None:
-    """The mean of two models' weights, without the trained one's item vectors, which are of another catalogue."""
+    """Save the mean of two models' weights, without item vectors: the trained ones belong to another catalogue."""
     model, before = (RecformerForSeqRec.from_pretrained(folder) for folder in (trained, start))
     model.set_item_embeddings(model.item_embeddings[:0])
     weights = dict(before.named_parameters())
@@ -93,10 +94,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=Path, help="folder of the Recformer to start from")
     parser.add_argument("--sources", required=True, nargs="+", help="folders of examples/prepare_data.py")
-    parser.add_argument("--exclude_users_of", nargs="*", default=[], help="datasets whose users are left out")
+    parser.add_argument("--exclude_users_of", nargs="*", default=[], help="datasets whose users are not trained on")
     parser.add_argument("--output_dir", required=True, type=Path)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--batch_size", type=int, default=32, help="users of a process")
+    parser.add_argument("--batch_size", type=int, default=32, help="users of a batch, per process")
     parser.add_argument("--learning_rate", type=float, default=1e-4)
     parser.add_argument("--float32", action="store_true", help="train in float32, not in bfloat16 autocast")
     arguments = parser.parse_args()

@@ -1,20 +1,14 @@
-"""Several shops joined and dealt out over rounds, and the mean of two models: what benchmarks/rounds.py is made of."""
+"""Several shops joined and dealt out over rounds, and the mean of two models: what the rounds are made of."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from tests.support.training import small_dataset, small_model, small_tokenizer
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # benchmarks/ is no part of the package
-
-from benchmarks import rounds
+from benchmarks.experiments import rounds
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.data.demo import load_demo_domain
+from tests.support.training import small_dataset, small_model, small_tokenizer
 
 
 def test_rounds_share_out_the_users_of_every_shop():

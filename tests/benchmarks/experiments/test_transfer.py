@@ -11,12 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.support.training import small_dataset, small_model, small_tokenizer
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # benchmarks/ is no part of the package
-
-from benchmarks import demo_pretraining, transfer
+from benchmarks.experiments import transfer
 from recformer_hf.data.demo import load_demo_domain
+from tests.support.training import small_dataset, small_model, small_tokenizer
 
 
 @pytest.fixture
@@ -89,24 +86,3 @@ def test_a_study_has_a_row_of_every_reader(monkeypatch, tmp_path, capsys, model_
     ]  # fmt: skip
     assert all(0 <= row[protocol] <= 1 for row in rows[:5] for protocol in ("kept", "excluded"))
     assert "mean, newest first" in capsys.readouterr().out
-
-
-def test_the_demo_shop_is_finetuned_with_and_without_pretraining(monkeypatch, tmp_path, capsys):
-    def small(name: str, seed: int):
-        return load_demo_domain(name, seed, num_users=40, num_items=60)
-
-    monkeypatch.setattr(demo_pretraining, "load_demo_domain", small)
-    for settings in (demo_pretraining.finetune.DEMO_PRETRAINING, demo_pretraining.finetune.DEMO_FINETUNING):
-        monkeypatch.setitem(settings, "num_train_epochs", 1)
-    monkeypatch.setitem(demo_pretraining.finetune.DEMO_FINETUNING, "stage2_num_train_epochs", 1)
-    arguments = ["--seeds", "0", "--output_dir", str(tmp_path / "runs"), "--output", str(tmp_path / "demo.json")]
-    monkeypatch.setattr(sys, "argv", ["demo_pretraining", *arguments])
-    demo_pretraining.main()
-    rows = json.loads((tmp_path / "demo.json").read_text())["rows"]
-    assert [row["start"] for row in rows] == ["pretrained", "random", "random, 3 times the epochs"]
-    assert "pretrained minus this" in rows[1]
-    runs = [tmp_path / f"runs/seed-0/finetuned-{number}/stage-1" for number in range(3)]
-    epochs = [
-        json.loads(next(run.glob("checkpoint-*/trainer_state.json")).read_text())["num_train_epochs"] for run in runs
-    ]
-    assert epochs == [1, 1, 3]

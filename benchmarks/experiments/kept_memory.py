@@ -1,11 +1,12 @@
-"""Training steps on a CPU with freed memory kept by the process, as the trainers have it, and without.
+"""How much faster is a training step on a CPU if the process keeps the memory that it frees, as the trainers do?
 
-    python -m benchmarks.kept_memory                       # base size, half an hour on two cores
-    python -m benchmarks.kept_memory --size minilm --works finetune_32 --dtypes bfloat16 --memory --output kept.json
+    python -m benchmarks.experiments.kept_memory                       # base size, half an hour on two cores
+    python -m benchmarks.experiments.kept_memory --size minilm --works finetune_32 --dtypes bfloat16 --memory \
+        --output kept.json
 
-`ratio` is the time without over the time with it, the median over turns; a turn is a step that is not timed, then
-`--steps` that are. `autocast` is bfloat16 as the trainers' `--bf16` has it. `faults` are page faults of a step. A step
-is forward and backward ([`benchmarks.encoder`]).
+`ratio` is the time of a step that gives memory back over that of a step that keeps it, the median over turns. A turn is
+one step that is not timed, then `--steps` steps that are. `autocast` is bfloat16 as in the trainers' `--bf16`. `faults`
+counts the page faults of a step. A step is forward and backward ([`benchmarks.encoder`]).
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def measure(bench: Bench, work: str, dtype: str, arguments: argparse.Namespace) 
         row["ratio"] = median_ratio(seconds["given back"], seconds[side])
         row["faults"] = round(statistics.median(each[1] for each in found))
         if arguments.memory:
-            command = ["benchmarks.kept_memory", "--size", arguments.size, "--works", work, "--dtypes", dtype]
-            row["peak_gb"] = peak_memory([*command, "--only", side]) / 1e9
+            options = ["--size", arguments.size, "--works", work, "--dtypes", dtype, "--only", side]
+            row["peak_gb"] = peak_memory(["benchmarks.experiments.kept_memory", *options]) / 1e9
         rows.append(row)
     return rows
 

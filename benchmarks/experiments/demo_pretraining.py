@@ -1,11 +1,11 @@
-"""Whether pretraining pays where shops do follow the same rules: the demo shop, finetuned with and without it.
+"""Does pretraining help where the shops follow the same rules? The demo shop, finetuned with and without it.
 
-    python -m benchmarks.demo_pretraining --seeds 0 1 2 --output_dir demo-pretraining --output demo.json
+    python -m benchmarks.experiments.demo_pretraining --seeds 0 1 2 --output_dir demo-pretraining --output demo.json
 
-The other domains of the demo shop are other products under the same rules of who buys what next, so this is the
-control of docs/results.md, where pretraining on real shops does not help: the same code, with something to carry over.
-Model, tokenizer, settings and the pretrained rows are those of `examples/finetune.py` without arguments; without
-pretraining the weights are random, and a row with several times the epochs tells whether it only wants for steps.
+The other domains of the demo shop sell other products under the same rules of who buys what next. So this is the
+control for docs/results.md, where pretraining on real shops does not help: the same code, with something to carry over.
+Model, tokenizer, settings and the pretrained rows are those of `examples/finetune.py` without arguments. The other rows
+start from random weights; one of them trains for several times the epochs, to tell whether only steps were missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recformer_hf.data.demo import demo_domains, load_demo_domain
 from recformer_hf.evaluation import Ranking, paired_test
 from recformer_hf.training import RecformerFinetuningTrainer
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import finetune  # examples/finetune.py
 
@@ -33,7 +33,7 @@ import finetune  # examples/finetune.py
 def finetuned(
     model: RecformerForSeqRec, tokenizer: RecformerTokenizer, shop: SequentialDataset, folder: Path, options: list[str]
 ) -> Ranking:
-    """The ranking of the shop's test users after the demo's finetuning."""
+    """Finetune with the demo's settings and rank the shop's test users."""
     _, args = finetune.parse(["--output_dir", str(folder), *options])
     trainer = RecformerFinetuningTrainer(model, args, train_dataset=shop, processing_class=tokenizer)
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
@@ -77,7 +77,7 @@ def rows_of(seed: int, times: int, folder: Path) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--times", type=int, default=3, help="epochs of the third row, in times the demo's")
+    parser.add_argument("--times", type=int, default=3, help="epochs of the third row, as a multiple of the demo's")
     parser.add_argument("--output_dir", required=True, type=Path)
     parser.add_argument("--output", help="JSON file of the rows")
     arguments = parser.parse_args()

@@ -1,0 +1,191 @@
+"""Write the tables of docs/results.md from their figures in docs/results/tables.json.
+
+    python -m benchmarks.results_tables             # after a change of the figures: write the tables anew
+    python -m benchmarks.results_tables --check     # fail if a table differs from its figures
+
+A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`, at any indentation, and nothing else in the
+document is touched. The figures are those that `examples/evaluate.py` and the programs of `benchmarks/experiments/`
+write, rounded to the digits shown; docs/results.md has the command of every row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parents[1] / "docs"
+PROTOCOLS = ("kept", "excluded")
+
+Figures = Any
+"""The JSON of one table: a list of rows, or for `epochs` a dictionary; the functions below show which keys it has."""
+
+_TABLE = re.compile(
+    r"^(?P<indent> *)<!-- table: (?P<name>\w+) -->\n(?P<table>.*?)^ *<!-- end of table -->$", re.MULTILINE | re.DOTALL
+)
+
+
+def number(value: float, digits: int = 4, sign: bool = False) -> str:
+    """`.0171`, `+.0040`: without the zero in front."""
+    return _without_zero(f"{value:{'+' if sign else ''}.{digits}f}")
+
+
+def with_interval(figures: list[float], digits: int = 4, sign: bool = False) -> str:
+    """`.0171 [.0147, .0192]` from a value and the bounds of its interval."""
+    value, low, high = (number(each, digits, sign) for each in figures)
+    return f"{value} [{low}, {high}]"
+
+
+def p_value(value: float) -> str:
+    """Two significant digits, as many as 9,999 random draws are good for."""
+    return _without_zero(f"{value:.2g}")
+
+
+def _without_zero(figure: str) -> str:
+    return re.sub(r"^([+-]?)0\.", r"\1.", figure)
+
+
+def numbers(values: list[float], digits: int = 4) -> str:
+    return " ".join(number(value, digits) for value in values)
+
+
+def pairs(values: list[list[float]], between: str = " / ") -> str:
+    """`.0603 / .0771; .0600 / .0764`: the runs of a row, each with the history kept and excluded."""
+    return "; ".join(between.join(number(value) for value in pair) for pair in values)
+
+
+def test_split(rows: Figures) -> list[list[str]]:
+    table = [["row", "history", "NDCG@10 [95 %]", "Recall@10", "MRR", "NDCG@10 in-set", "cold"]]
+    for row in rows:
+        for protocol in PROTOCOLS:
+            found = row[protocol]
+            others = [number(found[name]) for name in ("recall@10", "mrr", "in_set", "cold")]
+            name = row["row"] if protocol == PROTOCOLS[0] else ""
+            table.append([name, protocol, with_interval(found["ndcg@10"]), *others])
+    return table
+
+
+def differences(rows: Figures) -> list[list[str]]:
+    table = [["difference in NDCG@10", "history", "mean [95 %]", "p"]]
+    for row in rows:
+        for protocol in PROTOCOLS:
+            *interval, p = row[protocol]
+            name = row["difference"] if protocol == PROTOCOLS[0] else ""
+            table.append([name, protocol, with_interval(interval, sign=True), p_value(p)])
+    return table
+
+
+def epochs(stages: Figures) -> list[list[str]]:
+    """Validation NDCG@10 after every epoch of one run; the best is set in bold."""
+    best = max(max(stage) for stage in stages.values())
+    header, cells = [], []
+    for name, stage in stages.items():
+        header += [f"{name}: epoch 1", *(str(epoch) for epoch in range(2, len(stage) + 1))]
+        cells += [f"**{number(value)}**" if value == best else number(value) for value in stage]
+    return [header, cells]
+
+
+def starts(rows: Figures) -> list[list[str]]:
+    return [["start of finetuning", "stage 1", "stage 2", "test, kept / excluded"]] + [
+        [
+            row["start"],
+            "; ".join(numbers(run) for run in row["stage_1"]),
+            "; ".join(number(run) for run in row["stage_2"]) or "stopped",
+            pairs(row["test"]),
+        ]
+        for row in rows
+    ]
+
+
+def reader(rows: Figures) -> list[list[str]]:
+    return [["trained on", "kept / excluded"]] + [[row["trained on"], pairs(row["validation"])] for row in rows]
+
+
+def demo_shop(rows: Figures) -> list[list[str]]:
+    return [["start of finetuning", "in-set", "cold", "pretrained minus this, all users"]] + [
+        [
+            row["start"],
+            numbers(row["in_set"], 3),
+            numbers(row["cold"], 3),
+            "; ".join(with_interval(each, 3, sign=True) for each in row["difference"]),
+        ]
+        for row in rows
+    ]
+
+
+def random_weights(rows: Figures) -> list[list[str]]:
+    return [["start of finetuning", "zero-shot, validation", "stage 1", "stage 2", "test, kept / excluded"]] + [
+        [
+            row["start"],
+            number(row["zero_shot"]),
+            numbers(row["stage_1"]),
+            numbers(row["stage_2"]),
+            " / ".join(with_interval(row["test"][protocol]) for protocol in PROTOCOLS),
+        ]
+        for row in rows
+    ]
+
+
+TABLES: dict[str, Callable[[Figures], list[list[str]]]] = {
+    "test_split": test_split,
+    "differences": differences,
+    "epochs": epochs,
+    "starts": starts,
+    "reader": reader,
+    "demo_shop": demo_shop,
+    "random_weights": random_weights,
+}
+
+
+def markdown(table: list[list[str]]) -> list[str]:
+    lines = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in table]
+    return [lines[0], "|" + "---|" * len(table[0]), *lines[1:]]
+
+
+def with_tables(text: str, figures: dict[str, Figures]) -> str:
+    """The document with every table written from its figures.
+
+    Raises:
+        ValueError: if the document's tables are not those of the figures, each once.
+    """
+    found = [match["name"] for match in _TABLE.finditer(text)]
+    if sorted(found) != sorted(figures) or set(figures) - set(TABLES):
+        raise ValueError(
+            f"The document has the tables {found}, the figures are of {list(figures)}, and this module knows "
+            f"{list(TABLES)}; expected each of the three to have the same names, once."
+        )
+
+    def written(match: re.Match[str]) -> str:
+        lines = markdown(TABLES[match["name"]](figures[match["name"]]))
+        lines = [f"<!-- table: {match['name']} -->", "", *lines, "", "<!-- end of table -->"]
+        return "\n".join(f"{match['indent']}{line}".rstrip() for line in lines)
+
+    return _TABLE.sub(written, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--document", type=Path, default=DOCS / "results.md")
+    parser.add_argument("--figures", type=Path, default=DOCS / "results" / "tables.json")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with status 1 if a table differs")
+    arguments = parser.parse_args()
+    before = arguments.document.read_text("utf-8")
+    after = with_tables(before, json.loads(arguments.figures.read_text("utf-8")))
+    if after == before:
+        print(f"The tables of {arguments.document} are those of {arguments.figures}.")
+    elif arguments.check:
+        sys.exit(
+            f"A table of {arguments.document} differs from {arguments.figures}. Change the figures there, then run "
+            "python -m benchmarks.results_tables."
+        )
+    else:
+        arguments.document.write_text(after, "utf-8")
+        print(f"Wrote the tables of {arguments.document}.")
+
+
+if __name__ == "__main__":
+    main()

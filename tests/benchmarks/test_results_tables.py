@@ -1,0 +1,113 @@
+"""The tables of docs/results.md are those of their figures, and a difference is found."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import results_tables
+
+DOCUMENT = """Before.
+
+  <!-- table: reader -->
+
+  | an old table |
+  |---|
+
+  <!-- end of table -->
+
+After | this | is | kept.
+"""
+FIGURES = {"reader": [{"trained on": "one shop", "validation": [[0.05, 0.067], [0.0512, 0.1]]}]}
+
+
+def run(monkeypatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["results_tables", *arguments])
+    results_tables.main()
+
+
+def test_the_committed_tables_are_those_of_the_committed_figures(monkeypatch):
+    run(monkeypatch, "--check")
+
+
+def test_a_changed_figure_is_found(monkeypatch, tmp_path):
+    figures = json.loads((results_tables.DOCS / "results/tables.json").read_text("utf-8"))
+    figures["test_split"][0]["kept"]["mrr"] += 0.001
+    (tmp_path / "tables.json").write_text(json.dumps(figures), "utf-8")
+    with pytest.raises(SystemExit, match=r"A table of .*results\.md differs from .*tables\.json"):
+        run(monkeypatch, "--check", "--figures", str(tmp_path / "tables.json"))
+
+
+def test_every_table_of_the_document_has_figures():
+    text = (results_tables.DOCS / "results.md").read_text("utf-8")
+    rules = [line for line in text.splitlines() if line.strip().startswith("|---")]
+    assert len(rules) == text.count("<!-- table: ") == len(results_tables.TABLES)
+
+
+def test_committed_figures_stay_small():
+    assert sum(path.stat().st_size for path in (results_tables.DOCS / "results").iterdir()) <= 30_000
+
+
+def test_a_table_is_replaced_where_it_stands():
+    assert (
+        results_tables.with_tables(DOCUMENT, FIGURES)
+        == """Before.
+
+  <!-- table: reader -->
+
+  | trained on | kept / excluded |
+  |---|---|
+  | one shop | .0500 / .0670; .0512 / .1000 |
+
+  <!-- end of table -->
+
+After | this | is | kept.
+"""
+    )
+
+
+def test_tables_are_written_once_and_then_left_alone(monkeypatch, tmp_path, capsys):
+    document, figures = tmp_path / "results.md", tmp_path / "tables.json"
+    document.write_text(DOCUMENT, "utf-8")
+    figures.write_text(json.dumps(FIGURES), "utf-8")
+    for said in ("Wrote the tables", "are those of"):
+        run(monkeypatch, "--document", str(document), "--figures", str(figures))
+        assert said in capsys.readouterr().out
+    assert document.read_text("utf-8") == results_tables.with_tables(DOCUMENT, FIGURES)
+
+
+@pytest.mark.parametrize(
+    ("document", "figures"),
+    [(DOCUMENT, {}), ("No table.", FIGURES), (DOCUMENT * 2, FIGURES), (DOCUMENT.replace("reader", "x"), {"x": []})],
+)
+def test_a_missing_or_unknown_table_is_an_error(document, figures):
+    with pytest.raises(ValueError, match="expected each of the three to have the same names, once"):
+        results_tables.with_tables(document, figures)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(0.0171, ".0171"), (-0.0023, "-.0023"), (-0.0, "-.0000"), (1.0, "1.0000"), (10.05, "10.0500")],
+)
+def test_a_number_has_four_digits_and_no_zero_in_front(value: float, written: str):
+    assert results_tables.number(value) == written
+
+
+@pytest.mark.parametrize(("value", "written"), [(0.0001, ".0001"), (0.035, ".035"), (0.88, ".88"), (1.0, "1")])
+def test_a_p_value_has_two_digits(value: float, written: str):
+    assert results_tables.p_value(value) == written
+
+
+def test_the_best_epoch_is_bold():
+    table = results_tables.epochs({"stage 1": [0.05, 0.06], "stage 2": [0.055]})
+    assert table == [["stage 1: epoch 1", "2", "stage 2: epoch 1"], [".0500", "**.0600**", ".0550"]]
+
+
+def test_differences_have_signs():
+    rows = [{"difference": "b minus a", "kept": [0.004, 0.0002, 0.008, 0.043], "excluded": [-0.0, -0.001, 0.001, 0.9]}]
+    assert results_tables.differences(rows)[1:] == [
+        ["b minus a", "kept", "+.0040 [+.0002, +.0080]", ".043"],
+        ["", "excluded", "-.0000 [-.0010, +.0010]", ".9"],
+    ]
