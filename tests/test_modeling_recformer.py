@@ -244,36 +244,6 @@ class TestPretraining:
         assert seen == [rows_to_run(total, True), rows_to_run(masked, True)]
         assert seen != [total, masked]
 
-    @pytest.mark.parametrize("autocast", [False, True])
-    def test_words_and_decoder_share_one_gradient(self, model, monkeypatch, autocast):
-        batch = self.masked(random_batch([40, 17, 3, 9, 12, 8], model.config))
-        batch["input_ids"][0, 5] = batch["mlm_input_ids"][0, 7] = model.config.pad_token_id  # looking up has none there
-        gradients = []
-        for shares in (True, False):
-            if not shares:
-                monkeypatch.setattr(model, "_shares_gradient", lambda _: False)
-            for _ in range(2):  # the second is added to the first
-                with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                    loss = model(**batch).loss
-                loss.backward()
-            gradients.append([weight.grad for weight in model.parameters() if weight.grad is not None])
-            model.zero_grad()
-        for found, expected in zip(*gradients, strict=True):
-            torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
-
-    @pytest.mark.parametrize("change", ["untied", "frozen", "hooked"])
-    def test_a_gradient_is_shared_only_where_there_is_one_to_share(self, model, change):
-        words = model.recformer.embeddings.word_embeddings
-        tokens = torch.tensor([5, 6])
-        assert model._shares_gradient(tokens)
-        if change == "untied":
-            model = RecformerForPretraining(small_config(tie_word_embeddings=False))
-        elif change == "frozen":
-            words.weight.requires_grad_(False)
-        else:
-            words.register_forward_hook(lambda *_: None)
-        assert not model._shares_gradient(tokens)
-
     def test_without_masked_copies_only_the_contrastive_loss(self, model):
         output = model(**random_batch([9, 8], model.config))
         assert output.loss is output.contrastive_loss

@@ -19,7 +19,7 @@ MOVED = {
     "catalog_ids_recformer": "items.ids",
     "catalog_recformer": "items.catalog",
     "catalog_sources_recformer": "items.sources",
-    "companions_recformer": "recommending.companions",
+    "companions_recformer": "recommending.item_store",
     "data.atomic": "storage.atomic",
     "dropout_recformer": "encoder.cpu_dropout",
     "encoder_recformer": "encoder.layers",

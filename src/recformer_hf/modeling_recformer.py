@@ -1,7 +1,7 @@
 """Recformer models: the encoder, the pretraining head and the sequential-recommendation head.
 
-Inputs come padded (`[batch, seq_len]` with `attention_mask`) or packed (`[1, total_tokens]` with `cu_seqlens`); outputs
-come in the form of the input. Hidden states are kept in float32 at least, whatever the dtype of the weights: in
+Inputs are padded (`[batch, seq_len]` with `attention_mask`) or packed (`[1, total_tokens]` with `cu_seqlens`); outputs
+have the form of the input. Hidden states are kept in at least float32, whatever the dtype of the weights, because in
 bfloat16 the sum over the layers would lose more than the layers themselves do.
 """
 
@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, initialization
-from transformers.utils import ModelOutput, logging
+from transformers.utils import logging
 
 from .configuration_recformer import RecformerConfig
 from .encoder.attention import IMPLEMENTATIONS, select_implementation
-from .encoder.cpu_linear import apply_linear, is_plain_linear, is_untouched
+from .encoder.cpu_alignment import align_weights
 from .encoder.inputs import PackedInputs, check_range, pack_inputs
-from .encoder.layers import RecformerEmbeddings, RecformerEncoder, RecformerLayerNorm
+from .encoder.item_arguments import check_item_arguments
+from .encoder.layers import RecformerEmbeddings, RecformerEncoder
+from .encoder.lm_head import RecformerLMHead
 from .encoder.losses import (
     candidate_scores,
     contrastive_loss,
@@ -30,81 +32,17 @@ from .encoder.losses import (
     masked_token_losses,
     similarity_scores,
 )
+from .encoder.outputs import RecformerForPreTrainingOutput, RecformerForSeqRecOutput, RecformerModelOutput
 from .encoder.packing import SequenceLayout
 from .items.catalog import ItemCatalog
-from .recommending.companions import NO_ITEMS
-from .recommending.recommend import RecommendationMixin
+from .recommending.item_store import NO_ITEMS, CheckpointSource, ItemStore
+from .recommending.recommender import RecommenderMixin
 from .storage.remote_code import SavesCode
 
 logger = logging.get_logger(__name__)
 
-
-@dataclass
-class RecformerModelOutput(ModelOutput):
-    """What [`RecformerModel`] returns.
-
-    Args:
-        last_hidden_state (`Tensor` `[batch, seq_len, hidden_size]`, packed `[1, total_tokens, hidden_size]`): None with
-            `pooled_only`. Zero at padding.
-        pooler_output (`Tensor` `[batch, hidden_size]`): a vector a sequence (`config.pooler_type`).
-        hidden_states (`tuple` of `Tensor`, with `output_hidden_states`): the embeddings and every layer's output,
-            shaped like `last_hidden_state`.
-        attentions (`tuple` of `Tensor` `[batch, num_heads, seq_len, seq_len]`, with `output_attentions`): who attends
-            to whom in every layer, the row of `<s>` from its own projections; `seq_len` is the longest sequence's.
-    """
-
-    last_hidden_state: Tensor | None = None
-    pooler_output: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-
-
-@dataclass
-class RecformerForPreTrainingOutput(ModelOutput):
-    """What [`RecformerForPretraining`] returns.
-
-    Args:
-        loss (`Tensor`, scalar): `contrastive_loss + mlm_weight * (mlm_context_loss + mlm_item_loss)`.
-        contrastive_loss (`Tensor`, scalar): item-item contrastive loss.
-        mlm_context_loss, mlm_item_loss (`Tensor`, scalars, with `mlm_labels`): each the mean over its own masked
-            tokens.
-        logits (`Tensor` `[batch, batch]`): cosine / temperature of every context with every item of the batch.
-        mlm_logits (`Tensor` `[num_masked, vocab_size]`): predictions at the masked tokens, in the order of the batch.
-        context_embeds, item_embeds (`Tensor` `[batch, hidden_size]`): the vectors behind `logits`.
-    """
-
-    loss: Tensor | None = None
-    contrastive_loss: Tensor | None = None
-    mlm_context_loss: Tensor | None = None
-    mlm_item_loss: Tensor | None = None
-    logits: Tensor | None = None
-    mlm_logits: Tensor | None = None
-    context_embeds: Tensor | None = None
-    item_embeds: Tensor | None = None
-
-
-@dataclass
-class RecformerForSeqRecOutput(ModelOutput):
-    """What [`RecformerForSeqRec`] returns.
-
-    Args:
-        loss (`Tensor`, scalar, with `labels`): cross-entropy of the target, the mean over the batch.
-        scores (`Tensor` `[batch, num_items]`, or `[batch, num_candidates]` with `candidates`): cosine / temperature.
-            None when the loss was taken over sampled negatives.
-        user_embeds (`Tensor` `[batch, hidden_size]`): the vectors of the histories.
-        hidden_states, attentions: as in [`RecformerModelOutput`].
-    """
-
-    loss: Tensor | None = None
-    scores: Tensor | None = None
-    user_embeds: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-
-    @property
-    def logits(self) -> Tensor | None:
-        """The scores under the name that classifiers use: the classes are items."""
-        return self.scores
+# Arguments of `save_pretrained` that a push understands.
+_PUSH_OPTIONS = ("commit_message", "private", "token", "revision", "create_pr", "tags", "with_code")
 
 
 class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc]
@@ -122,31 +60,32 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     accepts_loss_kwargs = False
 
     _code_modules: tuple[str, ...] = ("modeling_recformer", "pipeline_recformer")
-    # The same whichever head is saved.
+    # They do not depend on the head that is saved, so that every Auto class can load the checkpoint.
     _auto_map_entries = {
         "AutoConfig": "configuration_recformer.RecformerConfig",
         "AutoModel": "modeling_recformer.RecformerModel",
         "AutoModelForPreTraining": "modeling_recformer.RecformerForPretraining",
         "AutoModelForSequenceClassification": "modeling_recformer.RecformerForSeqRec",
     }
-    # Weights of other heads that a checkpoint may carry; everything else that does not fit is an error.
+    # Weights of other heads, which are dropped. Any other weight that this class does not have is an error.
     _droppable_weights: tuple[str, ...] = ("lm_head.", "item_embeddings")
+    # Weights of this head that the checkpoint of another head does not have.
     _optional_weights: tuple[str, ...] = ()
 
     def __init__(self, config: RecformerConfig, *args: Any, **kwargs: Any) -> None:
-        config.validate_architecture()  # again, because `from_pretrained(..., name=value)` sets values afterwards
+        config.validate_architecture()  # again, because `from_pretrained(..., name=value)` sets values after the check
         super().__init__(config, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, RecformerForSeqRec):
             initialization.zeros_(module.item_embeddings)
 
     def _check_and_adjust_attn_implementation(  # type: ignore[override]
         self, attn_implementation: str | None, is_init_check: bool = False, **kwargs: Any
     ) -> str | None:
-        # transformers would resolve "unset" to "sdpa" here, before device, dtype and mode are known.
+        # transformers would replace None by "sdpa" here, before device, dtype and mode are known.
         if attn_implementation not in (None, *IMPLEMENTATIONS):
             raise ValueError(
                 f"attn_implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {attn_implementation!r}."
@@ -161,24 +100,37 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     def from_pretrained(
         cls, pretrained_model_name_or_path: Any, *model_args: Any, output_loading_info: bool = False, **kwargs: Any
     ) -> Any:
-        """Loads a model as `PreTrainedModel.from_pretrained` does, from a Hub id or a folder.
+        """Loads a model from a folder or a Hub id, as `PreTrainedModel.from_pretrained` does.
 
-        The encoder must be whole. A head may be of another kind: `lm_head.*` and `item_embeddings` that this class does
-        not have are dropped, an `lm_head` that the checkpoint does not have starts fresh, and absent
-        `item_embeddings` mean a catalogue of 0 items; each is logged.
+        The checkpoint must have every weight of the encoder. It may be of another head: `lm_head.*` and
+        `item_embeddings` that this class does not have are dropped, an `lm_head` that the checkpoint does not have is
+        initialised, and without `item_embeddings` the catalogue is empty. Each case is logged. A recommender gets the
+        catalogue that lies beside its weights.
 
         Raises:
             ValueError: if weights are missing, unexpected or of another shape; the message names them.
+            OSError: if the Hub cannot be asked for a recommender's catalogue and no copy of it is cached.
         """
         ignore_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         loaded: Any = super().from_pretrained(
             pretrained_model_name_or_path,
             *model_args,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are checked, and named, below
+            ignore_mismatched_sizes=True,  # `_check_loaded` names them
             **kwargs,
         )
         model, info = loaded
+        cls._check_loaded(pretrained_model_name_or_path, info, ignore_shapes)
+        source = None
+        if pretrained_model_name_or_path is not None:
+            commit = getattr(model.config, "_commit_hash", None)
+            source = CheckpointSource.of(pretrained_model_name_or_path, kwargs, commit)
+        model._after_loading(set(info["missing_keys"]), source)
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _check_loaded(cls, name: Any, info: dict[str, Any], ignore_shapes: bool) -> None:
+        """Raises ValueError if the weights of a checkpoint are not those of this class."""
         missing = sorted(name for name in info["missing_keys"] if not name.startswith(cls._optional_weights or ("\0",)))
         unexpected = sorted(name for name in info["unexpected_keys"] if not name.startswith(cls._droppable_weights))
         mismatched = sorted(
@@ -186,26 +138,32 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         )
         if missing or unexpected or (mismatched and not ignore_shapes):
             raise ValueError(
-                f"{pretrained_model_name_or_path} does not hold a {cls.__name__}: missing weights "
-                f"{first_few(missing)}; unexpected weights {first_few(unexpected)}; other shapes "
-                f"{first_few(mismatched)}. A checkpoint of another model or of the public replication is read by "
-                "recformer_hf.conversion."
+                f"{name} does not hold a {cls.__name__}: missing weights {first_few(missing)}; unexpected weights "
+                f"{first_few(unexpected)}; other shapes {first_few(mismatched)}. A checkpoint of another model or of "
+                "the public replication is read by recformer_hf.conversion."
             )
-        model._after_loading(set(info["missing_keys"]))
-        return (model, info) if output_loading_info else model
 
     def _returns_dict(self, return_dict: bool | None) -> bool:
         return bool(self.config.return_dict if return_dict is None else return_dict)
 
-    def _after_loading(self, missing: set[str]) -> None:
-        """What a head does about weights of its own that were not in the checkpoint."""
+    def _after_loading(self, missing: set[str], source: CheckpointSource | None) -> None:
+        """Completes a loaded model: weights of its head that were missing, and files beside the weights."""
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
-        # "Original" names are whatever transformers renamed while loading, if only in its table of legacy names.
+    def save_pretrained(self, save_directory: Any, *args: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        # transformers takes for "original" the names that it renamed while loading, from its table of legacy names.
         kwargs.setdefault("save_original_format", False)
-        return super().save_pretrained(save_directory, *args, **kwargs)
+        result = super().save_pretrained(save_directory, *args, **kwargs)
+        if kwargs.get("is_main_process", args[0] if args else True):
+            self._save_beside(Path(save_directory))
+        if push_to_hub:  # last, so that the files beside the weights are pushed too
+            options = {name: kwargs[name] for name in _PUSH_OPTIONS if kwargs.get(name)}
+            self.push_to_hub(kwargs.get("repo_id") or Path(save_directory).name, **options)
+        return result
 
     save_pretrained.__doc__ = SavesCode.save_pretrained.__doc__
+
+    def _save_beside(self, folder: Path) -> None:
+        """Writes the files that lie beside the weights."""
 
     def _set_auto_map(self, auto_map: dict[str, Any] | None) -> None:
         self.config.__dict__.pop("auto_map", None)
@@ -220,13 +178,13 @@ def first_few(names: Sequence[str], limit: int = 8) -> str:
 
 
 class RecformerModel(RecformerPreTrainedModel):
-    """The Recformer encoder: sequences of item sentences in, hidden states and one vector a sequence out."""
+    """The Recformer encoder: it turns sequences of item sentences into hidden states and one vector per sequence."""
 
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__(config)
         self.embeddings = RecformerEmbeddings(config)
         self.encoder = RecformerEncoder(config)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.word_embeddings
@@ -254,27 +212,28 @@ class RecformerModel(RecformerPreTrainedModel):
         Args:
             input_ids (`Tensor`, int `[batch, seq_len]`, packed `[1, total_tokens]`): tokens; every sequence starts
                 with `<s>`. Or `inputs_embeds`.
-            token_type_ids (`Tensor`, int, like `input_ids`): 0 `<s>`, 1 key, 2 value, 3 padding. Zeros if left out.
-            item_position_ids (`Tensor`, int, like `input_ids`): 0 `<s>`, 1 the newest item, and so on. Zeros if left
-                out.
-            attention_mask (`Tensor` `[batch, seq_len]`): non-zero at real tokens; padded batches only. All real if left
-                out.
-            position_ids (`Tensor`, int, like `input_ids`): rows of the position table. If left out, positions count a
-                sequence's tokens from `pad_token_id + 1`.
+            token_type_ids (`Tensor`, int, like `input_ids`): 0 `<s>`, 1 key, 2 value, 3 padding. By default zeros.
+            item_position_ids (`Tensor`, int, like `input_ids`): 0 `<s>`, 1 the newest item, and so on. By default
+                zeros.
+            attention_mask (`Tensor` `[batch, seq_len]`): non-zero at real tokens; only for padded batches. By default
+                all tokens are real.
+            position_ids (`Tensor`, int, like `input_ids`): rows of the position table. By default positions count the
+                tokens of a sequence from `pad_token_id + 1`.
             inputs_embeds (`Tensor` `[batch, seq_len, hidden_size]`, packed `[1, total_tokens, hidden_size]`): word
-                embeddings in place of `input_ids`.
-            cu_seqlens (`Tensor`, int `[batch + 1]`): marks a packed batch: where each sequence begins, and the end.
-            max_seqlen (`int`): longest sequence of a packed batch. On an accelerator it spares a wait for the device.
-            pooled_only: compute `pooler_output` alone. With `pooler_type="cls"` the last layer then works on `<s>`
-                only.
-            output_hidden_states, output_attentions, return_dict: as everywhere in transformers.
+                embeddings instead of `input_ids`.
+            cu_seqlens (`Tensor`, int `[batch + 1]`): where each sequence of a packed batch begins, and the end.
+            max_seqlen (`int`): length of the longest sequence of a packed batch. Without it, the model has to wait for
+                an accelerator to read it from `cu_seqlens`.
+            pooled_only: compute only `pooler_output`. With `pooler_type="cls"` the last layer then works on `<s>`
+                alone.
+            output_hidden_states, output_attentions, return_dict: as in other transformers models.
 
         Returns:
             [`RecformerModelOutput`].
 
         Raises:
             ValueError: for inputs that contradict each other or the configuration. Values (ids, `cu_seqlens`) are
-                checked on CPU tensors only: a check would make an accelerator wait.
+                checked on CPU tensors only, because reading them would make the host wait for an accelerator.
         """
         output_hidden_states = (
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -305,7 +264,10 @@ class RecformerModel(RecformerPreTrainedModel):
         words = batch.tokens if batch.tokens.ndim == 2 else self.embeddings.word_embeddings(batch.tokens)
         hidden = self.embeddings(words, batch.token_type_ids, batch.item_position_ids, batch.position_ids)
         implementation = self._implementation(hidden, output_attentions)
-        return self.encoder(hidden, batch.layout, implementation, num_layers, keep_states)
+        result: tuple[Tensor, list[Tensor], list[Tensor]] = self.encoder(
+            hidden, batch.layout, implementation, num_layers, keep_states
+        )
+        return result
 
     def _last_layer(self, hidden: Tensor, layout: SequenceLayout, **wanted: Any) -> Tensor:
         return self.encoder.last_layer(hidden, layout, self._implementation(hidden, False), **wanted)
@@ -323,43 +285,6 @@ class RecformerModel(RecformerPreTrainedModel):
         return sums / layout.sequence_lengths[:, None]
 
 
-class RecformerLMHead(nn.Module):
-    """Masked-language-modelling head (Recformer, equation 6): dense, GELU, layer norm, decoder."""
-
-    def __init__(self, config: RecformerConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.layer_norm = RecformerLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
-
-    def forward(self, hidden: Tensor, table: Tensor | None = None) -> Tensor:
-        """Masked tokens `[num_masked, hidden_size]` -> `[num_masked, vocab_size]`; `table`: the decoder's weight."""
-        hidden = F.gelu(apply_linear(self.dense, hidden.to(self.layer_norm.weight.dtype)))
-        return apply_linear(self.decoder, self.layer_norm(hidden), table)
-
-
-class _SharedTable(torch.autograd.Function):
-    """The words of tokens, and the table that they come from for the decoder, which shares it: one gradient for both.
-
-    Apart, looking up has a gradient of the table's size too, zeros but for the batch's words, and the two are added up:
-    3 to 6 % of a pretraining step of 1,200 tokens at base size in bfloat16.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, tokens: Tensor, padding_idx: int | None) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(tokens)
-        ctx.padding_idx = padding_idx
-        return F.embedding(tokens, table), table.view_as(table)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (tokens,) = ctx.saved_tensors
-        of_words, of_table = gradients  # the latter the decoder made, for nobody else
-        if ctx.padding_idx is not None:
-            of_words = of_words.masked_fill((tokens == ctx.padding_idx)[:, None], 0)
-        return of_table.index_add_(0, tokens, of_words.to(of_table.dtype)), None, None
-
-
 class RecformerForPretraining(RecformerPreTrainedModel):
     """Recformer with the two pretraining tasks: item-item contrastive learning and masked language modelling."""
 
@@ -370,12 +295,13 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         super().__init__(config)
         self.recformer = RecformerModel(config)
         self.lm_head = RecformerLMHead(config)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head.decoder
+    def get_output_embeddings(self) -> nn.Linear:
+        decoder: nn.Linear = self.lm_head.decoder
+        return decoder
 
-    def set_output_embeddings(self, value: Any) -> None:
+    def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head.decoder = value
 
     def forward(
@@ -392,32 +318,32 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         target_ids: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> RecformerForPreTrainingOutput | tuple[Any, ...]:
-        """The pretraining losses of `batch` contexts and their target items.
+        """Computes the pretraining losses of `batch` contexts and their target items.
 
-        The first half of the sequences are the contexts, the second half their target items, in the same order: one
-        call of the tokenizer over `contexts + [[item] for item in items]` gives a padded batch. Originals and masked
-        copies go through the encoder in one packed pass; the last layer runs for `<s>` of the originals and for the
-        masked tokens of the copies only.
+        The first half of the sequences are the contexts, the second half their target items, in the same order. One
+        call of the tokenizer with `contexts + [[item] for item in items]` makes such a batch. Originals and masked
+        copies go through the encoder in one packed pass. The last layer runs only for `<s>` of the originals and for
+        the masked tokens of the copies.
 
         Args:
             input_ids, token_type_ids, item_position_ids (`Tensor`, int `[2 * batch, seq_len]`, packed `[1,
             total_tokens]`):
                 contexts and items, as in [`RecformerModel`].
-            attention_mask (`Tensor` `[2 * batch, seq_len]`): padded batches only.
-            cu_seqlens (`Tensor`, int `[2 * batch + 1]`), max_seqlen (`int`): packed batches only.
+            attention_mask (`Tensor` `[2 * batch, seq_len]`): only for padded batches.
+            cu_seqlens (`Tensor`, int `[2 * batch + 1]`), max_seqlen (`int`): only for packed batches.
             mlm_input_ids (`Tensor`, int, like `input_ids`): the same sequences with tokens masked.
             mlm_labels (`Tensor`, int, like `input_ids`): the tokens to predict, -100 elsewhere. `<s>` is never masked.
-            masked_rows (`Tensor`, int `[num_masked]`, *optional*): where a packed batch has them. On an accelerator it
-                spares a wait for the device.
-            target_ids (`Tensor`, int `[batch]`): which item each target is; the same item twice in a batch is then no
-                negative of itself.
-            return_dict: as everywhere in transformers.
+            masked_rows (`Tensor`, int `[num_masked]`, *optional*): rows of the masked tokens in a packed batch. Without
+                them, the model has to wait for an accelerator to find them.
+            target_ids (`Tensor`, int `[batch]`): which item each target is. An item that is a target twice in a batch
+                is then no negative of itself.
+            return_dict: as in other transformers models.
 
         Returns:
             [`RecformerForPreTrainingOutput`].
 
         Raises:
-            ValueError: as [`RecformerModel`], and for an odd number of sequences or masked copies without labels.
+            ValueError: as [`RecformerModel`], and for an odd number of sequences, or masked copies without labels.
         """
         if (mlm_input_ids is None) != (mlm_labels is None):
             raise ValueError("Give mlm_input_ids and mlm_labels together, or neither.")
@@ -436,22 +362,8 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             raise ValueError(f"target_ids must be [{pairs}], one for each context, got {list(target_ids.shape)}.")
         masked: Tensor | None = None
         if mlm_input_ids is not None and mlm_labels is not None:
-            for name, value in (("mlm_input_ids", mlm_input_ids), ("mlm_labels", mlm_labels)):
-                if value.shape != input_ids.shape:
-                    raise ValueError(f"{name} has shape {list(value.shape)}, but input_ids {list(input_ids.shape)}.")
-            if masked_rows is not None and batch.padded is not None:
-                raise ValueError("masked_rows are rows of a packed batch; leave them out of a padded one.")
-            copies, labels = batch.pack_alike(mlm_input_ids), batch.pack_alike(mlm_labels)
-            check_range("mlm_input_ids", copies, self.config.vocab_size, "vocab_size")
-            masked = (labels != -100).nonzero().squeeze(1) if masked_rows is None else masked_rows
-            check_range("mlm_labels", labels[masked], self.config.vocab_size, "vocab_size")
-            if labels.device.type == "cpu" and bool((labels[layout.first_tokens] != -100).any()):
-                raise ValueError("mlm_labels must be -100 at the first token of every sequence: <s> is never masked.")
+            copies, labels, masked = self._masked_copies(batch, input_ids.shape, mlm_input_ids, mlm_labels, masked_rows)
             batch = batch.followed_by_copies(copies)
-        table: Tensor | None = None
-        if masked is not None and self._shares_gradient(batch.tokens):
-            words = self.recformer.get_input_embeddings()
-            batch.tokens, table = _SharedTable.apply(words.weight, batch.tokens, words.padding_idx)
 
         states, _, _ = self.recformer._encode(batch, self.config.num_hidden_layers - 1)
         vectors = self._sequence_vectors(states[: layout.total_tokens], layout)
@@ -464,7 +376,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         if masked is not None:
             rows = self._with_rows_beyond(masked, labels, layout)
             hidden = self.recformer._last_layer(states[layout.total_tokens :], layout, rows=rows)
-            output.mlm_logits = self.lm_head(hidden, table)[: len(masked)]
+            output.mlm_logits = self.lm_head(hidden)[: len(masked)]
             in_context, in_item = masked_token_losses(
                 output.mlm_logits, labels[masked], in_context=layout.sequence_ids[masked] < pairs
             )
@@ -473,23 +385,25 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         output.loss = loss
         return output if self._returns_dict(return_dict) else output.to_tuple()
 
-    def _shares_gradient(self, tokens: Tensor) -> bool:
-        """Whether words and decoder have a gradient in common, on a CPU, and nobody's hook is on either."""
-        words, decoder = self.recformer.get_input_embeddings(), self.lm_head.decoder
-        return (
-            tokens.device.type == "cpu"
-            and not torch.compiler.is_compiling()
-            and torch.is_grad_enabled()
-            and is_untouched(words, nn.Embedding)
-            and words.max_norm is None
-            and not (words.scale_grad_by_freq or words.sparse)
-            and is_plain_linear(decoder)
-            and words.weight is decoder.weight
-            and words.weight.requires_grad
-        )
+    def _masked_copies(
+        self, batch: PackedInputs, shape: torch.Size, input_ids: Tensor, labels: Tensor, rows: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Checks the masked copies of a batch; returns them and their labels packed, and the rows of masked tokens."""
+        for name, value in (("mlm_input_ids", input_ids), ("mlm_labels", labels)):
+            if value.shape != shape:
+                raise ValueError(f"{name} has shape {list(value.shape)}, but input_ids {list(shape)}.")
+        if rows is not None and batch.padded is not None:
+            raise ValueError("masked_rows are rows of a packed batch; leave them out of a padded one.")
+        copies, labels = batch.pack_alike(input_ids), batch.pack_alike(labels)
+        check_range("mlm_input_ids", copies, self.config.vocab_size, "vocab_size")
+        masked = (labels != -100).nonzero().squeeze(1) if rows is None else rows
+        check_range("mlm_labels", labels[masked], self.config.vocab_size, "vocab_size")
+        if labels.device.type == "cpu" and bool((labels[batch.layout.first_tokens] != -100).any()):
+            raise ValueError("mlm_labels must be -100 at the first token of every sequence: <s> is never masked.")
+        return copies, labels, masked
 
     def _with_rows_beyond(self, masked: Tensor, labels: Tensor, layout: SequenceLayout) -> Tensor:
-        """The masked tokens and, on a CPU, a few others, so that fewer numbers of rows occur."""
+        """The masked tokens and, on a CPU, a few others, so that products of fewer different sizes occur."""
         beyond = self.recformer.encoder.rows_beyond(len(masked), labels.device)
         if not beyond:
             return masked
@@ -502,12 +416,12 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         return self.recformer._pool(self.recformer._last_layer(hidden, layout), layout)
 
 
-class RecformerForSeqRec(RecommendationMixin, RecformerPreTrainedModel):
-    """Recformer that scores a catalogue of items for a history, by cosine similarity with their vectors.
+class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: ignore[misc]
+    """Recformer that scores the items of a catalogue for a history, by the cosine similarity of their vectors.
 
-    `item_embeddings` `[config.num_items, hidden_size]` is a weight like any other: saved, loaded and sharded with the
-    model. It stays in float32 and takes no gradient unless it is asked to. `catalog`, where there is one, names its
-    rows; it is saved and loaded beside the weights.
+    `item_embeddings` `[config.num_items, hidden_size]` is a weight like any other: it is saved, loaded and sharded with
+    the model. It stays in float32, and is not trained unless `requires_grad` is set. `catalog` names its rows if there
+    is one; it is saved and loaded beside the weights.
 
     ```python
     >>> model = RecformerForSeqRec.from_pretrained(folder).with_catalog({"B01": {"title": "Hammer"}, ...}, tokenizer)
@@ -520,32 +434,37 @@ class RecformerForSeqRec(RecommendationMixin, RecformerPreTrainedModel):
     _keep_in_fp32_modules_strict = ["item_embeddings"]
 
     def __init__(self, config: RecformerConfig) -> None:
-        super().__init__(copy.deepcopy(config))  # its own, because `num_items` changes with the catalogue
+        super().__init__(copy.deepcopy(config))  # a copy, because `num_items` changes with the catalogue
         self.recformer = RecformerModel(self.config)
         empty = torch.zeros(config.num_items, config.hidden_size, dtype=torch.float32)
         self.item_embeddings = nn.Parameter(empty, requires_grad=False)
-        self.post_init()
+        self.item_store = ItemStore()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the encoder; `item_embeddings` are float32 in any case."""
-        return self.recformer.dtype
+        """The dtype of the encoder; `item_embeddings` are always float32."""
+        dtype: torch.dtype = self.recformer.dtype
+        return dtype
 
     def _apply(self, fn: Any, recurse: bool = True) -> RecformerForSeqRec:
         exact = self.item_embeddings.data
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.item_embeddings.dtype != torch.float32:
             self.item_embeddings.data = exact.to(self.item_embeddings.device)
         return self
 
-    def _after_loading(self, missing: set[str]) -> None:
+    def _after_loading(self, missing: set[str], source: CheckpointSource | None) -> None:
         self.item_embeddings.requires_grad_(False)  # loading makes every weight trainable
+        align_weights(self)
         if "item_embeddings" in missing and self.config.num_items:
             logger.warning(
                 f"The checkpoint names {self.config.num_items} items but holds no item_embeddings: the catalogue is "
                 "empty now. Fill it with model.set_item_embeddings(model.encode_items(items, tokenizer))."
             )
             self.set_item_embeddings(torch.zeros(0, self.config.hidden_size))
+        if source is not None and self.config.num_items:
+            self.item_store.load(source, self.config.num_items)
 
     def _set_auto_map(self, auto_map: dict[str, Any] | None) -> None:
         super()._set_auto_map(auto_map)
@@ -560,12 +479,12 @@ class RecformerForSeqRec(RecommendationMixin, RecformerPreTrainedModel):
             }
 
     def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None:
-        """Replaces the items' vectors; `config.num_items` follows.
+        """Replaces the items' vectors and sets `config.num_items` to their number.
 
         Args:
-            embeddings (`Tensor`, float `[num_items, hidden_size]`): one vector an item; copied, in float32.
-            catalog: what the rows are. Left out, the model has no catalogue afterwards: the one before may name other
-                items. The same items encoded anew are `set_item_embeddings(vectors, model.catalog)`.
+            embeddings (`Tensor`, float `[num_items, hidden_size]`): one vector per item; copied, in float32.
+            catalog: names the rows. By default the model has no catalogue afterwards, because the previous one may name
+                other items. To encode the same items again: `set_item_embeddings(vectors, model.catalog)`.
 
         Raises:
             ValueError: for another shape, values that are not finite, or a catalogue of another number of items.
@@ -608,24 +527,25 @@ class RecformerForSeqRec(RecommendationMixin, RecformerPreTrainedModel):
 
         Args:
             input_ids ... max_seqlen, output_hidden_states, output_attentions, return_dict: as in [`RecformerModel`].
-            candidates (`Tensor`, int `[batch, num_candidates]`): score these items only.
-            labels (`Tensor`, int `[batch]`): the item that came next; gives `loss`. With `candidates` it must be one of
-                the row's own.
-            num_negatives (`int`): take the loss over the target and this many items drawn for each row, never the
-                target itself, in place of the whole catalogue (sampled softmax).
-            negatives (`Tensor`, int `[batch, num_negatives]`): the same with negatives of the caller's, taken as they
-                are.
+            candidates (`Tensor`, int `[batch, num_candidates]`): score only these items.
+            labels (`Tensor`, int `[batch]`): the item that came next, to compute `loss`. With `candidates` it must be
+                one of its row.
+            num_negatives (`int`): compute the loss over the target and this many items instead of the whole catalogue
+                (sampled softmax). They are drawn for each row, without its target.
+            negatives (`Tensor`, int `[batch, num_negatives]`): the same, with these negatives.
 
         Returns:
             [`RecformerForSeqRecOutput`].
 
         Raises:
-            ValueError: as [`RecformerModel`], for items outside the catalogue, for a catalogue that is empty, and for
-                arguments that exclude each other.
+            ValueError: as [`RecformerModel`], and for items outside of the catalogue, an empty catalogue, or arguments
+                that exclude each other.
         """
         tokens = input_ids if inputs_embeds is None else inputs_embeds
         batch_size = None if tokens is None else tokens.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
-        self._check_items(batch_size, candidates, labels, num_negatives, negatives)
+        if self.config.num_items == 0:
+            raise ValueError(NO_ITEMS)
+        check_item_arguments(self.config.num_items, batch_size, candidates, labels, num_negatives, negatives)
         output = self.recformer(
             input_ids, token_type_ids, item_position_ids, attention_mask, position_ids, inputs_embeds, cu_seqlens,
             max_seqlen, pooled_only=True, output_hidden_states=output_hidden_states,
@@ -656,43 +576,6 @@ class RecformerForSeqRec(RecommendationMixin, RecformerPreTrainedModel):
             attentions=output.attentions,
         )
         return result if self._returns_dict(return_dict) else result.to_tuple()
-
-    def _check_items(
-        self,
-        batch_size: int | None,
-        candidates: Tensor | None,
-        labels: Tensor | None,
-        num_negatives: int | None,
-        negatives: Tensor | None,
-    ) -> None:
-        """Everything about items, before any work on the histories."""
-        num_items = self.config.num_items
-        if num_items == 0:
-            raise ValueError(NO_ITEMS)
-        if sum(option is not None for option in (candidates, num_negatives, negatives)) > 1:
-            raise ValueError("Give at most one of candidates, num_negatives and negatives.")
-        if labels is None and (num_negatives is not None or negatives is not None):
-            raise ValueError("Negatives serve the loss only: give labels with them, or use candidates to score items.")
-        if num_negatives is not None and (num_negatives < 1 or num_items < 2):
-            raise ValueError(
-                f"num_negatives must be at least 1 and the catalogue must hold a second item, got num_negatives "
-                f"{num_negatives} and {num_items} items."
-            )
-        if labels is not None and labels.ndim != 1:
-            raise ValueError(f"labels must be [batch], got shape {list(labels.shape)}.")
-        for name, value in (("candidates", candidates), ("negatives", negatives)):
-            if value is not None and (value.ndim != 2 or value.shape[1] == 0):
-                raise ValueError(f"{name} must be [batch, num_{name}], got shape {list(value.shape)}.")
-        for name, value in (("labels", labels), ("candidates", candidates), ("negatives", negatives)):
-            if value is not None:
-                if batch_size is not None and len(value) != batch_size:
-                    raise ValueError(f"{name} has {len(value)} rows, but the batch has {batch_size} histories.")
-                check_range(name, value, num_items, "num_items")
-        if candidates is not None and labels is not None and labels.device.type == "cpu":
-            absent = ~(candidates == labels[:, None]).any(1)
-            if bool(absent.any()):
-                row = int(absent.nonzero()[0])
-                raise ValueError(f"Row {row}: the label ({int(labels[row])}) is not among the row's candidates.")
 
 
 __all__ = [

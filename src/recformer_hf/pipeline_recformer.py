@@ -10,6 +10,8 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import Pipeline
 
+from .recommending.recommend import Recommendations
+
 _OPTIONS = ("top_k", "exclude_history", "candidates", "exclude", "max_tokens")
 
 
@@ -117,7 +119,7 @@ class SequentialRecommendationPipeline(Pipeline):
         options.setdefault("progress", False)
         return self.model.recommend(inputs["histories"], self.tokenizer, **options)
 
-    def postprocess(self, found: Any, **_: Any) -> list[list[dict[str, Any]]]:  # type: ignore[override]
+    def postprocess(self, found: Recommendations, **_: Any) -> list[list[dict[str, Any]]]:  # type: ignore[override]
         return found.to_dicts()
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:

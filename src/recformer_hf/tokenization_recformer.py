@@ -5,8 +5,9 @@ from __future__ import annotations
 import numbers
 import os
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import BatchEncoding, TokenizersBackend
 from transformers.utils import PaddingStrategy, logging
 
-from .items.text import as_histories, is_batch, is_text, item_attributes, refuse_mapping
+from .items.places import Place, PlacedText, renumbered
+from .items.text import all_attributes, as_histories, is_batch, is_text, item_attributes, refuse_mapping
 from .items.tokenizer_files import HUB_ARGUMENTS, find_source, read_sentencepiece, without_special_tokens
 from .storage.remote_code import SavesCode
 
@@ -262,7 +264,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             refuse_mapping(items, "train_from_catalog")
             for index, item in enumerate(logging.tqdm(items, desc="Reading items", unit="item", disable=not progress)):
                 num_items += 1
-                yield [text for pair in item_attributes(item, num_attributes, f"Item {index}") for text in pair]
+                yield [text for pair in item_attributes(item, num_attributes, Place(index)) for text in pair]
 
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
@@ -333,8 +335,8 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             TypeError: if the item is no dictionary, a key no string, or a value of an unsupported type.
             ValueError: if nothing is left of the item.
         """
-        attributes = item_attributes(item, self.max_attr_num, "The item")
-        return self._encode_attributes([attributes], lambda _: "The item")[0]
+        with renumbered(lambda _: Place()):
+            return self._encode_attributes([item_attributes(item, self.max_attr_num)])[0]
 
     def encode_items(self, items: Iterable[Mapping[str, Any]], progress: bool = False) -> EncodedItems:
         """Tokenizes many items: what `encode_item` gives for each, several times as fast.
@@ -354,7 +356,8 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         remaining, blocks, start = iter(items), [], 0
         with logging.tqdm(total=total, desc="Tokenizing items", unit="item", disable=not progress) as bar:
             while block := list(islice(remaining, _ITEMS_PER_BLOCK)):
-                blocks.append(self._encode_block(block, start))
+                with renumbered(partial(Place.moved, items=start)):
+                    blocks.append(self._encode_attributes(all_attributes(block, self.max_attr_num)))
                 start += len(block)
                 bar.update(len(block))
         lengths = [np.diff(block.offsets) for block in blocks]
@@ -378,7 +381,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         Raises:
             ValueError: if there is no item, or the tokenizer has neither a BOS nor a CLS token.
         """
-        return self._join_items(encoded_items, self.max_token_num, "The history")
+        return self._join_items(encoded_items, self.max_token_num)
 
     def word_start_mask(self) -> np.ndarray:
         """Which tokens begin a word, bool `[len(tokenizer)]`, for whole-word masking.
@@ -437,8 +440,8 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         if truncation_strategy.value != "do_not_truncate":
             limit = min(length, limit)
 
-        histories, where = as_histories(data)
-        sequences = self._encode_histories(histories, where, limit)
+        histories, places = as_histories(data)
+        sequences = self._encode_histories(histories, places, limit)
         unwanted = {
             name
             for name, wanted in (("token_type_ids", return_token_type_ids), ("attention_mask", return_attention_mask))
@@ -461,26 +464,33 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         return BatchEncoding(dict(batch), tensor_type=return_tensors)
 
     def _encode_histories(
-        self, histories: list[Sequence[Any]], where: Callable[[int, int | None], str], limit: int
+        self, histories: Sequence[Sequence[Any]], places: Sequence[Place], limit: int
     ) -> list[dict[str, list[int]]]:
-        """Sequences of at most `limit` tokens. Only items that can be kept are tokenized; all of them are checked."""
-        rows, kept = [], []
-        for h, history in enumerate(histories):
+        """Sequences of at most `limit` tokens. Only items that can be kept are tokenized; all of them are checked.
+
+        Args:
+            histories: lists of item dictionaries, oldest first.
+            places: what errors call each history.
+            limit (`int`): tokens of a sequence, `<s>` included.
+        """
+        rows: list[list[tuple[str, str]]] = []
+        kept: list[Place] = []
+        counts: list[int] = []
+        for history, place in zip(histories, places, strict=True):
             if not history:
-                raise ValueError(f"{where(h, None)} is empty; a history needs at least one item.")
-            checked = [item_attributes(item, self.max_attr_num, where(h, i)) for i, item in enumerate(history)]
+                raise ValueError(PlacedText(place, "is empty; a history needs at least one item."))
+            checked = all_attributes(history, self.max_attr_num, place)
             first = max(0, len(history) - self.max_item_embeddings + 1)
             rows += checked[first:]
-            kept += [(h, i) for i in range(first, len(history))]
-        encoded = self._encode_attributes(rows, lambda row: where(*kept[row]))
-        by_history: list[list[EncodedItem]] = [[] for _ in histories]
-        for (h, _), item in zip(kept, encoded, strict=True):
-            by_history[h].append(item)
-        return [self._join_items(items, limit, where(h, None)) for h, items in enumerate(by_history)]
+            kept += [place.of_item(i) for i in range(first, len(history))]
+            counts.append(len(history) - first)
+        with renumbered(lambda place: kept[place.item or 0]):
+            encoded = iter(self._encode_attributes(rows))
+        return [self._join_items(list(islice(encoded, count)), limit) for count in counts]
 
-    def _join_items(self, items: Sequence[EncodedItem] | EncodedItems, limit: int, where: str) -> dict[str, list[int]]:
+    def _join_items(self, items: Sequence[EncodedItem] | EncodedItems, limit: int) -> dict[str, list[int]]:
         if len(items) == 0:
-            raise ValueError(f"{where} is empty; a history needs at least one item.")
+            raise ValueError("The history is empty; a history needs at least one item.")
         bos = self.cls_token_id if self.bos_token_id is None else self.bos_token_id
         if bos is None:
             raise ValueError(
@@ -509,12 +519,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             "attention_mask": [1] * len(input_ids),
         }
 
-    def _encode_block(self, items: Sequence[Any], start: int) -> EncodedItems:
-        """Items `start`, `start + 1`, ... of a longer list."""
-        rows = [item_attributes(item, self.max_attr_num, f"Item {index}") for index, item in enumerate(items, start)]
-        return self._encode_attributes(rows, lambda row: f"Item {start + row}")
-
-    def _encode_attributes(self, rows: Sequence[list[tuple[str, str]]], where: Callable[[int], str]) -> EncodedItems:
+    def _encode_attributes(self, rows: Sequence[list[tuple[str, str]]]) -> EncodedItems:
         """Tokenizes items given as lists of (key, value) texts; each distinct text once."""
         numbers_of: dict[str, int] = {}
         texts_of_rows = [numbers_of.setdefault(text, len(numbers_of)) for row in rows for pair in row for text in pair]
@@ -531,9 +536,8 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         offsets = bounds[2 * attributes_before]
         if (empty := np.flatnonzero(np.diff(offsets) == 0)).size:
             row = int(empty[0])
-            raise ValueError(
-                f"{where(row)} gives no tokens: {reprlib.repr(dict(rows[row]))}. Give it an attribute with text."
-            )
+            problem = f"gives no tokens: {reprlib.repr(dict(rows[row]))}. Give it an attribute with text."
+            raise ValueError(PlacedText(Place(row), problem))
         return EncodedItems(flat[source], np.repeat(types, kept), offsets)
 
     def _encode_texts(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numbers
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
+
+from .places import Place, PlacedText, renumbered
+
+ONLY_ITEM = Place()
 
 
 def is_text(data: Any) -> bool:
@@ -22,16 +26,16 @@ def is_batch(data: Any) -> bool:
     return isinstance(data, (list, tuple)) and any(isinstance(element, (list, tuple)) for element in data)
 
 
-def as_histories(data: Any) -> tuple[list[Sequence[Any]], Callable[[int, int | None], str]]:
-    """Histories, and how errors call item i (or, with None, the whole) of history h."""
+def as_histories(data: Any) -> tuple[list[Sequence[Any]], list[Place]]:
+    """The histories that a call passed, and the place of each: a batch, one history, or one item."""
     if is_batch(data):
         for h, history in enumerate(data):
             if not isinstance(history, (list, tuple)):
                 raise TypeError(f"History {h} of the batch must be a list of items, got {shown(history)}.")
-        return list(data), lambda h, i: f"History {h}" if i is None else f"Item {i} of history {h}"
+        return list(data), [Place(history=h) for h in range(len(data))]
     if isinstance(data, (list, tuple)):
-        return [data], lambda h, i: "The history" if i is None else f"Item {i} of the history"
-    return [[data]], lambda h, i: "The item"
+        return [data], [Place(history="only")]
+    return [[data]], [Place()]
 
 
 def refuse_mapping(items: Any, method: str) -> None:
@@ -42,22 +46,47 @@ def refuse_mapping(items: Any, method: str) -> None:
         )
 
 
-def item_attributes(item: Any, limit: int, where: str) -> list[tuple[str, str]]:
-    """The first `limit` attributes of an item that are not missing, as (key, value) texts."""
+def all_attributes(items: Iterable[Any], limit: int, history: Place | None = None) -> list[list[tuple[str, str]]]:
+    """The [`item_attributes`] of several items.
+
+    Args:
+        items: item dictionaries.
+        limit (`int`): attributes of an item that are read.
+        history: the place of the history that the items belong to. None: they are a plain list.
+    """
+    rows: list[list[tuple[str, str]]] = []
+    # One block around the loop, because a block around every item would cost as much as reading the item.
+    with renumbered(lambda _: Place(len(rows)) if history is None else history.of_item(len(rows))):
+        for item in items:
+            rows.append(item_attributes(item, limit))
+    return rows
+
+
+def item_attributes(item: Any, limit: int, where: object = ONLY_ITEM) -> list[tuple[str, str]]:
+    """The first `limit` attributes of an item that are not missing, as (key, value) texts.
+
+    Args:
+        item: dictionary of attributes.
+        limit (`int`): attributes that are read.
+        where: how an error calls the item.
+
+    Raises:
+        TypeError: if the item is no dictionary, a key is no text, or a value cannot become text.
+        ValueError: if the item has no attribute with text.
+    """
     if not isinstance(item, Mapping):
-        raise TypeError(
-            f"{where} must be a dictionary of attributes, such as {{'title': 'Zelda'}}; got {type(item).__name__} "
-            f"{shown(item)}."
-        )
+        problem = "must be a dictionary of attributes, such as {'title': 'Zelda'}; got"
+        raise TypeError(PlacedText(where, f"{problem} {type(item).__name__} {shown(item)}."))
     attributes = []
     for key, value in item.items():
         if not isinstance(key, str):
-            raise TypeError(f"{where} has the key {shown(key)} of type {type(key).__name__}; keys must be strings.")
+            problem = f"has the key {shown(key)} of type {type(key).__name__}; keys must be strings."
+            raise TypeError(PlacedText(where, problem))
         text = value if isinstance(value, str) else _value_text(value, where, key)
         if text and not text.isspace():
             attributes.append((_clean(key), _clean(text)))
     if not attributes:
-        raise ValueError(f"{where} is empty: {shown(dict(item))}. It needs an attribute with text.")
+        raise ValueError(PlacedText(where, f"is empty: {shown(dict(item))}. It needs an attribute with text."))
     return attributes[:limit]
 
 
@@ -89,14 +118,15 @@ def attribute_text(value: Any) -> str | None:
     raise TypeError(f"a {type(value).__name__}; expected text, a number, or a list of those. Turn it into text first")
 
 
-def _value_text(value: Any, where: str, key: str) -> str:
+def _value_text(value: Any, where: object, key: str) -> str:
     try:
         return attribute_text(value) or ""
     except TypeError as error:
-        raise TypeError(
-            f"{where} has a value of type {type(value).__name__} under {shown(key)}: {shown(value)}. Values are "
-            "strings, numbers, None, or lists of strings and numbers; turn anything else into text first."
-        ) from error
+        problem = (
+            f"has a value of type {type(value).__name__} under {shown(key)}: {shown(value)}. Values are strings, "
+            "numbers, None, or lists of strings and numbers; turn anything else into text first."
+        )
+        raise TypeError(PlacedText(where, problem)) from error
 
 
 def shown(value: Any) -> str:
@@ -118,4 +148,13 @@ def _clean(text: str) -> str:
     return text
 
 
-__all__ = ["as_histories", "attribute_text", "is_batch", "is_text", "item_attributes", "refuse_mapping", "shown"]
+__all__ = [
+    "all_attributes",
+    "as_histories",
+    "attribute_text",
+    "is_batch",
+    "is_text",
+    "item_attributes",
+    "refuse_mapping",
+    "shown",
+]

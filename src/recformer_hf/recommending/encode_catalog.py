@@ -1,4 +1,4 @@
-"""Encoding a large catalogue to disk: in blocks, on any number of processes, continued where it was stopped."""
+"""Encoding a large catalogue to disk: in blocks, on any number of processes, resumable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,20 +16,28 @@ from transformers.utils import logging
 
 from ..items.catalog import ItemCatalog
 from ..items.tokenizer_fingerprint import tokenizer_fingerprint
-from ..modeling_recformer import RecformerForSeqRec
 from ..storage.atomic import atomic_file
 from ..tokenization_recformer import RecformerTokenizer
+from .protocols import EncodingModel
+from .vectors import encode_items
 
 EMBEDDINGS_FILE = "item_embeddings.npy"
-"""float32 `[num_items, hidden_size]`, row by row the catalogue's."""
+"""float32 `[num_items, hidden_size]`; row i is item i of the catalogue."""
 INFO_FILE = "item_embeddings.json"
-"""What the vectors were made from."""
+"""Fingerprints of the model, tokenizer and catalogue that the vectors were made from."""
 BLOCKS_FOLDER = "item_embeddings.blocks"
-"""Finished blocks, while there are unfinished ones."""
+"""Finished blocks, until all of them are finished."""
+
+
+class CatalogEncoder(EncodingModel, Protocol):
+    """A model whose item vectors are written to disk: any Recformer with an encoder `recformer`."""
+
+    @property
+    def recformer(self) -> Any: ...
 
 
 def encode_catalog(
-    model: RecformerForSeqRec,
+    model: CatalogEncoder,
     tokenizer: RecformerTokenizer,
     catalog: ItemCatalog,
     output_dir: str | os.PathLike[str],
@@ -41,21 +49,21 @@ def encode_catalog(
 ) -> Path:
     """Writes a catalogue's item vectors to disk, and the catalogue beside them.
 
-    Memory: the model, one block of items and its vectors (`4 * block_size * hidden_size` bytes; 48 MiB at base size).
-    Under `accelerate launch` every process encodes its share of the blocks; they need a file system in common. A block
-    appears whole or not at all, so a run that was stopped is continued by the same call, on the same or another number
-    of processes. Items of equal text have equal vectors within a block; between blocks they may differ by
-    rounding.
+    It needs memory for the model, one block of items and the block's vectors (`4 * block_size * hidden_size` bytes; 48
+    MiB at base size). Under `accelerate launch` every process encodes its share of the blocks; they need a common file
+    system. A block appears whole or not at all, so the same call continues a run that was stopped, on the same or
+    another number of processes. Items of equal text have equal vectors within a block; between blocks they may differ
+    by rounding.
 
     Args:
         model: on the device that it should run on.
         tokenizer: its tokenizer.
-        catalog: the items, best memory-mapped (`ItemCatalog.from_pretrained`).
+        catalog: the items, preferably memory-mapped (`ItemCatalog.from_pretrained`).
         output_dir: gets `item_embeddings.npy`, `item_embeddings.json` and `item_catalog.arrow`.
         max_tokens: tokens of one forward.
         block_size: items of one block.
         progress: show a bar of the blocks, on the main process.
-        accelerator: which process this is; made if left out.
+        accelerator: which process this is; created by default.
 
     Returns:
         the path of `item_embeddings.npy` (`np.load(path, mmap_mode="r")` opens it without reading it).
@@ -63,7 +71,7 @@ def encode_catalog(
     Raises:
         ValueError: if the folder holds vectors of another model, tokenizer, catalogue or block size, or there are no
             items.
-        OSError: if it cannot be written (a full disk); what is finished stays.
+        OSError: if a file cannot be written (a full disk); finished blocks stay.
     """
     if len(catalog) == 0 or block_size < 1:
         raise ValueError(f"There must be items and a block size of at least 1, got {len(catalog)} and {block_size}.")
@@ -76,11 +84,10 @@ def encode_catalog(
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "catalog": catalog.fingerprint,
     }
-    result = folder / EMBEDDINGS_FILE
+    result, blocks = folder / EMBEDDINGS_FILE, folder / BLOCKS_FOLDER
     _check_same(folder / INFO_FILE, info)
-    accelerator.wait_for_everyone()  # nobody writes before all have looked
+    accelerator.wait_for_everyone()  # every process checks before one writes
     if not result.is_file():
-        blocks = folder / BLOCKS_FOLDER
         if accelerator.is_main_process:
             with atomic_file(folder / INFO_FILE) as temporary:
                 temporary.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
@@ -94,7 +101,7 @@ def encode_catalog(
             mine, desc="Encoding blocks", unit="block", disable=not (progress and accelerator.is_main_process)
         ):
             if not path.is_file():
-                vectors = model.encode_items(catalog[start:end], tokenizer, max_tokens, False, return_tensors="np")
+                vectors = encode_items(model, catalog[start:end], tokenizer, max_tokens, False).numpy()
                 with atomic_file(path) as temporary, open(temporary, "wb") as file:
                     np.save(file, vectors)
         accelerator.wait_for_everyone()
@@ -105,10 +112,11 @@ def encode_catalog(
     return result
 
 
-def encoder_fingerprint(model: RecformerForSeqRec) -> str:
+def encoder_fingerprint(model: CatalogEncoder) -> str:
     """32 hexadecimal digits of what decides an item's vector: the encoder's weights and settings (BLAKE2b)."""
     digest = hashlib.blake2b(digest_size=16, person=b"RecformerEncoder")
     settings: dict[str, Any] = model.config.to_dict()
+    # These say where a checkpoint is from and what lies beside it, but not how it encodes.
     for name in ("num_items", "_name_or_path", "transformers_version", "architectures", "auto_map", "custom_pipelines"):
         settings.pop(name, None)
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())

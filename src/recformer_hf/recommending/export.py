@@ -16,11 +16,11 @@ from ..items.arrow import arrow
 from ..storage.atomic import atomic_file
 
 ROWS_AT_ONCE = 16_384
-"""Vectors that exist a second time, on the CPU, while they are written."""
+"""Vectors that are copied to the CPU at once while they are written."""
 
 
 def write_embeddings(path: str | os.PathLike[str], vectors: Tensor, ids: Sequence[str], normalize: bool) -> None:
-    """Writes vectors and ids; see `RecformerForSeqRec.export_embeddings`. Files appear whole or not at all."""
+    """Writes vectors and ids; see `RecformerForSeqRec.export_embeddings`. A file appears whole or not at all."""
     path = Path(path)
 
     def chunk(start: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def write_embeddings(path: str | os.PathLike[str], vectors: Tensor, ids: Sequenc
                 names = pa.array(ids[start : start + ROWS_AT_ONCE], pa.string())
                 writer.write_table(pa.Table.from_arrays([names, lists], schema=schema))
     else:
-        raise ValueError(f"{path.name} ends in {path.suffix!r}; embeddings are written as .parquet or .npy.")
+        raise ValueError(f"{path.name} ends in {path.suffix!r}; expected .parquet or .npy.")
 
 
 __all__ = ["write_embeddings"]

@@ -1,4 +1,4 @@
-"""Approximate search over item vectors with faiss, its recall against exact search measured when it is built."""
+"""Approximate search over item vectors with faiss. Its recall against exact search is measured when it is built."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -25,16 +25,17 @@ from .search import (
     ordered,
     sample_queries,
 )
+from .vector_checksums import VectorChecksums
 
 logger = logging.get_logger(__name__)
 
 INDEX_FILE = "item_index.faiss"
 """Name of a saved index, beside the model's files."""
 INDEX_INFO_FILE = "item_index.json"
-"""What it was built from and how good it is."""
+"""What the index was built from, and its recall."""
 
 MOST_FETCHED = 1024
-"""Items that an index is asked for at most: where more would have to be passed over, exact search takes over."""
+"""The most items that an index is asked for. If more would have to be skipped, the search is exact."""
 
 
 def faiss_module() -> Any:
@@ -47,27 +48,47 @@ def faiss_module() -> Any:
         return importlib.import_module("faiss")
     except ImportError as error:
         raise ImportError(
-            f"This search index needs faiss ({error}). Install it: `pip install recformer-hf[faiss]`, or go on without "
-            "an index: search is exact then."
+            f"This search index needs faiss ({error}). Install it with `pip install recformer-hf[faiss]`, or search "
+            "exactly, without an index."
         ) from error
+
+
+class _BuiltFrom(TypedDict):
+    kind: str
+    settings: dict[str, int]
+    num_items: int
+    fingerprint: str
+    recall: dict[str, float]
+
+
+class IndexInfo(_BuiltFrom, total=False):
+    """The content of `item_index.json`. Indexes of earlier versions have no checksums."""
+
+    vector_checksums: list[int]
 
 
 class FaissIndex:
     """A faiss index over normalised item vectors.
 
-    The index only proposes items; their scores are computed exactly, from the vectors of the model. Make one with
+    The index only proposes items. Their scores are computed exactly, from the vectors of the model. Create one with
     [`~FaissIndex.build`].
 
     Args:
         index: the `faiss.Index`, of inner products.
         info: `kind`, `settings`, `num_items`, `fingerprint` of the vectors, `recall` (see [`~FaissIndex.build`]).
         exact: the vectors.
+
+    Raises:
+        ValueError: if `info` has checksums of other vectors.
     """
 
-    def __init__(self, index: Any, info: dict[str, Any], exact: ExactIndex) -> None:
+    def __init__(self, index: Any, info: IndexInfo, exact: ExactIndex) -> None:
         self.index = index
         self.info = info
         self.exact = exact
+        self.checksums = VectorChecksums(exact.item_embeddings)
+        if info.setdefault("vector_checksums", self.checksums.values) != self.checksums.values:
+            raise ValueError(_other_vectors(info, exact))
 
     @property
     def kind(self) -> str:
@@ -98,10 +119,10 @@ class FaissIndex:
             kind: `"flat"` (exact, all vectors in 4 bytes a component), `"hnsw"` (a graph over all vectors, fast,
                 another 4 bytes a component and 8 x `neighbours` bytes an item) or `"ivfpq"` (`subvectors` bytes an
                 item, the least memory).
-            queries (`Tensor`, float `[num_queries, hidden_size]`): what recall is measured on, such as
-                `model.encode_histories(...)`; if left out, 256 sums of two items drawn with `seed`.
-            seed: of that draw and of the vectors that `"ivfpq"` is trained on.
-            progress: whether to show a bar; if left out, from 100,000 items on.
+            queries (`Tensor`, float `[num_queries, hidden_size]`): measure recall with these, such as
+                `model.encode_histories(...)`; by default with 256 sums of two random items.
+            seed: of the random items, and of the sample of vectors that `"ivfpq"` is trained on.
+            progress: whether to show a progress bar; by default from 100,000 items on.
             **settings: `"hnsw"`: `neighbours` (32), `build_effort` (128), `search_effort` (128). `"ivfpq"`: `lists`
                 (4 x the root of the number of items), `subvectors` (an eighth of the width), `bits` (8), `probes` (a
                 32nd of the lists).
@@ -128,8 +149,13 @@ class FaissIndex:
                 rows = torch.arange(start, min(start + 8192, total))
                 index.add(_unit_vectors(exact, rows))
                 bar.update(len(rows))
-        info: dict[str, Any] = {"kind": kind, "settings": settings, "num_items": total}
-        info["fingerprint"] = embeddings_fingerprint(exact.item_embeddings)
+        info: IndexInfo = {
+            "kind": kind,
+            "settings": settings,
+            "num_items": total,
+            "fingerprint": embeddings_fingerprint(exact.item_embeddings),
+            "recall": {},  # measured below
+        }
         made = cls(index, info, exact)
         made.info["recall"] = measure_recall(made, sample_queries(exact, seed) if queries is None else queries)
         return made
@@ -142,7 +168,7 @@ class FaissIndex:
         candidates: Tensor | None = None,
         excluded: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As [`ExactIndex.search`], but an item may be missed.
+        """Searches as [`ExactIndex.search`] does, but may miss an item.
 
         A query for which the index finds too few items, and all queries with `candidates`, are searched exactly.
         """
@@ -174,7 +200,7 @@ class FaissIndex:
         return scores, rows
 
     def _propose(self, queries: Tensor, count: int) -> np.ndarray:
-        """Rows, int64 `[num_queries, count or more]`, -1 for none."""
+        """Proposed rows, int64 `[num_queries, count or more]`; -1 stands for no row."""
         vectors = F.normalize(queries.float(), dim=1, eps=EPSILON).cpu().numpy()
         settings, faiss = self.info["settings"], faiss_module()
         parameters = None
@@ -182,8 +208,9 @@ class FaissIndex:
             parameters = faiss.SearchParametersHNSW(efSearch=max(settings["search_effort"], count))
         elif self.kind == "ivfpq":
             parameters = faiss.SearchParametersIVF(nprobe=settings["probes"])
-            count = min(max(64, SHORTLIST * count), len(self))  # its own order is rough
-        return self.index.search(np.ascontiguousarray(vectors), count, params=parameters)[1]
+            count = min(max(64, SHORTLIST * count), len(self))  # compressed vectors rank only roughly
+        rows: np.ndarray = self.index.search(np.ascontiguousarray(vectors), count, params=parameters)[1]
+        return rows
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes `item_index.faiss` and `item_index.json` into a folder, beside a model's files."""
@@ -200,18 +227,15 @@ class FaissIndex:
         Raises:
             ImportError: if faiss is not installed.
             FileNotFoundError: if there is none in the folder.
-            ValueError: if the files are damaged, or the vectors are not those.
+            ValueError: if the files are damaged, or the vectors are others.
         """
         faiss = faiss_module()
         path = Path(folder, INDEX_FILE)
         info = _read_info(folder)
         if not path.is_file():
-            raise FileNotFoundError(f"No {INDEX_FILE} in {folder}. model.build_index(kind) makes one.")
+            raise FileNotFoundError(f"No {INDEX_FILE} in {folder}. model.build_index(kind) creates one.")
         if info["fingerprint"] != embeddings_fingerprint(exact.item_embeddings):
-            raise ValueError(
-                f"The search index {path} was built for other item embeddings ({info['num_items']:,} items; the model "
-                f"has {len(exact):,}). Build it again: model.build_index({info['kind']!r})."
-            )
+            raise ValueError(_other_vectors(info, exact))
         try:
             index = faiss.read_index(os.fspath(path))
         except RuntimeError as error:
@@ -224,24 +248,34 @@ class FaissIndex:
     def fits(folder: str | os.PathLike[str], item_embeddings: Tensor) -> bool:
         """Whether the index in a folder was built for these vectors."""
         try:
-            return _read_info(folder)["fingerprint"] == embeddings_fingerprint(item_embeddings)
+            info = _read_info(folder)
         except (OSError, ValueError):
             return False
+        checksums = VectorChecksums(item_embeddings).values
+        same_sample = info["fingerprint"] == embeddings_fingerprint(item_embeddings)
+        return same_sample and info.get("vector_checksums", checksums) == checksums
 
     def __repr__(self) -> str:
         return f"FaissIndex({self.kind}, {len(self):,} items, {self.recall})"
 
 
-def _read_info(folder: str | os.PathLike[str]) -> dict[str, Any]:
+def _read_info(folder: str | os.PathLike[str]) -> IndexInfo:
     path = Path(folder, INDEX_INFO_FILE)
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"kind", "settings", "num_items", "fingerprint", "recall"} - info.keys()
+        info: IndexInfo = json.loads(path.read_text(encoding="utf-8"))
+        missing = _BuiltFrom.__required_keys__ - info.keys()
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}). Build the index again.") from error
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}. Build the index again.")
     return info
+
+
+def _other_vectors(info: IndexInfo, exact: ExactIndex) -> str:
+    return (
+        f"The search index was built for other item embeddings ({info['num_items']:,} items; the model has "
+        f"{len(exact):,}). Build it again: model.build_index({info['kind']!r})."
+    )
 
 
 def _settings(kind: str, total: int, width: int, given: dict[str, int]) -> dict[str, int]:
@@ -267,7 +301,7 @@ def _settings(kind: str, total: int, width: int, given: dict[str, int]) -> dict[
         raise ValueError(
             f"An ivfpq index needs at least {max(2 ** settings['bits'], settings['lists']):,} items and subvectors "
             f"that divide the width; there are {total:,} items of width {width}, subvectors {settings['subvectors']}. "
-            "Small catalogues are searched exactly in no time."
+            "Exact search of a small catalogue is fast."
         )
     return settings
 
@@ -287,8 +321,7 @@ def _trained_ivfpq(faiss: Any, exact: ExactIndex, settings: dict[str, int], seed
 
 
 def _unit_vectors(exact: ExactIndex, rows: Tensor) -> np.ndarray:
-    rows = rows.to(exact.item_embeddings.device)
-    return (exact.item_embeddings[rows] * exact.inverse_norms[rows, None]).cpu().numpy()
+    return exact.unit_vectors(rows.to(exact.item_embeddings.device)).cpu().numpy()
 
 
 __all__ = ["INDEX_FILE", "INDEX_INFO_FILE", "FaissIndex"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,66 +11,68 @@ import numpy as np
 from ..items.arrow import arrow
 from ..items.catalog import ItemCatalog
 from ..items.ids import UnknownItemError
-from ..items.text import item_attributes, shown
+from ..items.places import Place, PlacedText
+from ..items.text import all_attributes, item_attributes, shown
 
 LONGEST_SHOWN = 120
-"""Characters of an unknown id that an error shows, and looks for similar ids with."""
+"""Characters of an unknown id that an error shows and compares with the catalogue's ids."""
 
 EVERY_ATTRIBUTE = 1 << 30
+"""A limit on attributes that no item reaches."""
 
 
 class HistoryResolver:
-    """Turns histories into item texts, and knows which rows of the catalogue they are.
+    """Turns histories into item texts, and finds the rows of the items that are in the catalogue.
 
     Args:
-        catalog: where ids are looked up; without one, histories are dictionaries only.
+        catalog: where ids are looked up. None: histories may hold dictionaries only.
     """
 
     def __init__(self, catalog: ItemCatalog | None) -> None:
         self.catalog = catalog
         self._texts: dict[int, dict[str, str]] = {}
 
-    def resolve(
-        self, histories: Sequence[Any], where: Callable[[int, int | None], str]
-    ) -> tuple[list[list[dict[str, str]]], list[list[int]]]:
-        """Item texts of each history, and the catalogue's row of each item: -1 for what came as a dictionary.
+    def resolve(self, histories: Sequence[Any]) -> tuple[list[list[dict[str, str]]], list[list[int]]]:
+        """The text of every item of each history, and its row in the catalogue: -1 for an item given as a dictionary.
 
         Args:
             histories: lists of entries, oldest first: item dictionaries, or ids (text or whole numbers).
-            where: what errors call item i of history h, or, with None, the history.
 
         Raises:
             TypeError: for a history or an entry of another type.
-            ValueError: for an empty history, an item without text, or ids without a catalogue.
+            ValueError: for an empty history, an item without text, or an id if there is no catalogue.
             UnknownItemError: a `KeyError`, for an id that the catalogue does not have; it shows the closest ones.
         """
         texts, rows = [], []
         for h, history in enumerate(histories):
-            entries = as_entries(history, partial(where, h, None))
-            row_of = [self._row(entry, partial(where, h, i)) for i, entry in enumerate(entries)]
+            place = Place(history=h)
+            entries = as_entries(history, place)
+            row_of = [self._row(entry, place.of_item(i)) for i, entry in enumerate(entries)]
             texts.append(
                 [
-                    dict(item_attributes(entry, EVERY_ATTRIBUTE, where(h, i))) if row < 0 else self._text(row)
+                    dict(item_attributes(entry, EVERY_ATTRIBUTE, place.of_item(i))) if row < 0 else self._text(row)
                     for i, (entry, row) in enumerate(zip(entries, row_of, strict=True))
                 ]
             )
             rows.append(row_of)
         return texts, rows
 
-    def _row(self, entry: Any, where: Callable[[], str]) -> int:
+    def _row(self, entry: Any, place: Place) -> int:
         if isinstance(entry, Mapping):
             return -1
         if isinstance(entry, bool) or not isinstance(entry, (str, numbers.Integral)):
-            raise TypeError(
-                f"{where()} is a {type(entry).__name__}, {shown(entry)}; expected a dictionary of attributes, "
-                "such as {'title': 'Zelda'}, or an item id (text or a whole number)."
+            problem = (
+                f"is a {type(entry).__name__}, {shown(entry)}; expected a dictionary of attributes, such as "
+                "{'title': 'Zelda'}, or an item id (text or a whole number)."
             )
+            raise TypeError(PlacedText(place, problem))
         if self.catalog is None:
-            raise ValueError(
-                f"{where()} is the id {shown(entry)}, but the model has no catalogue to look it up in. Attach "
-                "one: model.catalog = ItemCatalog.from_pretrained(folder); or give the item as a dictionary."
+            problem = (
+                f"is the id {shown(entry)}, but the model has no catalogue to look it up in. Attach one: model.catalog "
+                "= ItemCatalog.from_pretrained(folder); or pass the item as a dictionary."
             )
-        return row_of_id(self.catalog, entry, where)
+            raise ValueError(PlacedText(place, problem))
+        return row_of_id(self.catalog, entry, place)
 
     def _text(self, row: int) -> dict[str, str]:
         assert self.catalog is not None
@@ -80,30 +81,35 @@ class HistoryResolver:
         return self._texts[row]
 
 
-def as_entries(history: Any, where: Callable[[], str]) -> list[Any]:
+def as_entries(history: Any, place: Place) -> list[Any]:
     """The entries of one history.
 
     Raises:
-        TypeError: if it is no list.
+        TypeError: if it is not a list.
         ValueError: if it is empty.
     """
     if not isinstance(history, (list, tuple)) and not (isinstance(history, np.ndarray) and history.ndim == 1):
-        raise TypeError(
-            f"{where()} is a {type(history).__name__}, {shown(history)}; expected a list of items, oldest "
-            "first. Several histories are a list of such lists."
+        problem = (
+            f"is a {type(history).__name__}, {shown(history)}; expected a list of items, oldest first. Pass several "
+            "histories as a list of such lists."
         )
+        raise TypeError(PlacedText(place, problem))
     if len(history) == 0:
-        raise ValueError(
-            f"{where()} is empty; it needs at least one item. For somebody without a history recommend what is popular."
-        )
+        problem = "is empty; it needs at least one item. Recommend popular items to a user without a history."
+        raise ValueError(PlacedText(place, problem))
     return list(history)
 
 
-def row_of_id(catalog: ItemCatalog, item_id: Any, where: Callable[[], str]) -> int:
-    """Row of an id.
+def row_of_id(catalog: ItemCatalog, item_id: Any, place: object) -> int:
+    """The row of an id in the catalogue.
+
+    Args:
+        catalog: where to look.
+        item_id: text or a whole number.
+        place: what an error calls the id.
 
     Raises:
-        UnknownItemError: that names the id, says where it stands and shows the closest ones.
+        UnknownItemError: if the catalogue does not have it; the message shows the closest ids.
     """
     try:
         text = item_id if isinstance(item_id, str) else str(int(item_id))
@@ -117,12 +123,12 @@ def row_of_id(catalog: ItemCatalog, item_id: Any, where: Callable[[], str]) -> i
     try:
         catalog.row_of(short)
     except UnknownItemError as error:
-        raise UnknownItemError(f"{where()} is unknown: {error}") from None
-    raise UnknownItemError(f"{where()} is unknown: no item {short!r} in the catalogue.")
+        raise UnknownItemError(PlacedText(place, f"is unknown: {error}")) from None
+    raise UnknownItemError(PlacedText(place, f"is unknown: no item {short!r} in the catalogue."))
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether the text has no halves of surrogate pairs, which neither Arrow nor a file can hold."""
+    """Whether the text can be encoded. Half of a surrogate pair cannot, and neither Arrow nor a file can hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -131,33 +137,33 @@ def _is_unicode(text: str) -> bool:
 
 
 def rows_of_equal_text(catalog: ItemCatalog, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """Rows of the catalogue's items that have exactly the attributes of an item, in whatever order.
+    """The rows of the catalogue's items that have exactly the attributes of an item, in any order.
 
-    One pass over the catalogue's texts for all of the items.
+    One pass over the catalogue's texts serves all of the items.
 
     Args:
         catalog: where to look.
-        items: attributes; values that are missing or blank do not count.
+        items: their attributes; missing and blank values do not count.
 
     Returns:
         a list of rows for each item.
     """
     pa, pc = arrow(), arrow("pyarrow.compute")
     rows_of: dict[frozenset[tuple[str, str]], list[int]] = {}
-    keys = [frozenset(item_attributes(item, EVERY_ATTRIBUTE, f"Item {i}")) for i, item in enumerate(items)]
+    keys = [frozenset(attributes) for attributes in all_attributes(items, EVERY_ATTRIBUTE)]
     rows_of.update((key, []) for key in keys)
     if not keys:
         return []
-    # The longest text of an item is in few others: it leads to the rows that are then compared in full.
-    telling = pa.array({max((text for _, text in key), key=len) for key in keys}, pa.string())
+    # Few other items have the longest text of an item, so only the rows that have it are compared in full.
+    longest = pa.array({max((text for _, text in key), key=len) for key in keys}, pa.string())
     start = 0
     for batch in catalog.table.to_batches():
         lists = batch.column(1)
-        hits = np.flatnonzero(pc.is_in(lists.flatten().field("value"), value_set=telling))
+        hits = np.flatnonzero(pc.is_in(lists.flatten().field("value"), value_set=longest))
         if hits.size:
             ends = np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))
             for row in np.unique(np.searchsorted(ends, hits, side="right")).tolist():
-                key = frozenset(item_attributes(catalog[start + row], EVERY_ATTRIBUTE, "The item"))
+                key = frozenset(item_attributes(catalog[start + row], EVERY_ATTRIBUTE))
                 if key in rows_of:
                     rows_of[key].append(start + row)
         start += len(batch)

@@ -1,4 +1,4 @@
-"""Exact top-k over item vectors: a chunked matrix product with a running top-k, in bounded memory."""
+"""Exact top-k search over item vectors: a chunked matrix product with a running top-k, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..encoder.losses import EPSILON
+from .vector_checksums import VectorChecksums
 
 QUERY_BLOCK = 256
-"""Queries that are searched at once."""
+"""Queries of one search block."""
 
 SCORE_BYTES = {"cpu": 4 << 20}
-"""Scores that exist at once: on a CPU no more than its caches hold."""
+"""Bytes of scores that exist at once: on a CPU, as many as its caches hold."""
 
 ACCELERATOR_SCORE_BYTES = 256 << 20
-"""The same on accelerators, where fewer and larger products are faster."""
+"""The same for accelerators, where fewer and larger products are faster."""
 
 FEWEST_ROWS = 1024
-"""Items of a chunk at least, however many candidates or queries there are."""
+"""The smallest number of items in a chunk, whatever the number of candidates and queries."""
 
 SHORTLIST = 4
-"""How many times the wanted items an inexact search hands on to be scored exactly (and never fewer than 64)."""
+"""An inexact search scores this many times `top_k` items exactly, and at least 64."""
 
 
 class ExactIndex:
-    """Cosine similarity of queries with every item, the best items kept while the catalogue passes by in chunks.
+    """Cosine similarity of queries with every item. The catalogue is read in chunks, and the best items are kept.
 
-    Memory beside the item vectors themselves: 4 bytes an item for their norms. While searching, `SCORE_BYTES` of scores
-    (4 MiB on a CPU, 256 MiB on an accelerator), up to three times that while the best are picked, and what the
-    product's library takes (24 MB in all as measured on a CPU); with `candidates`, the vectors of one chunk of them.
+    It keeps nothing of the vectors: every search reads them, and computes their norms, as they are at that moment.
+    A search takes `SCORE_BYTES` of memory for scores (4 MiB on a CPU, 256 MiB on an accelerator), up to three times
+    that while the best are picked, and what the library of the product takes (24 MB in all as measured on a CPU). With
+    `candidates` it also takes the vectors of one chunk of them.
 
     Args:
-        item_embeddings (`Tensor`, float32 `[num_items, hidden_size]`): of any length; not copied.
+        item_embeddings (`Tensor`, float32 `[num_items, hidden_size]`): vectors of any length. They are not copied.
 
     Raises:
         ValueError: for another dtype or shape.
@@ -51,13 +53,11 @@ class ExactIndex:
                 f"Item embeddings to search must be float32 [num_items, hidden_size], got {item_embeddings.dtype} "
                 f"{list(item_embeddings.shape)}."
             )
-        self.item_embeddings = item_embeddings.detach()
-        norms = torch.linalg.vector_norm(self.item_embeddings, dim=1)
-        self.inverse_norms = norms.clamp_min_(EPSILON).reciprocal_()
+        self.item_embeddings = item_embeddings
 
     @property
     def exact(self) -> ExactIndex:
-        """What every kind of index has: the exact one over the same vectors."""
+        """Every kind of index has this: exact search over the same vectors."""
         return self
 
     def __len__(self) -> int:
@@ -76,9 +76,9 @@ class ExactIndex:
         Args:
             queries (`Tensor`, float `[num_queries, hidden_size]`): of any length.
             top_k: how many, at least 1.
-            candidates (`Tensor`, int64 `[num_candidates]`): rows to choose from, each once, in growing order; all rows
-                if left out.
-            excluded: (query, row) pairs that are not wanted, int64 `[num_pairs]` each.
+            candidates (`Tensor`, int64 `[num_candidates]`): rows to choose from, each once, in growing order; by
+                default all rows.
+            excluded: (query, row) pairs to leave out, int64 `[num_pairs]` each.
 
         Returns:
             Cosine similarity, float32 `[num_queries, top_k]`, highest first, and rows, int64 `[num_queries, top_k]`,
@@ -125,7 +125,7 @@ class ExactIndex:
         return ordered(self._final_scores(queries, scores, rows), rows, top_k)
 
     def _kept(self, top_k: int) -> int:
-        """How many items of a query are kept on the way."""
+        """How many items are kept for a query while the chunks are read."""
         return top_k
 
     def _final_scores(self, queries: Tensor, scores: Tensor, rows: Tensor) -> Tensor:
@@ -133,46 +133,56 @@ class ExactIndex:
 
     def _chunk_scores(self, queries: Tensor, rows: slice | Tensor) -> Tensor:
         """Cosine similarity with some rows, float32 or bfloat16 `[rows, num_queries]`."""
+        vectors = self.item_embeddings.detach()[rows]
         with torch.autocast(queries.device.type, enabled=False):
-            # Items times queries, not the other way round: the tall operand first is faster, and needs no copy.
-            return (self.item_embeddings[rows] @ queries.T).mul_(self.inverse_norms[rows, None])
+            # Items times queries, because a product whose first operand is the tall one is faster and needs no copy.
+            # The norms are a second pass over the vectors, at less than half the cost of the product.
+            return (vectors @ queries.T).mul_(inverse_norms(vectors)[:, None])
+
+    def unit_vectors(self, rows: slice | Tensor) -> Tensor:
+        """Some vectors scaled to length 1, float32 `[rows, hidden_size]`."""
+        vectors = self.item_embeddings.detach()[rows]
+        return vectors * inverse_norms(vectors)[..., None]
 
     def cosines(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Exact cosine similarity of queries with rows of their own.
 
         Args:
             queries (`Tensor`, float `[num_queries, hidden_size]`): of any length.
-            rows (`Tensor`, int64 `[num_queries, count]`): -1 for none.
+            rows (`Tensor`, int64 `[num_queries, count]`): -1 stands for no row.
 
         Returns:
             float32 `[num_queries, count]`, -inf where the row is -1.
         """
-        queries = F.normalize(queries.to(self.item_embeddings), dim=1, eps=EPSILON)
+        items = self.item_embeddings.detach()
+        queries = F.normalize(queries.to(items), dim=1, eps=EPSILON)
         scores = torch.empty(rows.shape, dtype=torch.float32, device=queries.device)
         step = max(1, (16 << 20) // (4 * queries.shape[1] * max(1, rows.shape[1])))  # 16 MiB of gathered vectors
         for start in range(0, len(queries), step):
             some, mine = rows[start : start + step].clamp_min(0), slice(start, start + step)
-            vectors = self.item_embeddings[some]
-            scores[mine] = (vectors @ queries[mine, :, None]).squeeze(2) * self.inverse_norms[some]
+            vectors = items[some]
+            scores[mine] = (vectors @ queries[mine, :, None]).squeeze(2) * inverse_norms(vectors)
         return scores.masked_fill_(rows < 0, -torch.inf)
 
 
 class BFloat16Index(ExactIndex):
-    """As [`ExactIndex`], over a normalised copy of the vectors in bfloat16; the best are scored again in float32.
+    """Searches a normalised copy of the vectors in bfloat16, and scores the best items again in float32.
 
-    Half the memory traffic, and on CPUs and accelerators with bfloat16 units a multiple of the speed, for another 2
-    bytes a component of memory. An item can be missed where more than three others are that close to it.
+    It reads half as much memory, and is several times as fast on CPUs and accelerators with bfloat16 units. The copy
+    takes another 2 bytes per component. An item can be missed if more than three times `top_k` others have scores that
+    bfloat16 cannot tell from its own.
     """
 
     kind = "bfloat16"
 
     def __init__(self, exact: ExactIndex) -> None:
+        super().__init__(exact.item_embeddings)
         self._exact = exact
-        self.item_embeddings, self.inverse_norms = exact.item_embeddings, exact.inverse_norms
-        self._half = torch.empty_like(self.item_embeddings, dtype=torch.bfloat16)
+        self.checksums = VectorChecksums(exact.item_embeddings)
+        self._half = torch.empty_like(exact.item_embeddings.detach(), dtype=torch.bfloat16)
         for start in range(0, len(self), 1 << 16):
             rows = slice(start, start + (1 << 16))
-            self._half[rows] = self.item_embeddings[rows] * self.inverse_norms[rows, None]
+            self._half[rows] = exact.unit_vectors(rows)
 
     @property
     def exact(self) -> ExactIndex:
@@ -183,12 +193,18 @@ class BFloat16Index(ExactIndex):
 
     def _chunk_scores(self, queries: Tensor, rows: slice | Tensor) -> Tensor:
         with torch.autocast(queries.device.type, enabled=False):
-            if len(queries) == 1:  # on CPUs a product with a single column is slower, by as much as the half was won
+            if len(queries) == 1:  # on CPUs a product with a single column loses what half precision gains
                 return (self._half[rows] @ queries[0].bfloat16())[:, None]
             return self._half[rows] @ queries.bfloat16().T
 
     def _final_scores(self, queries: Tensor, scores: Tensor, rows: Tensor) -> Tensor:
         return self.cosines(queries, rows)
+
+
+def inverse_norms(vectors: Tensor) -> Tensor:
+    """1 / length of each vector `[..., hidden_size]` -> `[...]`."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
+    return norms.clamp_min_(EPSILON).reciprocal_()
 
 
 def measure_recall(index: Any, queries: Tensor, top_k: int = 10) -> dict[str, float]:
@@ -201,17 +217,16 @@ def measure_recall(index: Any, queries: Tensor, top_k: int = 10) -> dict[str, fl
 
 
 def sample_queries(exact: ExactIndex, seed: int = 0) -> Tensor:
-    """Queries to measure an index on where there are no histories: 256 sums of two drawn items' directions."""
+    """Queries to measure an index with, if there are no histories: 256 sums of the directions of two random items."""
     pairs = torch.randint(len(exact), (2, 256), generator=torch.Generator().manual_seed(seed))
-    pairs = pairs.to(exact.item_embeddings.device)
-    return (exact.item_embeddings[pairs] * exact.inverse_norms[pairs, None]).sum(0)
+    return exact.unit_vectors(pairs.to(exact.item_embeddings.device)).sum(0)
 
 
 def highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The highest scores of each query: as `scores.T.topk(count)`, at a fraction of its cost.
+    """The highest scores of each query, as `scores.T.topk(count)` finds them, at a fraction of its cost.
 
-    The rows are cut into blocks. The `count` blocks with the highest maxima hold `count` of the highest scores, so
-    that these alone are looked at closely; the maxima cost one pass in the order that the scores lie in.
+    The rows are cut into blocks. The `count` highest scores lie in the `count` blocks with the highest maxima, so only
+    these blocks are searched. The maxima take one pass over the scores in memory order.
 
     Args:
         scores (`Tensor`, float `[num_rows, num_queries]`): contiguous, as a product leaves them.
@@ -221,7 +236,7 @@ def highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         scores, float32 `[num_queries, count]`, highest first, and their rows, int64.
     """
     num_rows, num_queries = scores.shape
-    size = math.isqrt(num_rows // count)  # the fewest maxima and rows of blocks together
+    size = math.isqrt(num_rows // count)  # minimises the number of maxima plus the rows of the chosen blocks
     if size < 4:
         best, rows = scores.T.float().contiguous().topk(count, dim=1)
         return best, rows
@@ -236,7 +251,7 @@ def highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def ordered(scores: Tensor, rows: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """The best `top_k` columns of each line, by score and then by row; -inf and -1 where there are fewer."""
+    """The best `top_k` columns of each row, by score and then by item row; -inf and -1 if there are fewer."""
     missing = top_k - rows.shape[1]
     if missing > 0:
         scores, rows = F.pad(scores, (0, missing), value=-torch.inf), F.pad(rows, (0, missing), value=-1)
@@ -246,7 +261,7 @@ def ordered(scores: Tensor, rows: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
 
 
 def _places(queries: Tensor, rows: Tensor, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(query, row) pairs as (query, place among the candidates), those of other rows left out."""
+    """(query, row) pairs as (query, index among the candidates), without pairs of other rows."""
     if candidates is None or len(candidates) == 0:
         return queries, rows
     places = torch.searchsorted(candidates, rows).clamp_max(len(candidates) - 1)
@@ -257,7 +272,7 @@ def _places(queries: Tensor, rows: Tensor, candidates: Tensor | None) -> tuple[T
 def embeddings_fingerprint(item_embeddings: Tensor) -> str:
     """32 hexadecimal digits of the shape and of up to 1,024 rows evenly spread over the catalogue (BLAKE2b).
 
-    It tells an index that was built for other vectors, without reading gigabytes.
+    It recognises an index that was built for other vectors without reading gigabytes; [`VectorChecksums`] read all.
     """
     total = len(item_embeddings)
     rows = torch.from_numpy(np.unique(np.linspace(0, total - 1, min(total, 1024)).astype(np.int64)))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from transformers.utils import PushToHubMixin
+from transformers.utils.hub import PushToHubMixin
 
 # Loaded from a checkpoint, this file is itself called storage_remote_code.py and lies flat beside the others.
 _ROOT = Path(__file__).parents[1 if Path(__file__).stem == "remote_code" else 0]
@@ -129,7 +129,7 @@ class SavesCode(PushToHubMixin):
             write_code(save_directory, self._code_modules)
         self._set_auto_map(dict(self._auto_map_entries) if with_code else None)
         try:
-            return super().save_pretrained(save_directory, *args, **kwargs)
+            return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[no-untyped-call]
         finally:
             self._set_auto_map(None)
 

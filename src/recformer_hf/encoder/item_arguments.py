@@ -1,0 +1,54 @@
+"""Checks of a recommender's inputs that are rows of its catalogue."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .inputs import check_range
+
+
+def check_item_arguments(
+    num_items: int,
+    batch_size: int | None,
+    candidates: Tensor | None,
+    labels: Tensor | None,
+    num_negatives: int | None,
+    negatives: Tensor | None,
+) -> None:
+    """Checks the arguments of `RecformerForSeqRec.forward` that are about items, before any work on the histories.
+
+    Args:
+        num_items (`int`): size of the catalogue, at least 1.
+        batch_size (`int`, *optional*): histories of the batch; None if they are missing, which the encoder reports.
+        candidates, labels, num_negatives, negatives: as in the forward.
+
+    Raises:
+        ValueError: for arguments that exclude each other, wrong shapes, or items outside of the catalogue.
+    """
+    if sum(option is not None for option in (candidates, num_negatives, negatives)) > 1:
+        raise ValueError("Give at most one of candidates, num_negatives and negatives.")
+    if labels is None and (num_negatives is not None or negatives is not None):
+        raise ValueError("Negatives serve the loss only: give labels with them, or use candidates to score items.")
+    if num_negatives is not None and (num_negatives < 1 or num_items < 2):
+        raise ValueError(
+            f"num_negatives must be at least 1 and the catalogue must hold a second item, got num_negatives "
+            f"{num_negatives} and {num_items} items."
+        )
+    if labels is not None and labels.ndim != 1:
+        raise ValueError(f"labels must be [batch], got shape {list(labels.shape)}.")
+    for name, value in (("candidates", candidates), ("negatives", negatives)):
+        if value is not None and (value.ndim != 2 or value.shape[1] == 0):
+            raise ValueError(f"{name} must be [batch, num_{name}], got shape {list(value.shape)}.")
+    for name, value in (("labels", labels), ("candidates", candidates), ("negatives", negatives)):
+        if value is not None:
+            if batch_size is not None and len(value) != batch_size:
+                raise ValueError(f"{name} has {len(value)} rows, but the batch has {batch_size} histories.")
+            check_range(name, value, num_items, "num_items")
+    if candidates is not None and labels is not None and labels.device.type == "cpu":
+        absent = ~(candidates == labels[:, None]).any(1)
+        if bool(absent.any()):
+            row = int(absent.nonzero()[0])
+            raise ValueError(f"Row {row}: the label ({int(labels[row])}) is not among the row's candidates.")
+
+
+__all__ = ["check_item_arguments"]

@@ -1,0 +1,53 @@
+"""Catalogues that change: items that are added, removed, or get other attributes, without encoding the others again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .item_store import as_catalog
+from .protocols import Items, ItemTokenizer, RecommendingModel
+from .recommend import needed, rows_in_order
+from .vectors import encode_items
+
+
+def add_items(
+    model: RecommendingModel, items: Items, tokenizer: ItemTokenizer, max_tokens: int, progress: bool | None
+) -> None:
+    """See `RecformerForSeqRec.add_items`."""
+    more = as_catalog(items)
+    catalog = more if model.config.num_items == 0 else needed(model.catalog, "adding items").add(more)
+    vectors = encode_items(model, more, tokenizer, max_tokens, progress).to(model.item_embeddings.device)
+    model.set_item_embeddings(torch.cat([model.item_embeddings.detach(), vectors]), catalog)
+
+
+def remove_items(model: RecommendingModel, item_ids: Sequence[Any]) -> None:
+    """See `RecformerForSeqRec.remove_items`."""
+    catalog = needed(model.catalog, "removing items")
+    kept = np.ones(len(catalog), dtype=bool)
+    kept[rows_in_order(catalog, item_ids, "Item")] = False
+    rows = np.flatnonzero(kept)
+    vectors = model.item_embeddings.detach()[torch.from_numpy(rows).to(model.item_embeddings.device)]
+    model.set_item_embeddings(vectors, catalog.select(rows))
+
+
+def update_items(
+    model: RecommendingModel, items: Items, tokenizer: ItemTokenizer, max_tokens: int, progress: bool | None
+) -> None:
+    """See `RecformerForSeqRec.update_items`."""
+    catalog, changed = needed(model.catalog, "changing items"), as_catalog(items)
+    rows = rows_in_order(catalog, list(changed.ids), "Item")
+    others = np.delete(np.arange(len(catalog)), rows)
+    # The new catalogue is the unchanged items followed by the changed ones, brought back into the old order.
+    place = np.empty(len(catalog), dtype=np.int64)
+    place[others], place[rows] = np.arange(len(others)), len(others) + np.arange(len(rows))
+    vectors = model.item_embeddings.detach().clone()
+    new = encode_items(model, changed, tokenizer, max_tokens, progress).to(vectors.device)
+    vectors[torch.from_numpy(rows).to(vectors.device)] = new
+    model.set_item_embeddings(vectors, catalog.select(others).add(changed).select(place))
+
+
+__all__ = ["add_items", "remove_items", "update_items"]

@@ -1,0 +1,228 @@
+"""What belongs to a recommender's item embeddings: the catalogue that names them, and a search index over them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError
+from torch import Tensor
+from transformers.utils import logging
+
+from ..items.catalog import CATALOG_FILE, ItemCatalog
+from .faiss_index import INDEX_FILE, INDEX_INFO_FILE, FaissIndex
+from .protocols import Items
+from .search import BFloat16Index, ExactIndex, measure_recall, sample_queries
+
+logger = logging.get_logger(__name__)
+
+NO_ITEMS = (
+    "This model has no items to score. Give it some: model.with_catalog(items, tokenizer), or "
+    "model.set_item_embeddings(model.encode_items(items, tokenizer))."
+)
+
+IndexKind = Literal["exact", "bfloat16", "flat", "hnsw", "ivfpq"]
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """Where a checkpoint was loaded from.
+
+    Args:
+        name_or_folder: a folder, or a repository on the Hub.
+        options: `subfolder`, `revision`, `token`, `cache_dir`, ... of the call that loaded it.
+    """
+
+    name_or_folder: str | os.PathLike[str]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    OPTIONS = ("subfolder", "revision", "token", "cache_dir", "force_download", "local_files_only")
+
+    @classmethod
+    def of(
+        cls, name_or_folder: str | os.PathLike[str], arguments: Mapping[str, Any], commit: str | None
+    ) -> CheckpointSource:
+        """The source that `from_pretrained` was called with; `commit` pins files of the Hub to those of the weights."""
+        options = {name: arguments[name] for name in cls.OPTIONS if arguments.get(name) is not None}
+        if commit is not None and not os.path.isdir(name_or_folder):
+            options["revision"] = commit
+        return cls(name_or_folder, options)
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder; None for a repository on the Hub."""
+        if not os.path.isdir(self.name_or_folder):
+            return None
+        return Path(self.name_or_folder, self.options.get("subfolder") or "")
+
+
+class ItemStore:
+    """The catalogue and the search index of a model; both follow the model's item embeddings.
+
+    Copies and pickles have no built index, because faiss indexes cannot be copied: they search exactly.
+    """
+
+    def __init__(self) -> None:
+        self._catalog: ItemCatalog | None = None
+        self._unread: CheckpointSource | None = None
+        self._exact: ExactIndex | None = None
+        self._built: FaissIndex | BFloat16Index | None = None
+        self._saved_index: Path | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_exact": None, "_built": None}
+
+    # The catalogue
+
+    def catalog(self, num_items: int) -> ItemCatalog | None:
+        """The catalogue of a model with so many items.
+
+        Raises:
+            ImportError: if there is a catalogue beside the model that cannot be read without pyarrow.
+        """
+        if self._unread is not None:
+            self._catalog = read_catalog(self._unread, num_items)
+            self._unread = None
+        return self._catalog
+
+    def set_catalog(self, catalog: ItemCatalog | None, num_items: int) -> None:
+        """Sets or removes the catalogue.
+
+        Raises:
+            ValueError: if it has another number of items than the model.
+        """
+        if catalog is not None and len(catalog) != num_items:
+            raise ValueError(
+                f"The catalogue has {len(catalog):,} items, but the model {num_items:,}. A recommender of other items "
+                "is model.with_catalog(catalog, tokenizer)."
+            )
+        self._catalog, self._unread = catalog, None
+
+    # The search index
+
+    def exact(self, item_embeddings: Tensor) -> ExactIndex:
+        """Exact search over these embeddings. It keeps no state of theirs."""
+        if self._exact is None or self._exact.item_embeddings is not item_embeddings:
+            self._exact = ExactIndex(item_embeddings)
+        return self._exact
+
+    def index(self, item_embeddings: Tensor) -> FaissIndex | ExactIndex:
+        """The index that was built or loaded if it is of these embeddings, else exact search."""
+        exact = self.exact(item_embeddings)
+        if self._saved_index is not None:
+            folder, self._saved_index = self._saved_index, None
+            try:
+                self._built = FaissIndex.from_pretrained(folder, exact)
+            except (ImportError, OSError, ValueError) as error:
+                logger.warning(f"Search is exact: the index in {folder} cannot be used. {error}")
+        built = self._built
+        if built is None:
+            return exact
+        if built.exact is not exact or not built.checksums.match(item_embeddings):
+            logger.warning("The item embeddings have changed: search is exact until model.build_index() is called.")
+            self._built = None
+            return exact
+        return built
+
+    def build_index(
+        self,
+        item_embeddings: Tensor,
+        kind: IndexKind,
+        queries: Tensor | None = None,
+        seed: int = 0,
+        progress: bool | None = None,
+        **settings: int,
+    ) -> dict[str, float]:
+        """Builds an index and returns its recall; see `RecformerForSeqRec.build_index`."""
+        exact = self.exact(item_embeddings)
+        self._built, self._saved_index = None, None
+        if kind not in ("exact", "bfloat16"):
+            self._built = index = FaissIndex.build(exact, kind, queries, seed, progress, **settings)
+            return index.recall
+        if settings:
+            raise ValueError(f"{kind} search has no settings, got {sorted(settings)}.")
+        self._built = BFloat16Index(exact) if kind == "bfloat16" else None
+        found = exact if self._built is None else self._built
+        return measure_recall(found, sample_queries(exact, seed) if queries is None else queries)
+
+    # Files beside the weights
+
+    def load(self, source: CheckpointSource, num_items: int) -> None:
+        """Takes the catalogue and the index that lie beside a checkpoint's weights.
+
+        Raises:
+            OSError: if the Hub cannot be asked for the catalogue and no copy of it is cached.
+        """
+        try:
+            self._catalog = read_catalog(source, num_items)
+        except ImportError:
+            # Without pyarrow the model still scores. Whoever asks for the catalogue is told what to install.
+            self._unread = source
+        if source.folder is not None and (source.folder / INDEX_INFO_FILE).is_file():
+            self._saved_index = source.folder
+
+    def save(self, folder: Path, item_embeddings: Tensor) -> None:
+        """Writes the catalogue and a faiss index, where there are any, beside the weights."""
+        catalog = self.catalog(len(item_embeddings))
+        if catalog is not None:
+            catalog.save_pretrained(folder)
+        if self._built is not None or self._saved_index is not None:
+            index = self.index(item_embeddings)
+            if isinstance(index, FaissIndex):
+                index.save_pretrained(folder)
+                return
+        if (folder / INDEX_INFO_FILE).is_file() and not FaissIndex.fits(folder, item_embeddings):
+            for name in (INDEX_INFO_FILE, INDEX_FILE):  # they belong to the model that was saved here before
+                (folder / name).unlink(missing_ok=True)
+
+
+def read_catalog(source: CheckpointSource, num_items: int) -> ItemCatalog | None:
+    """The catalogue beside a checkpoint's weights, None if there is none or it has another number of items.
+
+    Raises:
+        ImportError: if pyarrow is not installed.
+        OSError: if the Hub cannot be asked for it and no copy of it is cached.
+    """
+    if source.folder is not None and not (source.folder / CATALOG_FILE).is_file():
+        return None
+    try:
+        catalog = ItemCatalog.from_pretrained(source.name_or_folder, **source.options)
+    except FileNotFoundError as error:
+        if isinstance(error.__cause__, LocalEntryNotFoundError) and not _is_known_to_be_absent(source):
+            raise OSError(
+                f"The weights of {source.name_or_folder} were loaded, but {CATALOG_FILE} beside them could not be "
+                f"fetched, so the items would have no names ({error.__cause__}). Load the model once while the Hub can "
+                "be reached; its files are then cached together."
+            ) from error
+        return None
+    if len(catalog) != num_items:
+        logger.warning(
+            f"{CATALOG_FILE} beside the model has {len(catalog):,} items, but the model {num_items:,}: it is ignored. "
+            "Attach the right one: model.catalog = ItemCatalog.from_pretrained(folder)."
+        )
+        return None
+    return catalog
+
+
+def _is_known_to_be_absent(source: CheckpointSource) -> bool:
+    """Whether the cache remembers that the repository has no catalogue."""
+    subfolder = source.options.get("subfolder")
+    name = f"{subfolder}/{CATALOG_FILE}" if subfolder else CATALOG_FILE
+    known = try_to_load_from_cache(
+        os.fspath(source.name_or_folder), name, source.options.get("cache_dir"), source.options.get("revision")
+    )
+    return known is not None and not isinstance(known, str)  # the marker of a file that is not there
+
+
+def as_catalog(items: Items) -> ItemCatalog:
+    """The catalogue of items in any form that holds their ids."""
+    if isinstance(items, ItemCatalog):
+        return items
+    return ItemCatalog.from_items(items) if isinstance(items, Mapping) else ItemCatalog.from_rows(items)
+
+
+__all__ = ["NO_ITEMS", "CheckpointSource", "IndexKind", "ItemStore", "as_catalog", "read_catalog"]

@@ -1,0 +1,104 @@
+"""What recommending needs of a model and of a tokenizer, whose classes stand above or beside this room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..configuration_recformer import RecformerConfig
+from ..items.catalog import ItemCatalog
+from ..items.places import Place
+
+Items = ItemCatalog | Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
+"""Items with their ids: a catalogue, a mapping of id to attributes, or rows that hold an `item_id`."""
+
+Entry = Mapping[str, Any] | str | int
+"""An item of a history: a dictionary of attributes, or an id of the catalogue."""
+
+
+class FlatItems(Protocol):
+    """Tokenized items end to end, such as `RecformerTokenizer.encode_items` returns."""
+
+    @property
+    def input_ids(self) -> np.ndarray: ...
+    @property
+    def token_type_ids(self) -> np.ndarray: ...
+    @property
+    def offsets(self) -> np.ndarray: ...
+
+
+class ItemTokenizer(Protocol):
+    """A `RecformerTokenizer`."""
+
+    max_token_num: int
+
+    @property
+    def bos_token_id(self) -> Any: ...
+    @property
+    def cls_token_id(self) -> Any: ...
+    def encode_items(self, items: Iterable[Mapping[str, Any]], progress: bool = False) -> FlatItems: ...
+    def _encode_histories(
+        self, histories: Sequence[Sequence[Any]], places: Sequence[Place], limit: int
+    ) -> list[dict[str, list[int]]]: ...
+
+
+class Encoder(Protocol):
+    """A `RecformerModel`: called with a packed batch, it returns an output with `pooler_output`."""
+
+    def __call__(self, **batch: Any) -> Any: ...
+
+
+class EncodingModel(Protocol):
+    """A model whose encoder is `recformer`."""
+
+    config: RecformerConfig
+
+    @property
+    def recformer(self) -> Encoder: ...
+    @property
+    def device(self) -> torch.device: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def eval(self) -> Any: ...
+
+
+class SearchIndex(Protocol):
+    """What finds the items that are closest to a query: exact search, or an index that was built."""
+
+    @property
+    def kind(self) -> str: ...
+    def __len__(self) -> int: ...
+    def search(
+        self,
+        queries: Tensor,
+        top_k: int,
+        candidates: Tensor | None = None,
+        excluded: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+class RecommendingModel(EncodingModel, Protocol):
+    """A `RecformerForSeqRec`: an encoder with an embedding, and perhaps a name, for every item."""
+
+    item_embeddings: nn.Parameter
+
+    @property
+    def catalog(self) -> ItemCatalog | None: ...
+    @property
+    def index(self) -> SearchIndex: ...
+    def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None: ...
+
+
+__all__ = [
+    "Encoder",
+    "EncodingModel",
+    "Entry",
+    "FlatItems",
+    "ItemTokenizer",
+    "Items",
+    "RecommendingModel",
+    "SearchIndex",
+]

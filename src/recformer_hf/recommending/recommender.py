@@ -1,0 +1,309 @@
+"""The methods with which a model recommends. Each one passes its work on to another module of this folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..configuration_recformer import RecformerConfig
+from ..items.catalog import ItemCatalog
+from ..items.places import renumbered
+from .catalog_changes import add_items, remove_items, update_items
+from .export import write_embeddings
+from .faiss_index import FaissIndex
+from .item_store import NO_ITEMS, IndexKind, ItemStore, as_catalog
+from .protocols import Entry, FlatItems, Items, ItemTokenizer
+from .recommend import Recommendations, needed, recommend, similar_items
+from .search import ExactIndex
+from .vectors import as_asked, check_batch, encode_histories, encode_items, the_only_history
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _Model
+else:
+    _Model = object
+
+
+class RecommenderMixin(_Model):
+    """Encoding, recommending and changing the catalogue, for a model with an encoder and `item_embeddings`."""
+
+    config: RecformerConfig
+    recformer: Any
+    item_embeddings: nn.Parameter
+    item_store: ItemStore
+
+    if TYPE_CHECKING:
+
+        def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None: ...
+
+    # Vectors
+
+    def encode_items(
+        self,
+        items: Iterable[Any] | FlatItems,
+        tokenizer: ItemTokenizer,
+        max_tokens: int = 8192,
+        progress: bool | None = None,
+        return_tensors: Literal["pt", "np"] = "pt",
+    ) -> Any:
+        """Encodes items: each item alone behind `<s>`, through the encoder that also encodes histories.
+
+        Args:
+            items: item dictionaries, an `ItemCatalog`, or what `tokenizer.encode_items` returned for them.
+            tokenizer: a `RecformerTokenizer`.
+            max_tokens (`int`): tokens of one forward. Items are sorted by length and packed, so that no padding is
+                computed.
+            progress (`bool`): whether to show a progress bar; by default from 512 items on.
+            return_tensors: `"pt"` for torch, `"np"` for numpy.
+
+        Returns:
+            float32 `[num_items, hidden_size]` on the CPU, in the order of `items`. The vectors are not normalised.
+            Items with equal tokens are encoded once, so that their vectors are equal to the last bit.
+        """
+        return as_asked(encode_items(self, items, tokenizer, max_tokens, progress), return_tensors)
+
+    def encode_histories(
+        self,
+        histories: Sequence[Sequence[Entry]],
+        tokenizer: ItemTokenizer,
+        max_tokens: int = 8192,
+        progress: bool | None = None,
+        return_tensors: Literal["pt", "np"] = "pt",
+    ) -> Any:
+        """Encodes histories.
+
+        Args:
+            histories: a list of histories. Each is a list of items, oldest first: dictionaries of attributes, ids of
+                the attached catalogue, or a mix. The newest `max_item_embeddings - 1` items are read.
+            tokenizer: a `RecformerTokenizer`.
+            max_tokens (`int`): tokens of one forward; a longer history is a forward of its own.
+            progress (`bool`): whether to show a progress bar; by default from 512 histories on.
+            return_tensors: `"pt"` for torch, `"np"` for numpy.
+
+        Returns:
+            float32 `[num_histories, hidden_size]` on the CPU, in the order of `histories`. The vectors are not
+            normalised.
+
+        Raises:
+            TypeError, ValueError, UnknownItemError: for a history or an item that cannot be read; the message names
+                it.
+        """
+        check_batch(histories)
+        found = [torch.zeros(0, self.config.hidden_size, device="cpu")]
+        with renumbered(the_only_history if len(histories) == 1 else lambda place: place):
+            blocks = encode_histories(self, self.catalog, histories, tokenizer, max_tokens, progress)
+            found += [block.vectors for block in blocks]
+        return as_asked(torch.cat(found), return_tensors)
+
+    # Recommending
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[Entry]],
+        tokenizer: ItemTokenizer,
+        top_k: int = 10,
+        *,
+        exclude_history: bool = True,
+        candidates: Sequence[Any] | None = None,
+        exclude: Sequence[Any] | None = None,
+        max_tokens: int = 8192,
+        progress: bool | None = None,
+        number_from: int | None = None,
+        return_tensors: Literal["pt", "np"] = "pt",
+    ) -> Recommendations:
+        """Finds the items with the highest scores for each history.
+
+        Args:
+            histories: as in [`encode_histories`].
+            tokenizer: a `RecformerTokenizer`.
+            top_k: how many items, at least 1.
+            exclude_history: leave out the items of the history itself. An item that is given as a dictionary stands for
+                every item of the catalogue with exactly these attributes.
+            candidates: ids to choose from, for all histories; by default all items.
+            exclude: ids that are not recommended for any history.
+            max_tokens, progress: as in [`encode_histories`].
+            number_from: the number that errors give the first history, if the histories are a part of more.
+            return_tensors: `"pt"` for torch, `"np"` for numpy.
+
+        Returns:
+            [`Recommendations`], on the CPU.
+
+        Raises:
+            UnknownItemError: a `KeyError`, for ids that the catalogue does not have; it shows the closest ids.
+            ValueError: for a model without items, an empty history, or a `top_k` larger than what is left.
+            TypeError: for something that is not a history, an item or an id.
+        """
+        return recommend(
+            self, histories, tokenizer, top_k, exclude_history=exclude_history, candidates=candidates, exclude=exclude,
+            max_tokens=max_tokens, progress=progress, number_from=number_from, return_tensors=return_tensors,
+        )  # fmt: skip
+
+    def similar_items(
+        self,
+        item: Any,
+        top_k: int = 10,
+        tokenizer: ItemTokenizer | None = None,
+        return_tensors: Literal["pt", "np"] = "pt",
+    ) -> Recommendations:
+        """Finds the items whose vectors are closest to an item's; the item itself is left out.
+
+        Args:
+            item: an id of the catalogue, or a dictionary of attributes, whether the catalogue has it or not.
+            top_k: how many, at least 1.
+            tokenizer: a `RecformerTokenizer`, for a dictionary.
+            return_tensors: `"pt"` for torch, `"np"` for numpy.
+
+        Returns:
+            [`Recommendations`] of one line; scores are cosine similarities, in [-1, 1].
+
+        Raises:
+            UnknownItemError, ValueError, TypeError: as [`recommend`].
+        """
+        return similar_items(self, item, top_k, tokenizer, return_tensors)
+
+    # The catalogue
+
+    @property
+    def catalog(self) -> ItemCatalog | None:
+        """The items' ids and attributes: row i names row i of `item_embeddings`. None if there is none.
+
+        `from_pretrained` loads it with the weights, and `save_pretrained` writes it beside them. Setting it raises
+        ValueError unless it has as many items as the model.
+        """
+        return self.item_store.catalog(self.config.num_items)
+
+    @catalog.setter
+    def catalog(self, catalog: ItemCatalog | None) -> None:
+        self.item_store.set_catalog(catalog, self.config.num_items)
+
+    def with_catalog(
+        self, items: Items, tokenizer: ItemTokenizer, max_tokens: int = 8192, progress: bool | None = None
+    ) -> Any:
+        """Makes a recommender of other items with the same encoder: zero-shot for a shop that the model has never seen.
+
+        Args:
+            items: an `ItemCatalog`, a mapping of id to attributes, or rows that hold an `item_id`.
+            tokenizer, max_tokens, progress: as in [`encode_items`].
+
+        Returns:
+            a new model with a catalogue of its own. It shares the encoder's weights with this one, so that moving or
+            training one moves or trains both.
+        """
+        catalog = as_catalog(items)
+        vectors = encode_items(self, catalog, tokenizer, max_tokens, progress)
+        with torch.device("meta"):  # the new encoder is replaced at once, so it needs no memory
+            model = type(self)(self.config)
+        model.recformer = self.recformer
+        device = self.item_embeddings.device
+        model.item_embeddings = nn.Parameter(
+            torch.zeros(0, self.config.hidden_size, device=device), requires_grad=False
+        )
+        model.train(self.training)
+        model.name_or_path = self.name_or_path
+        model.set_item_embeddings(vectors, catalog)
+        return model
+
+    def add_items(
+        self, items: Items, tokenizer: ItemTokenizer, max_tokens: int = 8192, progress: bool | None = None
+    ) -> None:
+        """Appends items. Only they are encoded; the others keep their rows and vectors.
+
+        Args:
+            items: as in [`with_catalog`]; none of their ids may be in the catalogue.
+            tokenizer, max_tokens, progress: as in [`encode_items`].
+
+        Raises:
+            ValueError: for ids that are in the catalogue, items without text, or a model whose items have no catalogue.
+        """
+        add_items(self, items, tokenizer, max_tokens, progress)
+
+    def remove_items(self, item_ids: Sequence[Any]) -> None:
+        """Removes items; the items behind them move up.
+
+        Raises:
+            UnknownItemError: for an id that is not in the catalogue; nothing is removed.
+        """
+        remove_items(self, item_ids)
+
+    def update_items(
+        self, items: Items, tokenizer: ItemTokenizer, max_tokens: int = 8192, progress: bool | None = None
+    ) -> None:
+        """Gives items other attributes. Only they are encoded again, and all items keep their rows.
+
+        Args:
+            items: as in [`with_catalog`]; all of their ids must be in the catalogue.
+            tokenizer, max_tokens, progress: as in [`encode_items`].
+
+        Raises:
+            UnknownItemError: for an id that is not in the catalogue; nothing is changed.
+        """
+        update_items(self, items, tokenizer, max_tokens, progress)
+
+    def export_embeddings(self, path: str | os.PathLike[str], normalize: bool = False) -> None:
+        """Writes the item vectors for another vector database.
+
+        Args:
+            path: a `.parquet` file gets the columns `item_id` and `embedding` (a fixed-size list of float32). A `.npy`
+                file gets float32 `[num_items, hidden_size]`, and `<name>.ids.json` beside it the ids.
+            normalize: scale every vector to length 1, so that its inner products are cosines.
+
+        Raises:
+            ValueError: for a model without items or catalogue, or another ending.
+        """
+        if self.config.num_items == 0:
+            raise ValueError(NO_ITEMS)
+        write_embeddings(path, self.item_embeddings.detach(), needed(self.catalog, "exporting").ids, normalize)
+
+    # The search index
+
+    @property
+    def exact_index(self) -> ExactIndex:
+        """Exact search over the item embeddings. It reads them anew in every search."""
+        return self.item_store.exact(self.item_embeddings)
+
+    @property
+    def index(self) -> FaissIndex | ExactIndex:
+        """What recommendations are searched with: what [`build_index`] made or was saved beside the model, or exact.
+
+        An index is of the item embeddings that it was built from. If they have changed, search is exact again, and a
+        warning says so. A change through `.data` of more than 64 MiB of embeddings is noticed after some searches
+        ([`VectorChecksums`]); call [`build_index`] after one.
+        """
+        return self.item_store.index(self.item_embeddings)
+
+    def build_index(
+        self,
+        kind: IndexKind = "hnsw",
+        queries: Tensor | None = None,
+        seed: int = 0,
+        progress: bool | None = None,
+        **settings: int,
+    ) -> dict[str, float]:
+        """Chooses how items are searched. It pays from some hundred thousand items on (`docs/quickstart.md`).
+
+        Args:
+            kind: `"exact"`, which needs no index; `"bfloat16"`, a copy of the vectors in half precision, which is not
+                saved; or a faiss index, which is saved and loaded with the model: `"flat"`, `"hnsw"`, `"ivfpq"`.
+            queries, seed, progress, settings: see [`FaissIndex.build`].
+
+        Returns:
+            `{"recall@10": ...}`, measured against exact search.
+
+        Raises:
+            ImportError: if the kind needs faiss and faiss is not installed.
+            ValueError: for an unknown kind or setting.
+        """
+        if self.config.num_items == 0:
+            raise ValueError(NO_ITEMS)
+        return self.item_store.build_index(self.item_embeddings, kind, queries, seed, progress, **settings)
+
+    def _save_beside(self, folder: Path) -> None:
+        if self.config.num_items:
+            self.item_store.save(folder, self.item_embeddings)
+
+
+__all__ = ["RecommenderMixin"]
