@@ -1,9 +1,9 @@
 """Item vectors of a whole catalogue on disk, for a recommender or for another vector database.
 
-    # a catalogue (JSON lines, JSON, CSV, parquet; a dataset; demo:kitchen) to item_embeddings.npy
+    # from a catalogue (JSON lines, JSON, CSV, parquet; a dataset; demo:kitchen) to item_embeddings.npy
     python examples/encode_items.py --model pretrained --catalog items.jsonl --id_column sku --output_dir vectors
 
-    # on several processes; stopped in the middle, the same line goes on where it was
+    # on several processes; if it is stopped, the same command continues where it was
     accelerate launch --num_processes 4 examples/encode_items.py --model pretrained --catalog items.parquet \\
         --output_dir vectors
 
@@ -11,7 +11,7 @@
     python examples/encode_items.py --model pretrained --catalog demo:garden --output_dir vectors --parquet \\
         --save_model shop
 
-In memory there are the model and one block of items at a time (but for `--save_model`, which holds all vectors once).
+Memory holds the model and one block of items at a time (with `--save_model`, also all vectors once).
 """
 
 from __future__ import annotations
@@ -36,27 +36,33 @@ from recformer_hf.recommending.export import write_embeddings
 
 @dataclass
 class EncodingArguments:
-    """What to encode, with what, and where to."""
+    """The checkpoint, the catalogue and the output."""
 
     model: str = field(metadata={"help": "A checkpoint with its tokenizer: a folder or a Hub id."})
     catalog: str = field(
         metadata={
             "help": "A .jsonl, .json, .csv, .tsv (also .gz) or .parquet file; a folder or Hub id of a catalogue or "
-            "a SequentialDataset; or demo:kitchen and the like."
+            "of a SequentialDataset; or a domain of the demo shop, such as demo:kitchen."
         }
     )
     output_dir: str = field(metadata={"help": "Folder for item_embeddings.npy and item_catalog.arrow."})
-    id_column: str = field(default="item_id", metadata={"help": "The items' id in a file."})
+    id_column: str = field(default="item_id", metadata={"help": "Column or key of the item id in a file."})
     attributes: list[str] | None = field(
         default=None,
-        metadata={"help": "Attributes that make up an item's text, in order; all if left out."},
+        metadata={"help": "Attributes that make up an item's text, in order. Default: all."},
     )
-    max_tokens: int = field(default=8192, metadata={"help": "Tokens of one forward."})
-    block_size: int = field(default=16_384, metadata={"help": "Items of one block: what is lost when it is stopped."})
-    dtype: str = field(default="float32", metadata={"help": "Of the weights: float32, bfloat16, float16 or auto."})
+    max_tokens: int = field(default=8192, metadata={"help": "Tokens of one forward pass."})
+    block_size: int = field(
+        default=16_384, metadata={"help": "Items per block. A stopped run loses at most one block."}
+    )
+    dtype: str = field(
+        default="float32", metadata={"help": "dtype of the weights: float32, bfloat16, float16 or auto."}
+    )
     parquet: bool = field(default=False, metadata={"help": "Also write item_embeddings.parquet, with the ids."})
-    normalize: bool = field(default=False, metadata={"help": "Of the parquet file: every vector of length 1."})
-    save_model: str | None = field(default=None, metadata={"help": "Save a recommender of this catalogue here."})
+    normalize: bool = field(default=False, metadata={"help": "Scale every vector in the parquet file to length 1."})
+    save_model: str | None = field(
+        default=None, metadata={"help": "Folder to save a recommender of this catalogue in."}
+    )
 
 
 def open_catalog(arguments: EncodingArguments) -> ItemCatalog:
@@ -107,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
             model.save_pretrained(options.save_model)
             tokenizer.save_pretrained(options.save_model)
     except HFValidationError:
-        sys.exit(f"encode_items.py: --model {options.model} is no folder here, and no name that the Hub could have.")
+        sys.exit(f"encode_items.py: --model {options.model} is neither a local folder nor a valid Hub id.")
     except (ValueError, OSError) as error:
         sys.exit(f"encode_items.py: {' '.join(str(error).split())}")
     print(f"{len(vectors):,} vectors of width {vectors.shape[1]} in {path}")

@@ -1,11 +1,11 @@
 """From item texts to recommendations in one page: tokenizer, model, item vectors, scores for a history.
 
-    python examples/quickstart.py                                   # a small model made on the spot
-    python examples/quickstart.py --model my-recformer              # a checkpoint of yours: a folder or a Hub id
+    python examples/quickstart.py                                   # a small model, created here
+    python examples/quickstart.py --model my-recformer              # your own checkpoint: a folder or a Hub id
     python examples/quickstart.py --output_dir my-first-recformer   # also save the recommender
 
-The model made on the spot has random weights: what it recommends shows how the parts fit together, and that equal words
-bring items near each other, no more.
+The small model has random weights. Its recommendations only show how the parts fit together, and that items with the
+same words are close to each other.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ HISTORY = [CATALOG[7], CATALOG[4], CATALOG[5]]  # oldest first: a tent, then two
 @dataclass
 class QuickstartArguments:
     model: str | None = field(default=None, metadata={"help": "A checkpoint: a folder or a Hub id."})
-    top_k: int = field(default=5, metadata={"help": "How many items to recommend."})
-    output_dir: str | None = field(default=None, metadata={"help": "Where to save model and tokenizer."})
-    seed: int = field(default=0, metadata={"help": "Seed of the model made on the spot."})
+    top_k: int = field(default=5, metadata={"help": "Items to recommend."})
+    output_dir: str | None = field(default=None, metadata={"help": "Folder to save model and tokenizer in."})
+    seed: int = field(default=0, metadata={"help": "Seed of the small model."})
 
 
-def load_or_make(arguments: QuickstartArguments) -> tuple[RecformerForSeqRec, RecformerTokenizer]:
+def load_or_create(arguments: QuickstartArguments) -> tuple[RecformerForSeqRec, RecformerTokenizer]:
     if arguments.model:
         model = RecformerForSeqRec.from_pretrained(arguments.model)
         return model.eval(), RecformerTokenizer.from_pretrained(arguments.model)
     set_seed(arguments.seed)
     tokenizer = RecformerTokenizer.train_from_catalog(CATALOG, vocab_size=600, min_frequency=1)
-    # With random weights the mean over the tokens shows the words; the state of <s> ("cls", the default) would not yet.
+    # With random weights the mean over the tokens reflects the words; the state of <s> ("cls", the default) does not.
     config = RecformerConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
@@ -63,11 +63,11 @@ def load_or_make(arguments: QuickstartArguments) -> tuple[RecformerForSeqRec, Re
 
 def main() -> None:
     (arguments,) = HfArgumentParser(QuickstartArguments).parse_args_into_dataclasses()
-    model, tokenizer = load_or_make(arguments)
+    model, tokenizer = load_or_create(arguments)
     model.set_item_embeddings(model.encode_items(CATALOG, tokenizer))
     with torch.no_grad():
         scores = model(**tokenizer(HISTORY, return_tensors="pt")).scores[0]
-    scores[[CATALOG.index(item) for item in HISTORY]] = float("-inf")  # what was bought is not recommended again
+    scores[[CATALOG.index(item) for item in HISTORY]] = float("-inf")  # do not recommend what was bought
 
     print("History, oldest first:")
     for item in HISTORY:

@@ -1,21 +1,21 @@
-"""Recommendations for histories: JSON lines in, JSON lines out, as a stream.
+"""Recommendations for a stream of histories: JSON lines in, JSON lines out.
 
     python examples/recommend.py --model shop --histories histories.jsonl --output answers.jsonl
     echo '["B01", {"title": "Digital caliper, 150 mm"}]' | python examples/recommend.py --model shop --top_k 3
 
     # zero-shot: for a catalogue that the checkpoint has never seen, see examples/encode_items.py --save_model
 
-A line is a history, oldest item first: a list of item ids and item dictionaries; or an object with that list under
-`history` and anything else, which is handed on (`{"user": "u1", "history": ["B01", "B02"]}`). A line of the answer is
-that object with `recommendations`: a list of `item_id`, `score` and `attributes`. A line that cannot be answered stops
-the run and is named; with `--on_error report` it is answered with `error`.
+A line is a history, oldest item first: a list of item ids and item dictionaries, or an object with that list under
+`history`. Other keys of the object are passed on (`{"user": "u1", "history": ["B01", "B02"]}`). A line of the answer is
+that object with `recommendations`, a list of `item_id`, `score` and `attributes`. A line that cannot be answered stops
+the run with an error that has its number; with `--on_error report` its answer is an `error`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import TextIOWrapper
@@ -32,20 +32,26 @@ import recformer_hf  # noqa: F401 (registers the pipeline)
 
 @dataclass
 class RecommendationArguments:
-    """Which checkpoint, which histories, which items."""
+    """The checkpoint, the histories and the items to choose from."""
 
-    model: str = field(metadata={"help": "A RecformerForSeqRec with its catalogue and tokenizer: folder or Hub id."})
+    model: str = field(metadata={"help": "A RecformerForSeqRec with catalogue and tokenizer: folder or Hub id."})
     histories: str = field(default="-", metadata={"help": "File of JSON lines; - for standard input."})
     output: str = field(default="-", metadata={"help": "File to write; - for standard output."})
-    top_k: int = field(default=10, metadata={"help": "Items for a history."})
-    keep_history: bool = field(default=False, metadata={"help": "Also recommend what is in the history."})
-    candidates: str | None = field(default=None, metadata={"help": "File of item ids, one a line, to choose from."})
-    exclude: str | None = field(default=None, metadata={"help": "File of item ids, one a line, to leave out."})
-    batch_size: int = field(default=64, metadata={"help": "Lines that are read and answered together."})
-    on_error: Literal["raise", "report"] = field(default="raise", metadata={"help": "What a bad line does."})
+    top_k: int = field(default=10, metadata={"help": "Items per history."})
+    keep_history: bool = field(default=False, metadata={"help": "Also recommend items of the history."})
+    candidates: str | None = field(
+        default=None, metadata={"help": "File of the item ids to choose from, one per line."}
+    )
+    exclude: str | None = field(
+        default=None, metadata={"help": "File of item ids that are not recommended, one per line."}
+    )
+    batch_size: int = field(default=64, metadata={"help": "Lines that are answered together."})
+    on_error: Literal["raise", "report"] = field(
+        default="raise", metadata={"help": "Whether a bad line ends the run or is answered with an error."}
+    )
     attributes: bool = field(default=True, metadata={"help": "Write the items' attributes."})
-    device: str | None = field(default=None, metadata={"help": "cpu, cuda:0, ...; the first accelerator if left out."})
-    dtype: str = field(default="auto", metadata={"help": "Of the weights: auto, float32, bfloat16 or float16."})
+    device: str | None = field(default=None, metadata={"help": "cpu, cuda:0, ...; default: the first accelerator."})
+    dtype: str = field(default="auto", metadata={"help": "dtype of the weights: auto, float32, bfloat16 or float16."})
 
 
 def read_lines(file: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -53,11 +59,11 @@ def read_lines(file: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def read_history(line: str) -> tuple[dict[str, Any], list[Any]]:
-    """What is handed on, and the history."""
+    """The object that is passed on to the answer, and the history."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"no JSON: {error}") from error
+        raise ValueError(f"not JSON: {error}") from error
     if isinstance(content, list):
         return {"history": content}, content
     if not isinstance(content, dict) or not isinstance(content.get("history"), list):
@@ -66,9 +72,9 @@ def read_history(line: str) -> tuple[dict[str, Any], list[Any]]:
 
 
 def answer(
-    recommender: Any, lines: list[tuple[int, str]], options: RecommendationArguments, **wanted: Any
+    recommender: Callable[..., Any], lines: list[tuple[int, str]], options: RecommendationArguments, **wanted: Any
 ) -> Iterator[Any]:
-    """Answers to a batch of lines, in their order; bad ones cost the others nothing but being asked one by one."""
+    """Answers to a batch of lines, in order. If one of them is bad, the batch is answered line by line."""
     try:
         read = [read_history(line) for _, line in lines]
         answers = recommender([history for _, history in read], **wanted)
@@ -114,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
             target: TextIO = sys.stdout
             if options.histories != "-":
                 source = files.enter_context(open(options.histories, encoding="utf-8"))
-            if isinstance(source, TextIOWrapper):  # a damaged byte is a damaged character, not the end of the run
+            if isinstance(source, TextIOWrapper):  # a damaged byte must not end the run
                 source.reconfigure(encoding="utf-8", errors="replace")
             if options.output != "-":
                 target = files.enter_context(open(options.output, "w", encoding="utf-8"))
@@ -122,11 +128,11 @@ def main(arguments: list[str] | None = None) -> None:
             while batch := list(islice(lines, options.batch_size)):
                 for line in answer(recommender, batch, options, **wanted):
                     text = json.dumps(line, ensure_ascii=False)
-                    # Halves of surrogate pairs, which JSON can hold and a file cannot, go as they came: as escapes.
+                    # JSON can hold halves of surrogate pairs, which UTF-8 cannot: they are written as escapes.
                     target.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
                 target.flush()
     except HFValidationError:
-        sys.exit(f"recommend.py: --model {options.model} is no folder here, and no name that the Hub could have.")
+        sys.exit(f"recommend.py: --model {options.model} is neither a local folder nor a valid Hub id.")
     except (ValueError, OSError) as error:
         sys.exit(f"recommend.py: {' '.join(str(error).split())}")
 
