@@ -111,8 +111,9 @@ def batches(folder: Path, share: float) -> list[dict[str, Any]]:
     from recformer_hf import RecformerTokenizer
     from recformer_hf.data.collators import FinetuningCollator, PretrainingCollator
     from recformer_hf.data.dataset import SequentialDataset
-    from recformer_hf.data.sampling import SequenceSampler, TrainingSequences
+    from recformer_hf.data.sampling import SequenceSampler
     from recformer_hf.data.tokenized_catalog import TokenizedCatalog
+    from recformer_hf.data.torch_datasets import TrainingSequences
 
     steps = Steps()
     with steps.step("open dataset, tokenizer and tokens"):

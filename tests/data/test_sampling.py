@@ -9,17 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from recformer_hf.data.sampling import INDEX, EvaluationSequences, SequenceSampler, TrainingSequences
-from recformer_hf.data.sequences import Sequences
-
-
-def sequences(lengths, targets: bool = False, first_item: int = 0) -> Sequences:
-    """Sequences of these lengths over items counted up from `first_item`."""
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    items = np.arange(offsets[-1], dtype=np.int32) + first_item
-    return Sequences(
-        [f"u{row}" for row in range(len(lengths))], items, offsets, items[offsets[:-1]] if targets else None
-    )
+from recformer_hf.data.sampling import SequenceSampler
+from recformer_hf.data.torch_datasets import TrainingSequences
+from tests.support.packed_batches import counted_sequences
 
 
 def samplers(lengths: list[np.ndarray], world_size: int, **settings) -> list[SequenceSampler]:
@@ -187,13 +179,13 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
-            ({"batch_size": None}, "Give batch_size or max_tokens"),
-            ({"max_tokens": 100}, "Give batch_size or max_tokens"),
+            ({"batch_size": None}, "Give either batch_size or max_tokens"),
+            ({"max_tokens": 100}, "Give either batch_size or max_tokens"),
             ({"batch_size": 0}, "at least 1"),
             ({"batch_size": None, "max_tokens": 4}, r"max_tokens \(4\) must hold the longest sequence \(5 tokens\)"),
             ({"rank": 2, "world_size": 2}, "rank must lie"),
             ({"world_size": 10}, r"4 sequences, fewer than there are processes \(10\)"),
-            ({"weights": [1.0, 1.0]}, "one of each a dataset"),
+            ({"weights": [1.0, 1.0]}, "one of each for every dataset"),
             ({"weights": [-1.0]}, "not negative"),
             ({"lengths": [np.full(3, 5)]}, "4 users and 3 lengths"),
         ],
@@ -210,55 +202,10 @@ class TestErrors:
             plan[2]
 
 
-class TestTrainingSequences:
-    def test_a_batch_holds_the_sequences_of_its_index(self):
-        data = TrainingSequences([sequences([2, 3, 4]), sequences([5, 2], first_item=100)])
-        batch = data[np.array([(0, 1, 1), (0, 0, 2), (7, 0, 0)], dtype=INDEX)]
-        parts = [part.tolist() for part in np.split(batch.items, batch.offsets[1:-1])]
-        assert parts == [[105, 106], [5, 6, 7, 8], [0, 1]]
-        assert batch.index["epoch"].tolist() == [0, 0, 7]
-        assert data[0, 0, 1].items.tolist() == data[[(0, 0, 1)]].items.tolist() == [2, 3, 4]
-
-    def test_sequences_under_two_items_are_dropped_and_counted(self, caplog):
-        with caplog.at_level("WARNING", logger="recformer_hf"):
-            import logging
-
-            logger = logging.getLogger("recformer_hf.data.sampling")
-            logger.addHandler(caplog.handler)
-            data = TrainingSequences([sequences([2, 1, 4, 1, 1])])
-            logger.removeHandler(caplog.handler)
-        assert "3 of 5 training sequences have fewer than 2 items" in caplog.text
-        assert data.users[0].tolist() == [0, 2]
-        assert len(data) == 2
-
-    def test_nothing_left_is_an_error(self):
-        with pytest.raises(ValueError, match="None of the 2 training sequences of dataset 1 has 2 items"):
-            TrainingSequences([sequences([2]), sequences([1, 1])])
-
-    def test_other_splits_are_refused(self):
-        with pytest.raises(ValueError, match="one of them with targets"):
-            TrainingSequences([sequences([2, 2], targets=True)])
-        with pytest.raises(ValueError, match="got 0 splits"):
-            TrainingSequences([])
-        with pytest.raises(ValueError, match="without targets"):
-            EvaluationSequences(sequences([2, 2]))
-
-    def test_a_bare_row_number_has_no_epoch(self):
-        with pytest.raises(TypeError, match=r"addressed by \(epoch, dataset, user\)"):
-            TrainingSequences([sequences([2, 2])])[[0, 1]]
-
-
-def test_evaluation_rows_come_with_their_targets():
-    batch = EvaluationSequences(sequences([2, 1, 3], targets=True))[[2, 0]]
-    assert [part.tolist() for part in np.split(batch.items, batch.offsets[1:-1])] == [[3, 4, 5], [0, 1]]
-    assert batch.targets.tolist() == [3, 0]
-    assert batch.index["user"].tolist() == [2, 0]
-
-
 class TestDataLoader:
     """The sampler under torch's and accelerate's loaders."""
 
-    data = TrainingSequences([sequences(np.full(40, 3))])
+    data = TrainingSequences([counted_sequences(np.full(40, 3))])
 
     def sampler(self) -> SequenceSampler:
         return SequenceSampler(self.data.users, [np.full(40, 9)], seed=1, batch_size=6)

@@ -1,13 +1,15 @@
-"""From a log of interactions to the batches that models take; docs/data.md tells the way.
+"""From a log of interactions to the batches that models take; docs/data.md explains the steps.
 
-Reading and preparing raw data (`readers/`, `preparation`, `splits`, `recipes`) needs polars (`recformer-hf[data]`) and
-is imported by name; what training needs is here.
+This package exports what training needs. Reading and preparing raw data (`readers/`, `preparation`, `splits`,
+`recipes`) needs polars (`recformer-hf[data]`), so these modules are imported by their own names.
 """
 
 from .collators import EvaluationCollator, FinetuningCollator, ItemCollator, PretrainingCollator
-from .dataset import Sequences, SequentialDataset
-from .sampling import EvaluationSequences, SequenceSampler, TrainingSequences
+from .dataset import SequentialDataset
+from .sampling import SequenceSampler
+from .sequences import Sequences
 from .tokenized_catalog import TokenizedCatalog
+from .torch_datasets import EvaluationSequences, TrainingSequences
 
 __all__ = [
     "EvaluationCollator",

@@ -1,40 +1,39 @@
-"""Collators: sequences of catalogue rows -> packed batches.
+"""Collators: from sequences of catalogue rows to packed batches.
 
-The tokenizer is never called: a history is a concatenation of slices of a [`TokenizedCatalog`]. Every draw is keyed by
-(seed, epoch, dataset, user), so what a user gets does not depend on the batch, worker or process.
+They never call the tokenizer: a history is a concatenation of slices of a [`TokenizedCatalog`]. Every draw is keyed by
+(seed, epoch, dataset, user), so a user's draws do not depend on the batch, worker or process.
 
 All batches hold `input_ids`, `token_type_ids` and `item_position_ids` (int64 `[1, total_tokens]`), `cu_seqlens` (int32
-`[num_sequences + 1]`) and `max_seqlen` (`int`: with it the model need not wait for an accelerator to tell).
+`[num_sequences + 1]`) and `max_seqlen` (`int`; the model would have to wait for the accelerator to compute it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..recommending.vectors import first_of_equal
+from ..tokenization_recformer import RecformerTokenizer
+from .arrays import offsets_from_lengths
 from .composition import Composer
 from .draws import Draws, Stream
 from .masking import IGNORED, WholeWordMasking
-from .sampling import EvaluationSequences, SequenceBatch, TrainingSequences
 from .tokenized_catalog import TokenizedCatalog
-
-if TYPE_CHECKING:
-    from ..tokenization_recformer import RecformerTokenizer
+from .torch_datasets import EvaluationSequences, SequenceBatch, TrainingSequences
 
 
 class ItemCollator:
-    """Items, each alone behind `<s>`: what item embeddings are made from.
+    """Items, each alone behind `<s>`: the input for item embeddings.
 
-    Called with catalogue rows (int `[batch]`), it gives a packed batch with `item_index` (int64 `[batch]`, the rows).
+    Called with catalogue rows (int `[batch]`), it returns a packed batch with `item_index` (int64 `[batch]`, the rows).
 
     Args:
         catalog: the tokenized catalogue.
-        tokenizer: what it was tokenized with; gives `<s>` and the limits of a sequence.
+        tokenizer: the tokenizer of that catalogue; provides `<s>` and the limits of a sequence.
 
     Raises:
         ValueError: if the catalogue was tokenized by another tokenizer or with other limits of an item.
@@ -45,11 +44,15 @@ class ItemCollator:
 
     def lengths(self) -> np.ndarray:
         """Tokens of each item's sequence, int64 `[num_items]`."""
-        return np.minimum(self.composer.catalogs[0].lengths + 1, self.composer.max_tokens)
+        tokens: np.ndarray = np.minimum(self.composer.catalogs[0].lengths + 1, self.composer.max_tokens)
+        return tokens
 
     @cached_property
     def first_of_equal(self) -> np.ndarray:
-        """For each item the first one whose sequence is the same, int64 `[num_items]`; seconds for a million items."""
+        """For each item the first one whose sequence is the same, int64 `[num_items]`.
+
+        Computed once, because it takes seconds for a million items.
+        """
         return first_of_equal(self.composer.catalogs[0], self.composer.max_tokens)
 
     def __call__(self, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
@@ -62,8 +65,8 @@ class ItemCollator:
 class EvaluationCollator:
     """Histories, and the item that came next.
 
-    Called with what [`EvaluationSequences`] gives, it returns a packed batch with `labels` (int64 `[batch]`, catalogue
-    rows) and `user_index` (int64 `[batch]`, rows of the split). Arguments and errors as in [`ItemCollator`].
+    Called with a batch of [`EvaluationSequences`], it returns a packed batch with `labels` (int64 `[batch]`, catalogue
+    rows) and `user_index` (int64 `[batch]`, rows of the split). Arguments and errors are those of [`ItemCollator`].
     """
 
     def __init__(self, catalog: TokenizedCatalog, tokenizer: RecformerTokenizer) -> None:
@@ -75,7 +78,7 @@ class EvaluationCollator:
 
     def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
         if batch.targets is None:
-            raise ValueError("Evaluation needs the item that came next: take the rows from EvaluationSequences.")
+            raise ValueError("The batch has no targets, which evaluation needs. Take it from EvaluationSequences.")
         packed = self.composer.compose(batch.index["dataset"], batch.items, batch.offsets[:-1], batch.offsets[1:])
         return packed.to_batch() | {
             "labels": torch.from_numpy(batch.targets.astype(np.int64)),
@@ -84,20 +87,20 @@ class EvaluationCollator:
 
 
 class FinetuningCollator:
-    """Histories with one random target a user an epoch, and at least one item of history before it.
+    """Histories with one random target per user and epoch, and at least one item of history before it.
 
-    Called with what [`TrainingSequences`] gives, it returns a packed batch with `labels` (int64 `[batch]`, catalogue
-    rows) and, where asked for, `negatives` (int64 `[batch, num_negatives]`: drawn uniformly, repetition allowed, from
-    the catalogue without the row's own label).
+    Called with a batch of [`TrainingSequences`], it returns a packed batch with `labels` (int64 `[batch]`, catalogue
+    rows) and, if `num_negatives` is above 0, `negatives` (int64 `[batch, num_negatives]`: drawn uniformly with
+    replacement from the catalogue without the row's own label).
 
     Args:
         catalog: the tokenized catalogue.
-        tokenizer: what it was tokenized with; gives `<s>` and the limits of a sequence.
+        tokenizer: the tokenizer of that catalogue; provides `<s>` and the limits of a sequence.
         seed (`int`): in [0, 2^64).
-        num_negatives (`int`, defaults to 0): negatives a row; 0 leaves them out (full softmax).
+        num_negatives (`int`, defaults to 0): negatives per row; 0 for none (full softmax).
 
     Raises:
-        ValueError: as in [`ItemCollator`], and if there are fewer than 0 negatives or no second item to draw.
+        ValueError: as in [`ItemCollator`], and if `num_negatives` is negative or there is no second item to draw.
     """
 
     def __init__(
@@ -105,8 +108,8 @@ class FinetuningCollator:
     ) -> None:
         if num_negatives < 0 or (num_negatives and len(catalog) < 2):
             raise ValueError(
-                f"num_negatives must be at least 0, and above 0 the catalogue must hold a second item; got "
-                f"{num_negatives} and {len(catalog)} items."
+                f"num_negatives must be at least 0, and if it is above 0, the catalogue must hold at least 2 items; "
+                f"got {num_negatives} and {len(catalog)} items."
             )
         self.composer = Composer([catalog], tokenizer)
         self.draws = Draws(seed)
@@ -125,6 +128,7 @@ class FinetuningCollator:
         if self.num_negatives:
             last = len(self.composer.catalogs[0]) - 1
             drawn = self.draws.integers(Stream.NEGATIVES, epoch, dataset, user, 0, last, size=self.num_negatives)
+            # Drawn from one item fewer, then moved past the label: uniform over all items but the label.
             result["negatives"] = torch.from_numpy(drawn + (drawn >= labels[:, None]))
         return result
 
@@ -132,18 +136,18 @@ class FinetuningCollator:
 class PretrainingCollator:
     """Contexts and their target items, with masked copies of both.
 
-    The target is drawn in the later half of the sequence, from positions [max(1, (n-1)//2), n-1] of n items (0-based);
-    the context is what comes before it. Called with what [`TrainingSequences`] gives, it returns a packed batch of
-    contexts, then target items in the same order (`cu_seqlens` `[2 * batch + 1]`), with `mlm_input_ids`, `mlm_labels`
-    (int64 `[1, total_tokens]`, [`WholeWordMasking`]), `masked_rows` (int64 `[num_masked]`, where the labels are) and
-    `target_ids` (int64 `[batch]`: catalogue rows, counted on from dataset to dataset so that those of different
-    catalogues differ).
+    The target is drawn from the later half of the sequence, from positions [max(1, (n-1)//2), n-1] of n items
+    (0-based); the context is the items before it. Called with a batch of [`TrainingSequences`], it returns a packed
+    batch of contexts, then target items in the same order (`cu_seqlens` `[2 * batch + 1]`), with `mlm_input_ids`,
+    `mlm_labels` (int64 `[1, total_tokens]`, [`WholeWordMasking`]), `masked_rows` (int64 `[num_masked]`, positions of
+    the labels) and `target_ids` (int64 `[batch]`: catalogue rows, numbered on from dataset to dataset so that items of
+    different catalogues have different ids).
 
     Args:
         catalogs: the tokenized catalogue of each dataset.
-        tokenizer: what they were tokenized with; gives `<s>`, the limits of a sequence and the mask token.
+        tokenizer: the tokenizer of these catalogues; provides `<s>`, the limits of a sequence and the mask token.
         seed (`int`): in [0, 2^64).
-        mlm_probability (`float`, in [0, 1), defaults to 0.15): share of tokens to mask; 0 leaves the masked copies out.
+        mlm_probability (`float`, in [0, 1), defaults to 0.15): share of tokens to mask; 0 for no masked copies.
 
     Raises:
         ValueError: as in [`ItemCollator`], and for a tokenizer without a mask token.
@@ -160,13 +164,13 @@ class PretrainingCollator:
         self.composer = Composer(catalogs, tokenizer)
         self.draws = Draws(seed)
         self.masking = WholeWordMasking(tokenizer, self.draws, mlm_probability) if mlm_probability else None
-        self.first_target_ids = np.cumsum([0, *(len(catalog) for catalog in catalogs)])
-        """What the rows of each catalogue are counted from."""
+        self.first_target_ids = offsets_from_lengths([len(catalog) for catalog in catalogs])
+        """`target_ids` of the first row of each catalogue."""
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
         """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` a dataset.
 
-        Context and target item together; their masked copies are as many again in the encoder.
+        This counts context and target item together; their masked copies are as many tokens again in the encoder.
         """
         return self.composer.most_tokens(data, _later_half, with_target=True)
 
@@ -197,8 +201,9 @@ class PretrainingCollator:
 
 
 def _later_half(num_items: np.ndarray) -> np.ndarray:
-    """Earliest target of a pretraining sequence: at least one item stands before it."""
-    return np.maximum(1, (num_items - 1) // 2)
+    """Position of the earliest target of a pretraining sequence; at least one item comes before it."""
+    first: np.ndarray = np.maximum(1, (num_items - 1) // 2)
+    return first
 
 
 def _keys(batch: SequenceBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -206,10 +211,10 @@ def _keys(batch: SequenceBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _draw_targets(draws: Draws, batch: SequenceBatch, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each sequence begins in `batch.items`, and where its target stands, int64 `[batch]` each.
+    """Where each sequence begins in `batch.items`, and where its target is, int64 `[batch]` each.
 
     Raises:
-        ValueError: if a sequence has no item after position `first`.
+        ValueError: if a sequence has no item at position `first` or later.
     """
     epoch, dataset, user = _keys(batch)
     num_items = np.diff(batch.offsets)

@@ -1,7 +1,7 @@
-"""Random numbers of training as a pure function of what they are for: no generator, no state.
+"""Random numbers for training as a pure function of their purpose: there is no generator and no state.
 
-Each number is Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011) of
-a counter that spells out its purpose:
+Each number is the output of Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2,
+3", SC 2011) for a counter that spells out its purpose:
 
 | counter word | holds |
 |---|---|
@@ -10,8 +10,8 @@ a counter that spells out its purpose:
 | 2 | dataset (24 bits) and [`Stream`] (8 bits) |
 | 3 | epoch |
 
-with the seed as the 64-bit key. Philox is a bijection of the counter for every key, so two purposes never share a
-block, and a draw does not depend on which batch, worker or process asks for it, nor on what was drawn before.
+The seed is the 64-bit key. Philox is a bijection of the counter for every key, so two purposes never share a block. A
+draw depends neither on the batch, worker or process that asks for it, nor on earlier draws.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from .arrays import offsets_from_lengths, slice_indices
+
 Numbers: TypeAlias = "int | np.ndarray"
 """One non-negative integer, or an integer array `[n]`."""
 
@@ -29,11 +31,11 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _SHIFT = np.uint64(32)
 _BLOCKS_AT_ONCE = 8192
-"""Blocks whose working arrays stay in the second-level cache together (about a quarter of a megabyte)."""
+"""Number of blocks whose working arrays fit into the second-level cache together (about a quarter of a megabyte)."""
 
 
 class Stream(IntEnum):
-    """What a number is drawn for. The values are part of what makes a run repeatable: never renumber them."""
+    """What a number is drawn for. Never renumber the values: runs would no longer be reproducible from their seed."""
 
     SHUFFLE = 0
     TARGET = 1
@@ -45,7 +47,7 @@ class Stream(IntEnum):
 
 
 class Draws:
-    """Random numbers keyed by (seed, epoch, dataset, user, stream, counter), vectorised over all but the seed.
+    """Random numbers keyed by (seed, epoch, dataset, user, stream, counter), vectorised over all of these but the seed.
 
     In every method `epoch`, `dataset` and `user` are integers or integer arrays that broadcast against each other.
     They must fit the counter: epoch and user below 2^32, dataset below 2^24 (not checked value by value).
@@ -76,7 +78,7 @@ class Draws:
         """Four 32-bit numbers for each counter.
 
         Args:
-            stream: what they are for, one [`Stream`] or an array of them.
+            stream: purpose of the numbers, one [`Stream`] or an array of them.
             counter: number of the block, below 2^32; broadcasts with epoch, dataset and user.
 
         Returns:
@@ -97,12 +99,12 @@ class Draws:
         high: Numbers,
         size: int | None = None,
     ) -> np.ndarray:
-        """Integers, each as likely as the next (to one part in 2^64 / (high - low)).
+        """Uniform integers from [low, high) (to one part in 2^64 / (high - low)).
 
         Args:
-            stream: what they are for.
+            stream: purpose of the numbers.
             low, high (`int` or int `[n]`): smallest value, and one more than the largest; less than 2^32 apart.
-            size (`int`, *optional*): numbers an entry.
+            size (`int`, *optional*): numbers per entry.
 
         Returns:
             int64 `[n]`, or `[n, size]`. Number j of an entry is the same whatever `size` is.
@@ -114,18 +116,22 @@ class Draws:
         if np.any(high <= low):
             where = int(np.argmax(np.ravel(high <= low)))
             bounds = [int(np.ravel(bound)[where if bound.size > 1 else 0]) for bound in (low, high)]
-            raise ValueError(f"Nothing to draw from: entry {where} has low {bounds[0]} and high {bounds[1]}.")
+            raise ValueError(
+                f"Nothing to draw from: entry {where} has low {bounds[0]} and high {bounds[1]}; expected low < high."
+            )
         high32, low32 = self._pairs(stream, epoch, dataset, user, size)
         span = (high - low).astype(np.uint64)
         if size is not None:
             span, low = span[..., None], low[..., None]
-        # The upper 64 bits of the 96-bit product of span and the 64 random bits.
-        return low + ((high32 * span + (low32 * span >> _SHIFT)) >> _SHIFT).astype(np.int64)
+        # The product of a 32-bit span and 64 random bits has 96 bits, more than numpy can hold: its upper 32 bits are
+        # computed from the two halves of the random bits.
+        drawn: np.ndarray = low + ((high32 * span + (low32 * span >> _SHIFT)) >> _SHIFT).astype(np.int64)
+        return drawn
 
     def uniform(
         self, stream: Stream, epoch: Numbers, dataset: Numbers, user: Numbers, size: int | None = None
     ) -> np.ndarray:
-        """Numbers in [0, 1) with 53 random bits: float64 `[n]`, or `[n, size]`."""
+        """Uniform numbers from [0, 1) with 53 random bits, float64 `[n]`, or `[n, size]`."""
         high32, low32 = self._pairs(stream, epoch, dataset, user, size)
         return ((high32 << _SHIFT | low32) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
@@ -137,30 +143,28 @@ class Draws:
         user: np.ndarray,
         counts: np.ndarray,
     ) -> np.ndarray:
-        """Several 32-bit numbers an entry, as many as each entry asks for, end to end.
+        """Several 32-bit numbers per entry, as many as each entry needs, end to end.
 
         Args:
-            stream: what they are for, one [`Stream`] or an array of them `[n]`.
-            epoch, dataset, user (int `[n]`): whom they are for.
+            stream: purpose of the numbers, one [`Stream`] or an array of them `[n]`.
+            epoch, dataset, user (int `[n]`): key of each entry.
             counts (int `[n]`): numbers of each entry. Number j of an entry is the same whatever its count is.
 
         Returns:
             uint32 `[counts.sum()]`.
         """
         num_blocks = (counts + 3) // 4
-        ends = np.cumsum(num_blocks)
-        counter = np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - num_blocks, num_blocks)
+        counter = slice_indices(np.zeros_like(num_blocks), num_blocks)
         entry = np.repeat(np.arange(len(counts)), num_blocks)
         streams = np.broadcast_to(stream, len(counts))[entry]
         numbers = self.blocks(streams, epoch[entry], dataset[entry], user[entry], counter).reshape(-1)
-        # The last block of an entry may hold more numbers than it asked for.
-        first = np.cumsum(counts) - counts
-        return numbers[np.arange(counts.sum()) + np.repeat(4 * (ends - num_blocks) - first, counts)]
+        # The last block of an entry may hold more numbers than the entry needs.
+        return numbers[slice_indices(4 * offsets_from_lengths(num_blocks)[:-1], counts)]
 
     def _pairs(
         self, stream: Stream, epoch: Numbers, dataset: Numbers, user: Numbers, size: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """64 random bits a number as two uint64 arrays of 32 bits, `[n]` or `[n, size]`: two numbers a block."""
+        """64 random bits per number as two uint64 arrays of 32 bits, `[n]` or `[n, size]`: two numbers per block."""
         if size is None:
             blocks = self.blocks(stream, epoch, dataset, user, 0)
             pairs = blocks[..., :2]
@@ -172,7 +176,7 @@ class Draws:
 
 
 def philox4x32(counters: np.ndarray, key: int) -> np.ndarray:
-    """Philox4x32 with ten rounds, as in Random123.
+    """Philox4x32 with ten rounds, as in Random123, the authors' library.
 
     Args:
         counters (uint32 `[n, 4]`): 128-bit counters, the least significant word first.
@@ -189,7 +193,7 @@ def philox4x32(counters: np.ndarray, key: int) -> np.ndarray:
     numbers = np.empty_like(counters)
     for start in range(0, len(counters), _BLOCKS_AT_ONCE):
         chunk = slice(start, start + _BLOCKS_AT_ONCE)
-        x0, x1, x2, x3 = (np.ascontiguousarray(word) for word in counters[chunk].T)
+        x0, x1, x2, x3 = (np.ascontiguousarray(word) for word in counters[chunk].T)  # strided words would be slower
         for round_key0, round_key1 in round_keys:
             high0, low0 = _halves(np.multiply(x0, _MULTIPLIERS[0], dtype=np.uint64))
             high1, low1 = _halves(np.multiply(x2, _MULTIPLIERS[1], dtype=np.uint64))
@@ -200,7 +204,7 @@ def philox4x32(counters: np.ndarray, key: int) -> np.ndarray:
 
 
 def _halves(products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Upper and lower 32 bits, as views."""
+    """Upper and lower 32 bits of uint64 `[n]`, as views."""
     words = products.view(np.uint32)
     upper = 1 if sys.byteorder == "little" else 0
     return words[upper::2], words[1 - upper :: 2]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from ..data.sampling import slice_places
+from ..data.arrays import slice_indices
 from ..storage.atomic import atomic_file
 from .metrics import mean, metric_names, metric_values
 from .target_ranks import TieOrder, rank_targets
@@ -358,7 +358,7 @@ def rank_batch(
 def history_pairs(split: Sequences, users: np.ndarray) -> tuple[Tensor, Tensor]:
     """Which items stand in the histories of some users: rows of `users` and items, int64 `[total]` each."""
     lengths = split.lengths[users]
-    items = split.items[slice_places(split.offsets[users], lengths)].astype(np.int64)
+    items = split.items[slice_indices(split.offsets[users], lengths)].astype(np.int64)
     return torch.from_numpy(np.repeat(np.arange(len(users)), lengths)), torch.from_numpy(items)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.arrays import offsets_from_lengths
 from ..data.collators import EvaluationCollator
-from ..data.sampling import EvaluationSequences, bounds_of
 from ..data.sequences import Sequences
 from ..data.tokenized_catalog import TokenizedCatalog
+from ..data.torch_datasets import EvaluationSequences
 from ..encoder.losses import similarity_scores
 from ..encoder.packing import length_sorted_batches
 from ..items.catalog import ItemCatalog
@@ -84,7 +85,7 @@ class RecformerScorer:
             ValueError: for an empty history, or items outside the catalogue.
         """
         batch = len(histories)
-        offsets = bounds_of(np.array([len(history) for history in histories], np.int64))
+        offsets = offsets_from_lengths([len(history) for history in histories])
         split = Sequences([""] * batch, np.concatenate(histories), offsets, np.zeros(batch, np.int32))
         data = EvaluationSequences(split)
         model, config = self.model, self.model.config

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from accelerate.utils import gather_object
 
-from ..data.sampling import EvaluationSequences
 from ..data.sequences import Sequences
+from ..data.torch_datasets import EvaluationSequences
 from ..encoder.packing import length_sorted_batches
 from ..evaluation.ranking import RankedBatch, Ranking, RankingProtocol, TieOrder, join_parts, rank_batch
 from ..modeling_recformer import RecformerForSeqRec

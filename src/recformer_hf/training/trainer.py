@@ -23,8 +23,9 @@ from transformers.utils import logging
 
 from ..data.collators import EvaluationCollator
 from ..data.dataset import SequentialDataset
-from ..data.sampling import EvaluationSequences, Mixing, SequenceSampler, TrainingSequences
+from ..data.sampling import Mixing, SequenceSampler
 from ..data.sequences import Sequences
+from ..data.torch_datasets import EvaluationSequences, TrainingSequences
 from ..items.catalog import ItemCatalog
 from .arguments import RecformerTrainingArguments
 from .checkpoints import (

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recformer_hf.data.collators import PretrainingCollator
-from recformer_hf.data.sampling import INDEX, TrainingSequences
 from recformer_hf.data.tokenized_catalog import TokenizedCatalog
+from recformer_hf.data.torch_datasets import INDEX, TrainingSequences
 from recformer_hf.encoder.losses import contrastive_loss, mask_duplicates, similarity_scores
 from recformer_hf.training.pretraining.contrastive import (
     RandomState,

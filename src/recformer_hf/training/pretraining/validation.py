@@ -10,10 +10,11 @@ from accelerate.utils import gather_object
 
 from ...data.collators import PretrainingCollator
 from ...data.dataset import SequentialDataset
-from ...data.sampling import SequenceSampler, TrainingSequences
+from ...data.sampling import SequenceSampler
 from ...data.sequences import Sequences
 from ...data.stable_hash import first_by_hash
 from ...data.tokenized_catalog import TokenizedCatalog
+from ...data.torch_datasets import TrainingSequences
 from ...recommending.vectors import evaluating
 from ...tokenization_recformer import RecformerTokenizer
 from .contrastive import loss_counts, mlm_sums, pair_loss
