@@ -10,24 +10,18 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from recformer_hf import ItemCatalog, RecformerForPretraining
+from recformer_hf import RecformerForPretraining
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.training import RecformerPretrainingArguments, RecformerPretrainingTrainer
-from recformer_hf.training.pretraining.zero_shot import ZeroShotLog
-from recformer_hf.training.publishing.card_results import metrics_table, zero_shot_results
-from recformer_hf.training.publishing.card_text import item_text, metric_title, plain, setting, table
-from recformer_hf.training.publishing.card_usage import Example, example_text
+from recformer_hf.training.publishing.card_text import item_text, metric_title
+from tests.support.publishing import finished_run
 from tests.support.training import small_dataset, small_model, small_tokenizer, small_trainer
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "shop"
-    trainer = small_trainer(folder, num_train_epochs=1, weight_decay=0.01)
-    trainer.train()
-    trainer.metrics = trainer.finish()
-    return trainer
+    return finished_run(tmp_path_factory.mktemp("runs") / "shop")
 
 
 @pytest.fixture(scope="module")
@@ -155,75 +149,12 @@ class TestPretrained:
         assert card.data.eval_results is None
         assert "has no items of its own" in card.text
 
-    def test_the_picture_of_zero_shot_ranking_has_its_protocol(self, folder, tmp_path):
-        pytest.importorskip("matplotlib")
-        rows = (folder / "zero_shot.jsonl").read_text()
-        pictures = []
-        for history in ("kept", "excluded"):
-            (tmp_path / "zero_shot.jsonl").write_text(rows.replace('"kept"', f'"{history}"'))
-            ZeroShotLog(tmp_path, history).plot("ndcg@10")
-            pictures.append((tmp_path / "zero_shot.png").read_bytes())
-        assert (folder / "zero_shot.png").read_bytes() == pictures[0] != pictures[1]
-
     def test_its_code_recommends_from_any_catalogue(self, folder, monkeypatch):
         monkeypatch.chdir(folder.parent)
         names: dict = {"items": small_dataset().catalog}
         (block,) = code_blocks(ModelCard.load(folder / "README.md").text)
         exec(block, names)
         assert names["model"].config.num_items == len(small_dataset().catalog)
-
-
-class TestText:
-    def test_other_peoples_text_stays_text(self):
-        assert plain("a|b *c* <script>\n# [x](y) ~ $m$ & `d`") == (
-            "a\\|b \\*c\\* &lt;script> \\# \\[x\\](y) \\~ \\$m\\$ &amp; \\`d\\`"
-        )
-        assert plain("word " * 100, 20) == "word word word word…"
-
-    def test_an_item_is_its_title_or_its_first_attribute(self):
-        assert item_text({"brand": "Velwick", "title": "Plate"}) == "Plate (Velwick)"
-        assert item_text({"name": "Plate", "brand": "Velwick"}) == "Plate (Velwick)"
-        assert item_text({"name": "Plate"}) == "Plate"
-
-    def test_a_path_of_the_machine_is_its_last_part(self):
-        assert setting("/home/me/ds_config.json") == "`ds_config.json`"
-        assert setting([10, 50]) == "`[10, 50]`"
-
-    def test_table(self):
-        assert table(["a", "b"], [[1, 2]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
-
-    def test_groups_without_users_have_no_column(self):
-        group = {"users": 2, "metrics": {"mrr": 0.5}, "intervals": {"mrr": [0.25, 0.75]}}
-        text = metrics_table({"overall": group, "in_set": group, "cold": {"users": 0, "misses": 0}})
-        assert text.splitlines()[0] == "|  | all (2 users) | in-set (2 users) |"
-        assert text.splitlines()[2] == "| MRR | 0.5000 [0.2500, 0.7500] | 0.5000 [0.2500, 0.7500] |"
-
-    def test_zero_shot_shows_the_beginning_and_the_result(self):
-        rows = [{"step": step, "epoch": step / 4, "kitchen_mrr": step / 10} for step in (0, 4, 8)]
-        (text,) = zero_shot_results({"zero_shot": rows, "validation": {"step": 4}})
-        assert text.splitlines()[-3:] == ["|  | step 0 | step 4 |", "| --- | --- | --- |",
-                                          "| kitchen\\_mrr | 0.0000 | 0.4000 |"]  # fmt: skip
-        assert zero_shot_results({}) == []
-
-    def test_zero_shot_tells_of_its_protocol(self):
-        metrics = {"zero_shot": [{"step": 0, "epoch": 0.0, "kitchen_mrr": 0.1}]}
-        (text,) = zero_shot_results(metrics)  # of an older run
-        assert "history" not in text
-        (text,) = zero_shot_results({**metrics, "zero_shot_protocol": {"exclude_history": True, "ties": "optimistic"}})
-        assert "nothing finetuned, history excluded, at the first evaluation" in text
-        assert "takes the best of their places." in text
-
-    @pytest.mark.parametrize(
-        ("recommended", "target", "rank", "said"),
-        [
-            ([1, 2], 2, 2.0, "2. C **(what came next)**"),
-            ([1, 2], 3, 7.5, "What came next is in place 7.5: D"),
-            ([1, 2], 0, float("inf"), "What came next was had before: A"),
-        ],
-    )
-    def test_the_example_says_where_what_came_next_stands(self, recommended, target, rank, said):
-        catalog = ItemCatalog.from_items({name: {"title": name} for name in "ABCD"})
-        assert example_text(Example(catalog, [0], recommended, target, rank)).endswith(said)
 
 
 def test_a_dataset_that_says_nothing_of_itself(tmp_path):

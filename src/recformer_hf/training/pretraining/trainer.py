@@ -50,7 +50,7 @@ from ..trainer import RecformerTrainer, metrics_of_step
 from .arguments import RecformerPretrainingArguments
 from .contrastive import loss_at_once, loss_counts, loss_in_chunks
 from .validation import DomainValidation
-from .zero_shot import ROWS_FILE, ZeroShotLog, ZeroShotTarget, scoring_head, split_label
+from .zero_shot import PLOT_FILE, ROWS_FILE, ZeroShotLog, ZeroShotTarget, scoring_head, split_label
 
 logger = logging.get_logger(__name__)
 
@@ -99,6 +99,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
 
     args: RecformerPretrainingArguments
     model: Any
+    pictures = (*RecformerTrainer.pictures, PLOT_FILE)
 
     def __init__(
         self,
@@ -174,6 +175,17 @@ class RecformerPretrainingTrainer(RecformerTrainer):
     @property
     def patience(self) -> int | None:
         return self.args.patience
+
+    def extra_metrics(self) -> dict[str, Any]:
+        if not (self.zero_shot_log.folder / ROWS_FILE).is_file():
+            return {}
+        protocol = {"exclude_history": self.args.exclude_history, "ties": self.args.ranking_ties}
+        return {"zero_shot": self.zero_shot_log.rows, "zero_shot_protocol": protocol}
+
+    @property
+    def validation_dataset(self) -> SequentialDataset | None:
+        evaluation: object = self.eval_dataset
+        return evaluation.validation if isinstance(evaluation, PretrainingEvaluation) else None
 
     # The run
 

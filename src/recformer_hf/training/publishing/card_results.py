@@ -1,4 +1,4 @@
-"""Metrics of a run for its card: tables for people, a model-index for the Hub."""
+"""The results of a run on its card: tables for readers, and a `model-index` for the Hub."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .card_text import metric_title, number, percent, plain, table
 
 PROTOCOLS = {
     "history_kept": "Items of the user's own history stay candidates (the paper's protocol).",
-    "history_excluded": "Items of the user's own history are no candidates; a target among them counts as a miss.",
+    "history_excluded": "Items of the user's own history are not candidates; a target among them counts as a miss.",
 }
 TIES = {"average": "the mean of their places", "optimistic": "the best of their places", "pessimistic": "the worst"}
 
 
 def eval_results(metrics: Mapping[str, Any], dataset: str, dataset_id: str | None) -> list[EvalResult]:
-    """Metrics over all test users, in both protocols.
+    """Metrics over all test users, in both protocols, as the Hub stores them.
 
     Args:
-        metrics: the content of `metrics.json`.
-        dataset: its name.
-        dataset_id: its Hub id, if it has one.
+        metrics: content of `metrics.json`.
+        dataset: name of the dataset.
+        dataset_id: Hub id of the dataset; `None` if it has none.
     """
     return [
         EvalResult(
@@ -42,30 +42,36 @@ def eval_results(metrics: Mapping[str, Any], dataset: str, dataset_id: str | Non
 
 
 def test_results(metrics: Mapping[str, Any]) -> list[str]:
-    """Paragraphs: the protocol in words, and a table for each way to treat the history."""
+    """Paragraphs on the test split: the protocol in words, and a table for each treatment of the history."""
     test: Mapping[str, Any] = metrics["test"]
     users = test["history_kept"]["overall"]["users"]
     misses = test["history_excluded"]["overall"]["misses"] / users
     shown = test["history_kept"]["recommendations"]
     paragraphs = [
-        "Test split, one target a user, ranked among the whole catalogue. A target that scores the same as other items "
-        f"takes {TIES[metrics['ties']]}. *In-set* targets occur in training, *cold* ones do not. In brackets: 95 % "
-        "bootstrap intervals over users."
+        "Test split, one target per user, ranked among the whole catalogue. A target that scores the same as other "
+        f"items takes {TIES[metrics['ties']]}. *In-set* targets occur in training, *cold* targets do not. Brackets "
+        "hold 95 % bootstrap intervals over users."
     ]
     for protocol, report in test.items():
         name = protocol.replace("_", " ").capitalize()
-        share = f" That is so for {percent(misses)} of the users." if protocol == "history_excluded" else ""
+        share = f" This applies to {percent(misses)} of the users." if protocol == "history_excluded" else ""
         paragraphs += [f"**{name}.** {PROTOCOLS[protocol]}{share}", metrics_table(report)]
     paragraphs.append(
-        f"With the history kept, {percent(shown['catalog_coverage'])} of the catalogue is in somebody's top "
-        f"{shown['top_k']}. `metrics.json` also has the metrics by length of the history and popularity of the target; "
-        "`test-*.npz` have every user's rank."
+        f"With the history kept, {percent(shown['catalog_coverage'])} of the catalogue appears in at least one user's "
+        f"top {shown['top_k']}. `metrics.json` also has the metrics by length of the history and by popularity of the "
+        "target; `test-*.npz` have every user's rank."
     )
     return paragraphs
 
 
 def metrics_table(report: Mapping[str, Any]) -> str:
-    """A row a metric; columns for all users, and for in-set and cold targets where there are any."""
+    """A table with a row for each metric, and columns for all users, in-set targets and cold targets.
+
+    A group without users has no column.
+
+    Args:
+        report: result of [`ranking_report`].
+    """
     groups = {"all": report["overall"], "in-set": report["in_set"], "cold": report["cold"]}
     groups = {name: group for name, group in groups.items() if group["users"]}
 
@@ -82,10 +88,11 @@ def metrics_table(report: Mapping[str, Any]) -> str:
 
 
 def validation_results(metrics: Mapping[str, Any]) -> list[str]:
-    """A paragraph on the weights that were chosen, if any were."""
+    """A paragraph on the weights that validation chose; empty if it chose none."""
     validation = metrics.get("validation")
     if not validation:
         return []
+    # The log has the zero-shot metrics of the chosen step too; they have a table of their own.
     zero_shot = {name for row in metrics.get("zero_shot", []) for name in row}
     values = ", ".join(
         f"{metric_title(name)} {value:.4f}" for name, value in validation["metrics"].items() if name not in zero_shot
@@ -93,16 +100,16 @@ def validation_results(metrics: Mapping[str, Any]) -> list[str]:
     what = f"Validation on {plain(validation['dataset'])}" if "dataset" in validation else "Validation"
     stage = f"stage {validation['stage']}, " if "stage" in validation else ""
     by = validation["chosen_by"]
-    by = f", the best by {metric_title(by.removeprefix('eval_'))}" if by else ""
+    by = f", the best {metric_title(by.removeprefix('eval_'))}" if by else ""
     history = {True: ", history excluded", False: ", history kept"}.get(validation.get("exclude_history"), "")
     sample = validation.get("sample")
     sample = f", on a sample of {sample['users']:,} of {sample['of']:,} users" if sample else ""
     point = f"{stage}step {validation['step']:,}{by}{history}{sample}"
-    return [f"{what}, of the weights that are the result ({point}): {values or 'not evaluated'}."]
+    return [f"{what}, with the resulting weights ({point}): {values or 'not evaluated'}."]
 
 
 def zero_shot_results(metrics: Mapping[str, Any]) -> list[str]:
-    """A table of what the encoder ranks without finetuning: first, and with the weights that are the result."""
+    """A table of the encoder's zero-shot metrics at the first evaluation and with the resulting weights."""
     rows = {row["step"]: row for row in metrics.get("zero_shot", [])}
     if not rows:
         return []
@@ -111,10 +118,10 @@ def zero_shot_results(metrics: Mapping[str, Any]) -> list[str]:
     names = [name for name in rows[steps[-1]] if name not in ("step", "epoch", "history")]
     cells = [[plain(name), *(number(rows[step].get(name)) for step in steps)] for name in names]
     history, ties = "", ""
-    if protocol := metrics.get("zero_shot_protocol"):  # metrics of older runs have none
+    if protocol := metrics.get("zero_shot_protocol"):  # missing in metrics.json of older versions
         history = f", history {protocol_of(protocol['exclude_history'])}"
         ties = f" A target that scores the same as other items takes {TIES[protocol['ties']]}."
     return [
-        f"Zero-shot: whole catalogue ranked with nothing finetuned{history}, at the first evaluation and with the "
-        f"weights that are the result.{ties}\n\n" + table(["", *(f"step {step:,}" for step in steps)], cells)
+        f"Zero-shot: the whole catalogue ranked with nothing finetuned{history}, at the first evaluation and with the "
+        f"resulting weights.{ties}\n\n" + table(["", *(f"step {step:,}" for step in steps)], cells)
     ]

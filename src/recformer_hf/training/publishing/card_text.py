@@ -1,21 +1,21 @@
-"""Other people's text, numbers and tables as Markdown."""
+"""Text, numbers and tables as Markdown, for the model card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+# Items and datasets come from outside: in their text, a `|` would break a table and a `#` would start a heading.
 _MARKUP = "\\`*_[]|#~$"
 
 
-def table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; cells are Markdown already."""
+def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table. Cells are inserted as they are and may contain Markdown."""
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in [header, ["---"] * len(header), *rows])
 
 
-def plain(value: Any, longest: int = 100) -> str:
-    """Any text on one line of at most `longest` characters, without a meaning in Markdown or HTML."""
+def plain(value: object, longest: int = 100) -> str:
+    """Escapes a text for Markdown and HTML, and puts it on one line of at most `longest` characters."""
     text = " ".join(str(value).split())
     text = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
     text = text.replace("&", "&amp;").replace("<", "&lt;")
@@ -23,7 +23,7 @@ def plain(value: Any, longest: int = 100) -> str:
 
 
 def item_text(item: Mapping[str, str]) -> str:
-    """The title (or else the first attribute), the others in brackets."""
+    """An item's title, or its first attribute if it has no title, with the other attributes in brackets."""
     first = "title" if "title" in item else next(iter(item))
     rest = ", ".join(plain(value, 60) for key, value in item.items() if key != first)
     return plain(item[first]) + (f" ({rest})" if rest else "")
@@ -38,16 +38,16 @@ def metric_title(name: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1]."""
+    """A share in [0, 1] as a percentage."""
     return f"{share:.1%}".replace("%", " %")
 
 
-def number(value: Any) -> str:
-    """A cell: a metric with four digits, or that there is none."""
+def number(value: float | None) -> str:
+    """A metric with four decimals, or a dash if there is none."""
     return "–" if value is None else f"{value:.4f}"
 
 
-def setting(value: Any) -> str:
-    """A cell; of a path of the machine that trained, the last part alone."""
+def setting(value: object) -> str:
+    """A setting as code. An absolute path is cut to its last part: the card must not show the machine's folders."""
     text = Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)
     return f"`{text}`".replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""How to load a model, and an example of what it recommends, for its card."""
+"""The usage part of the card: how to load the model, and an example of what it recommends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .card_text import item_text
 
 @dataclass(frozen=True)
 class Example:
-    """A history and what is recommended after it.
+    """A history and what the model recommends after it.
 
     Args:
-        catalog: what is recommended from.
+        catalog: the catalogue that the rows belong to.
         history: catalogue rows, oldest first.
-        recommended: rows, best first; without those of the history.
-        target: the row that came next.
-        rank: its place among all items but those of the history, from 1; infinite where it is one of those.
+        recommended: catalogue rows, best first, without the items of the history.
+        target: catalogue row of the item that came next.
+        rank: rank of the target, from 1, among all items outside the history; infinite if the history contains it.
     """
 
     catalog: ItemCatalog
@@ -35,16 +35,17 @@ class Example:
 
 
 def choose_example(dataset: SequentialDataset, split: Sequences, ranking: Ranking) -> Example:
-    """The first user of a split whose history has 3 to 10 items, or else the first user.
+    """The first user of a split whose history has 3 to 10 items, or the first user if there is none.
 
     Args:
-        dataset: whose catalogue it is.
-        split: what was ranked.
-        ranking: of it, without the items of the histories.
+        dataset: the dataset that the split belongs to.
+        split: a split with targets.
+        ranking: the split's ranking with the histories excluded.
     """
     assert split.targets is not None
     fitting = np.flatnonzero((split.lengths >= 3) & (split.lengths <= 10))
     row = int(fitting[0]) if fitting.size else 0
+    # A ranking of fewer items than places ends in -1.
     recommended = [item for item in ranking.recommended[row].tolist() if item >= 0]
     return Example(
         dataset.catalog, split.history(row).tolist(), recommended, int(split.targets[row]), float(ranking.ranks[row])
@@ -52,7 +53,7 @@ def choose_example(dataset: SequentialDataset, split: Sequences, ranking: Rankin
 
 
 def example_text(example: Example) -> str:
-    """The history, the top 10, and where what came next stands."""
+    """The history, the top 10, and the place of the item that came next."""
     had = [f"{place}. {item_text(example.catalog[row])}" for place, row in enumerate(example.history, start=1)]
     best = [
         f"{place}. {item_text(example.catalog[row])}" + (" **(what came next)**" if row == example.target else "")
@@ -62,25 +63,37 @@ def example_text(example: Example) -> str:
         place = "was had before" if math.isinf(example.rank) else f"is in place {example.rank:g}"
         best.append(f"\nWhat came next {place}: {item_text(example.catalog[example.target])}")
     return (
-        "A user of the test split: the first with 3 to 10 items, where there is one, not chosen by how well it went. "
-        "History, oldest first:\n\n" + "\n".join(had) + "\n\nTop 10, without these items:\n\n" + "\n".join(best)
+        "A user of the test split: the first with a history of 3 to 10 items, if there is one, not chosen by how good "
+        "the recommendations are. History, oldest first:\n\n"
+        + "\n".join(had)
+        + "\n\nTop 10, without these items:\n\n"
+        + "\n".join(best)
     )
 
 
 def loading_encoder(name: str) -> str:
-    """Code that loads a pretrained model: a repository's or a folder's name."""
+    """Code that loads a pretrained model.
+
+    Args:
+        name: id of a repository, or name of a folder.
+    """
     return f"""```python
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 
 name = {json.dumps(name, ensure_ascii=False)}  # a repository on the Hub, or this folder
 tokenizer = RecformerTokenizer.from_pretrained(name)
-model = RecformerForSeqRec.from_pretrained(name).eval()  # to finetune, or as it is:
-model.set_item_embeddings(model.encode_items(items, tokenizer))  # a list of dictionaries of text, or an ItemCatalog
+model = RecformerForSeqRec.from_pretrained(name).eval()  # finetune it, or use it as it is:
+model.set_item_embeddings(model.encode_items(items, tokenizer))  # dictionaries of text, or an ItemCatalog
 ```"""
 
 
 def loading_recommender(name: str, item_ids: list[str]) -> str:
-    """Code that loads a recommender and asks it what comes after a history of these items."""
+    """Code that loads a recommender and asks what comes after a history.
+
+    Args:
+        name: id of a repository, or name of a folder.
+        item_ids: ids of the history's items, oldest first.
+    """
     name, history = (json.dumps(each, ensure_ascii=False) for each in (name, item_ids))
     return f"""```python
 import recformer_hf  # registers the task
@@ -88,10 +101,10 @@ from transformers import pipeline
 
 recommender = pipeline("sequential-recommendation", model={name})  # a repository on the Hub, or this folder
 history = {history}  # oldest first
-recommended = recommender(history, top_k=10)  # what is in the history is left out
+recommended = recommender(history, top_k=10)  # leaves out the items of the history
 ```
 
-The items of a history are ids of the catalogue, or any dictionaries of text attributes. The parts by themselves:
+The items of a history are ids of the catalogue, or any dictionaries of text attributes. The same without the pipeline:
 
 ```python
 import torch

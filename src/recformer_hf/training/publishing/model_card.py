@@ -1,11 +1,11 @@
-"""The card of a finished run: `README.md` with metadata that the Hub reads, then a page for people."""
+"""The model card of a finished run: `README.md`, with metadata for the Hub and then text for readers."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import tokenizers
 import torch
@@ -13,17 +13,19 @@ import transformers
 from huggingface_hub import ModelCardData
 
 from ..._version import __version__
+from ...configuration_recformer import RecformerConfig
 from ...data.dataset import SequentialDataset
+from ..arguments import RecformerTrainingArguments
 from .card_results import eval_results, test_results, validation_results, zero_shot_results
 from .card_text import percent, plain, setting, table
 from .card_usage import Example, example_text, loading_encoder, loading_recommender
 
 PAPER = "https://arxiv.org/abs/2305.13731"
 INVENTED = (
-    "> **Invented data.** No real product, shopper or choice is in {these}. The numbers below say that the code works, "
-    "not that the method is good, and the model is of no use but to try things out."
+    "> **Invented data.** There is no real product, shopper or choice in {these}. The numbers below show that the code "
+    "works, not that the method is good. The model is only useful for trying things out."
 )
-# What a table of settings leaves out: where things go and how they are shown, and what the stages' table has.
+# Settings that the table leaves out: where files go, how progress is shown, and what the table of stages has.
 _NOT_SHOWN = (
     "hub_", "logging_", "save_", "dataloader_", "push_to_hub", "report_to", "output_dir", "run_name", "disable_tqdm",
     "resume_from_checkpoint", "do_", "use_cpu", "log_", "stage1_", "stage2_", "skip_stage", "recipe", "learning_rate",
@@ -31,32 +33,89 @@ _NOT_SHOWN = (
 )  # fmt: skip
 
 
+# Finetuning stands above this room, so the card declares what it reads of a run in stages.
+class FinishedStage(Protocol):
+    """Result of a finished stage."""
+
+    @property
+    def stage(self) -> int:
+        """Number of the stage, from 1."""
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the checkpoint with the resulting weights: `checkpoint-{step}`."""
+
+    @property
+    def improved(self) -> bool:
+        """Whether the stage is better than all stages before it."""
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps of the stage."""
+
+
+class StageSettings(Protocol):
+    """Settings of a stage, as the card's table shows them."""
+
+    @property
+    def number(self) -> int:
+        """Number of the stage, from 1."""
+
+    @property
+    def item_matrix(self) -> object:
+        """How the item matrix is obtained."""
+
+    @property
+    def freeze(self) -> object:
+        """Which weights are frozen."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak learning rate."""
+
+    @property
+    def num_train_epochs(self) -> float:
+        """Most epochs."""
+
+    @property
+    def patience(self) -> int:
+        """Evaluations without a better metric after which the stage ends."""
+
+
+@runtime_checkable
+class HasStages(Protocol):
+    """Arguments of a run in stages."""
+
+    def stages(self) -> Sequence[StageSettings]:
+        """Settings of each stage that is run."""
+
+
 @dataclass(frozen=True)
 class RunDescription:
-    """What a card tells of a run.
+    """What a card tells about a run.
 
     Args:
-        name: how to load the model: a repository, or the folder's name.
-        title: of the card.
-        datasets: what it was trained on; one for a finetuned model.
-        metrics: the content of `metrics.json`.
-        args: of the training.
-        results: [`StageResult`] of each stage; none for a run without stages.
-        config: the model's.
-        parameters: how many numbers it has.
-        pictures: names of the curves' files.
-        times: the content of `run_times.json`.
-        example: of a finetuned model.
-        metadata: `license`, `language`, `tags`, `datasets` (Hub ids) and `base_model`, where known.
+        name: what to load the model by: the id of a repository, or the name of the folder.
+        title: title of the card.
+        datasets: what the model was trained on; a single dataset for a finetuned model.
+        metrics: content of `metrics.json`.
+        args: training arguments.
+        results: result of each stage; empty for a run without stages.
+        config: the model's configuration.
+        parameters: number of parameters, item vectors included.
+        pictures: file names of the curves.
+        times: content of `run_times.json`.
+        example: recommendations of a finetuned model.
+        metadata: `license`, `language`, `tags`, `datasets` (Hub ids) and `base_model`, if known.
     """
 
     name: str
     title: str
     datasets: Sequence[SequentialDataset]
     metrics: Mapping[str, Any]
-    args: Any
-    results: Sequence[Any]
-    config: Any
+    args: RecformerTrainingArguments
+    results: Sequence[FinishedStage]
+    config: RecformerConfig
     parameters: int
     pictures: Sequence[str] = ()
     times: Mapping[str, Any] = field(default_factory=dict)
@@ -65,13 +124,14 @@ class RunDescription:
 
     @property
     def recommends(self) -> bool:
-        """Whether the model has items of its own; else it is to be finetuned."""
+        """Whether the model has items of its own; if not, it is an encoder to finetune."""
         return bool(self.config.num_items)
 
 
 def model_card(run: RunDescription) -> str:
     """The text of `README.md`."""
     sections = [
+        # The Hub reads metadata only from the very beginning of the file.
         f"---\n{_metadata(run).to_yaml()}\n---",
         f"# {plain(run.title)}",
         _what_it_is(run),
@@ -95,7 +155,7 @@ def _metadata(run: RunDescription) -> ModelCardData:
         library_name="transformers",
         model_name=run.title,
         tags=["recformer", "sequential-recommendation", "recommendation", *known.pop("tags", [])],
-        eval_results=eval_results(run.metrics, _name(run.datasets[0]), ids[0] if ids else None) or None,
+        eval_results=eval_results(run.metrics, dataset_name(run.datasets[0]), ids[0] if ids else None) or None,
         **known,
     )
 
@@ -109,21 +169,22 @@ def _results(run: RunDescription) -> list[str]:
 def _what_it_is(run: RunDescription) -> str:
     base = run.metadata.get("base_model")
     start = f" from [`{base}`](https://huggingface.co/{base})" if base else ""
-    names = " and ".join(f"**{plain(_name(dataset))}**" for dataset in run.datasets)
+    names = " and ".join(f"**{plain(dataset_name(dataset))}**" for dataset in run.datasets)
     paper = f"[Recformer]({PAPER}) (Li et al., KDD 2023)"
     if not run.recommends:
         return (
-            f"A {paper} pretrained{start} on {names}: it reads items and histories as text and gives their vectors. It "
-            "has no items of its own; finetune it, or encode a catalogue and recommend from that as it is."
+            f"A {paper} pretrained{start} on {names}. It reads items and histories as text and turns them into "
+            "vectors. It has no items of its own: finetune it, or encode a catalogue and recommend without finetuning."
         )
     return (
-        f"A {paper} finetuned{start} on {names}: it reads what a user had, as text, and ranks a catalogue of "
-        f"{run.config.num_items:,} items by what comes next. Weights, item vectors, tokenizer and catalogue are here."
+        f"A {paper} finetuned{start} on {names}. It reads a user's history as text and ranks a catalogue of "
+        f"{run.config.num_items:,} items by how likely each comes next. Weights, item vectors, tokenizer and catalogue "
+        "are all here."
     )
 
 
 def _invented(run: RunDescription) -> list[str]:
-    invented = [plain(_name(dataset)) for dataset in run.datasets if dataset.info.get("invented")]
+    invented = [plain(dataset_name(dataset)) for dataset in run.datasets if dataset.info.get("invented")]
     return [INVENTED.format(these=" or ".join(invented))] if invented else []
 
 
@@ -143,12 +204,14 @@ def _data(run: RunDescription) -> str:
         cells += [f"{counts['mean_length']:.2f}", f"{counts['density']:.2e}"]
         shares = (counts["share_test_targets_not_in_training"], counts["share_tests_repeating_history"])
         cells += ["no test split" if share is None else percent(share) for share in shares]
-        rows.append([plain(_name(dataset)), *cells])
+        rows.append([plain(dataset_name(dataset)), *cells])
     notes = []
     for dataset in run.datasets:
         source, protocol = (str(dataset.info.get(key, "not stated")).rstrip(".") for key in ("source", "protocol"))
-        notes.append(f"- **{plain(_name(dataset))}**. Source: {plain(source, 600)}. Split: {plain(protocol, 1200)}.")
-    note = "Cold test targets occur in no training sequence; repeated ones are in their user's history."
+        notes.append(
+            f"- **{plain(dataset_name(dataset))}**. Source: {plain(source, 600)}. Split: {plain(protocol, 1200)}."
+        )
+    note = "Cold test targets occur in no training sequence; repeated targets are in their user's history."
     return f"{table(header, rows)}\n\n{note}\n\n" + "\n".join(notes)
 
 
@@ -160,26 +223,26 @@ def _training(run: RunDescription) -> str:
         f"attention window {config.attention_window}, histories of at most {config.max_item_embeddings - 1} items and "
         f"{config.max_token_num} tokens, temperature {config.temperature}."
     ]
-    if run.results:
-        parts.append(_stages(run))
+    if run.results and isinstance(run.args, HasStages):
+        parts.append(_stages(run.args.stages(), run.results))
     rows = [[f"`{name}`", setting(value)] for name, value in _settings(run).items()]
-    parts.append("Settings; others have their defaults.\n\n" + table(["Setting", "Value"], rows))
+    parts.append("Settings that are not listed have their defaults.\n\n" + table(["Setting", "Value"], rows))
     if run.times:
         parts.append(
-            f"Training took {run.times['train_seconds']:,.0f} s since it was last started, on "
+            f"Training took {run.times['train_seconds']:,.0f} s, counted from its last start, on "
             f"{run.times['processes']} process{'es' * (run.times['processes'] > 1)} ({run.times['device']})."
         )
     return "\n\n".join(parts)
 
 
-def _stages(run: RunDescription) -> str:
-    steps = {result.stage: result.global_step for result in run.results}
+def _stages(settings: Sequence[StageSettings], results: Sequence[FinishedStage]) -> str:
+    steps = {result.stage: result.global_step for result in results}
     header = ["Stage", "Item matrix", "Frozen", "Learning rate", "Most epochs", "Patience", "Steps taken"]
     rows = [
         [each.number, each.item_matrix, each.freeze, each.learning_rate, each.num_train_epochs, each.patience]
-        for each in run.args.stages()
+        for each in settings
     ]
-    return table(header, [[*row, steps.get(row[0], "–")] for row in rows])
+    return table(header, [[*row, steps.get(each.number, "–")] for each, row in zip(settings, rows, strict=True)])
 
 
 def _settings(run: RunDescription) -> dict[str, Any]:
@@ -203,5 +266,6 @@ def _versions() -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
 
 
-def _name(dataset: SequentialDataset) -> str:
+def dataset_name(dataset: SequentialDataset) -> str:
+    """The name that a dataset gives itself."""
     return str(dataset.info.get("name", "unnamed dataset"))

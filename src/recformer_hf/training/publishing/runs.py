@@ -4,9 +4,9 @@
 |---|---|
 | `model.safetensors`, `config.json`, `tokenizer*.json`, `item_catalog.arrow` | saved by `train()` |
 | `metrics.json` | validation and test, both protocols; no times, no paths: the same run gives the same bytes |
-| `test-kept.npz`, `test-excluded.npz` | every test user's rank and top 10 ([`Ranking.load`]) |
+| `test-kept.npz`, `test-excluded.npz` | rank and top 10 of every test user ([`Ranking.load`]) |
 | `run_times.json` | what differs from run to run: seconds, processes, device |
-| `loss.png`, `metrics.png` | curves, with matplotlib |
+| `loss.png`, `metrics.png` | curves, if matplotlib is installed |
 | `README.md` | the model card |
 """
 
@@ -16,7 +16,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,54 +25,68 @@ from safetensors import safe_open
 
 from ...data.dataset import SequentialDataset
 from ...data.sequences import Sequences
-from ...evaluation.ranking import Ranking, RankingProtocol, protocol_of
+from ...evaluation.ranking import Ranking, RankingProtocol
 from ...evaluation.report import ranking_report
 from ...items.catalog import ItemCatalog
 from ...storage.atomic import atomic_file
 from ..arguments import RecformerTrainingArguments
-from ..pretraining.zero_shot import PLOT_FILE, ROWS_FILE, ZeroShotLog
 from .card_usage import Example, choose_example
 from .curves import LOSS_CURVES, METRIC_CURVES, save_curves
 from .hub_upload import PushesRuns
-from .model_card import RunDescription, model_card
+from .model_card import FinishedStage, RunDescription, dataset_name, model_card
 
 METRICS_FILE = "metrics.json"
 TIMES_FILE = "run_times.json"
 CARD_FILE = "README.md"
 
-PICTURES = (LOSS_CURVES, METRIC_CURVES, PLOT_FILE)
-
 
 class PublishesRuns(PushesRuns):
-    """A `Trainer` with [`~PublishesRuns.finish`] and a model card, whose pushes take finished files alone."""
+    """A `Trainer` with [`~PublishesRuns.finish`] and a model card, which pushes only finished files.
+
+    A trainer built on it overrides `pictures`, `extra_metrics` and `validation_dataset` to add what is its own.
+    """
 
     args: RecformerTrainingArguments
     catalog: ItemCatalog | None
     datasets: list[SequentialDataset]
-    results: Sequence[Any] = ()
-    """[`StageResult`] of each stage, of a run that has stages."""
+    pictures: tuple[str, ...] = (LOSS_CURVES, METRIC_CURVES)
+    """Names of the pictures that the card shows, in this order, if they are in `output_dir`."""
+    results: Sequence[FinishedStage] = ()
+    """Results of the finished stages, of a run that has stages."""
     validation_sample: dict[str, int] | None = None
-    """How many `users` are validated on, and `of` how many, where they are not all."""
+    """How many `users` validation takes, and `of` how many; `None` if it takes all."""
+
+    _example: Example | None = None
 
     def rank_protocols(self, split: Sequences) -> dict[RankingProtocol, Ranking]:
-        """Ranks a split with the history kept and excluded; of a trainer that has a catalogue."""
+        """Ranks a split with the history kept and excluded. A trainer that has a catalogue implements this."""
         raise NotImplementedError
+
+    def extra_metrics(self) -> dict[str, Any]:
+        """What `metrics.json` holds besides validation and test, as JSON; by default nothing."""
+        return {}
+
+    @property
+    def validation_dataset(self) -> SequentialDataset | None:
+        """The dataset to validate on, if it is none of those that are trained on."""
+        return None
 
     @property
     def chosen(self) -> tuple[int, int] | None:
-        """Stage (1 where there are none) and step of the weights that are the result; `None` if none were chosen."""
+        """Stage (1 for a run without stages) and step of the resulting weights; `None` if nothing chose them."""
         improved = [result for result in self.results if result.improved]
         if improved:
             return improved[-1].stage, int(improved[-1].checkpoint.rpartition("-")[2])
         return (1, self.state.best_global_step) if self.state.best_global_step else None
 
-    # What is left in output_dir
-
     def finish(self, test: Sequences | None = None) -> dict[str, Any]:
-        """Evaluates the finished model and writes what a run leaves beside it. All processes call it, after `train()`.
+        """Evaluates the finished model and writes metrics, rankings, curves and card beside it.
+
+        Call it on all processes, after `train()`.
 
         Args:
-            test: the dataset's own test split if left out. Without one, validation is all there is.
+            test: the split to test on; by default the dataset's own. Without a test split, only validation metrics are
+                written.
 
         Returns:
             The content of `metrics.json`.
@@ -84,51 +98,45 @@ class PublishesRuns(PushesRuns):
         self.refuse_untrained("finish")
         began = time.perf_counter()
         folder = Path(self.args.output_dir or "")
-        metrics = self._validation_metrics()
-        rankings: dict[RankingProtocol, Ranking] = {}
-        if self.catalog is not None:
-            dataset = self.datasets[0]
-            test = dataset.test if test is None else test
-            if test is not None:
-                rankings = self.rank_protocols(test)
-                metrics["test"] = {
-                    f"history_{history}": ranking_report(ranking, dataset, test, ks=self.args.ranking_ks)
-                    for history, ranking in rankings.items()
-                }
-        elif (folder / ROWS_FILE).is_file():
-            metrics["zero_shot"] = ZeroShotLog(folder, protocol_of(self.args.exclude_history)).rows
-            metrics["zero_shot_protocol"] = {
-                "exclude_history": self.args.exclude_history,
-                "ties": self.args.ranking_ties,
+        metrics = self._validation_metrics() | self.extra_metrics()
+        dataset = self.datasets[0]
+        if self.catalog is None:
+            test = None
+        elif test is None:
+            test = dataset.test
+        rankings = {} if test is None else self.rank_protocols(test)
+        if test is not None:
+            metrics["test"] = {
+                f"history_{history}": ranking_report(ranking, dataset, test, ks=self.args.ranking_ks)
+                for history, ranking in rankings.items()
             }
         if self.is_world_process_zero():
             for history, ranking in rankings.items():
                 ranking.save(folder / f"test-{history}.npz")
             _write(folder / METRICS_FILE, _json(metrics))
             _write(folder / TIMES_FILE, _json(self._times(time.perf_counter() - began)))
-            if test is not None and rankings:
-                self._example = choose_example(self.datasets[0], test, rankings["excluded"])
+            if test is not None:
+                self._example = choose_example(dataset, test, rankings["excluded"])
             save_curves(self.state.log_history, folder, best=self.chosen, metric=self.args.metric_for_best_model)
             self.create_model_card()
         return metrics
 
-    _example: Example | None = None
-
     def _validation_metrics(self) -> dict[str, Any]:
         metrics: dict[str, Any] = {
-            "datasets": [str(dataset.info.get("name", "unnamed dataset")) for dataset in self.datasets],
+            "datasets": [dataset_name(dataset) for dataset in self.datasets],
             "ties": self.args.ranking_ties,
             "seed": self.args.seed,
         }
+        # Read from the log: a run that was resumed or opened again has not evaluated these weights itself.
         values: dict[str, float] = {}
         for entry in self.state.log_history:
             if (entry.get("stage", 1), entry["step"]) == self.chosen:
                 values |= {name[len("eval_") :]: value for name, value in entry.items() if _is_metric(name, value)}
         if values and self.chosen is not None:
             stage, step = self.chosen
-            domain = getattr(self.eval_dataset, "validation", None)  # of pretraining
+            domain = self.validation_dataset
             metrics["validation"] = {
-                **({"dataset": domain.info.get("name")} if isinstance(domain, SequentialDataset) else {}),
+                **({} if domain is None else {"dataset": domain.info.get("name")}),
                 **({"stage": stage} if self.results else {}),
                 "step": step,
                 "chosen_by": self.args.metric_for_best_model,
@@ -159,16 +167,16 @@ class PublishesRuns(PushesRuns):
         dataset: str | list[str] | None = None,
         dataset_args: str | list[str] | None = None,
     ) -> None:
-        """Writes `README.md` of what lies in `output_dir`.
+        """Writes `README.md` from the files in `output_dir`.
 
         Args:
-            language: of the items' text, such as `"en"`.
-            license: of the model; by default that of its datasets, where they name one and the same.
-            tags: beside its own.
-            model_name: the title; by default the repository's or the folder's name.
-            finetuned_from: Hub id of the model it started from; by default that of its configuration.
+            language: language of the items' text, such as `"en"`.
+            license: licence of the model; by default that of its datasets, if they all name the same one.
+            tags: further tags, besides the card's own.
+            model_name: the title; by default the name of the repository or the folder.
+            finetuned_from: Hub id of the model that training started from; by default the one in its configuration.
             dataset: Hub ids of the datasets.
-            tasks, dataset_tags, dataset_args: without effect, there for `Trainer`.
+            tasks, dataset_tags, dataset_args: ignored; they keep the signature that `Trainer` calls.
         """
         if not self.is_world_process_zero():
             return
@@ -185,7 +193,7 @@ class PublishesRuns(PushesRuns):
             results=self.results,
             config=model.config,
             parameters=_count_parameters(folder),
-            pictures=[name for name in PICTURES if (folder / name).is_file()],
+            pictures=[name for name in self.pictures if (folder / name).is_file()],
             times=_read(folder / TIMES_FILE),
             example=self._example,
             metadata={
@@ -193,18 +201,19 @@ class PublishesRuns(PushesRuns):
                 "language": language,
                 "tags": [tags] if isinstance(tags, str) else list(tags or []),
                 "datasets": [dataset] if isinstance(dataset, str) else dataset,
+                # A path would say nothing to a reader, and something about the machine.
                 "base_model": None if os.path.exists(base) or os.path.isabs(base) else base,
             },
         )
         _write(folder / CARD_FILE, model_card(run))
 
 
-def _is_metric(name: str, value: Any) -> bool:
+def _is_metric(name: str, value: object) -> bool:
     return name.startswith("eval_") and isinstance(value, float) and not name.endswith(("_runtime", "_per_second"))
 
 
 def _count_parameters(folder: Path) -> int:
-    """From the saved files' headers: in memory, weights may be spread over processes."""
+    """Counts from the headers of the saved files: in memory, the weights may be sharded over processes."""
     total = 0
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
@@ -212,7 +221,7 @@ def _count_parameters(folder: Path) -> int:
     return total
 
 
-def _json(content: dict[str, Any]) -> str:
+def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
