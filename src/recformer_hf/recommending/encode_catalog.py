@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from transformers.utils import logging
 
 from ..items.catalog import ItemCatalog
-from ..items.tokenizer_fingerprint import tokenizer_fingerprint
+from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from ..storage.atomic import atomic_file
 from ..tokenization_recformer import RecformerTokenizer
 from .protocols import EncodingModel

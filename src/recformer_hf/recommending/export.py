@@ -48,7 +48,7 @@ def write_embeddings(path: str | os.PathLike[str], vectors: Tensor, ids: Sequenc
                 names = pa.array(ids[start : start + ROWS_AT_ONCE], pa.string())
                 writer.write_table(pa.Table.from_arrays([names, lists], schema=schema))
     else:
-        raise ValueError(f"{path.name} ends in {path.suffix!r}; expected .parquet or .npy.")
+        raise ValueError(f"{path.name} ends in {path.suffix!r}; embeddings are written as .parquet or .npy.")
 
 
 __all__ = ["write_embeddings"]

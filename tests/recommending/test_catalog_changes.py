@@ -1,0 +1,63 @@
+"""Catalogues that change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recformer_hf import RecformerForSeqRec, UnknownItemError
+from tests.support.models import enliven, small_config
+from tests.support.shop import ITEMS, MORE, assert_close
+
+
+class TestChangingTheCatalogue:
+    def test_add(self, model, tokenizer):
+        before = model.item_embeddings.detach().clone()
+        model.add_items(MORE, tokenizer)
+        assert torch.equal(model.item_embeddings[:32], before)
+        assert_close(model.item_embeddings[32:], model.encode_items(list(MORE.values()), tokenizer))
+        assert list(model.catalog.ids) == [*ITEMS, *MORE]
+        assert model.config.num_items == 34
+        assert model.recommend([[MORE["n1"]]], tokenizer, 33, exclude_history=True).rows.shape == (1, 33)
+        with pytest.raises(ValueError, match=r"2 of 2 new ids are in the catalogue already.*'n1'"):
+            model.add_items(MORE, tokenizer)
+        assert model.config.num_items == 34
+
+    def test_add_to_nothing(self, tokenizer):
+        model = enliven(RecformerForSeqRec(small_config())).eval()
+        model.add_items(MORE, tokenizer)
+        assert list(model.catalog.ids) == list(MORE)
+
+    def test_remove(self, model, tokenizer):
+        before = model.item_embeddings.detach().clone()
+        model.remove_items(["rkN", "rkA"])
+        assert torch.equal(model.item_embeddings, before[2:])
+        assert list(model.catalog.ids) == list(ITEMS)[2:]
+        with pytest.raises(UnknownItemError, match="Item 1 is unknown"):
+            model.remove_items(["rmA", "rkA"])
+        assert model.config.num_items == 30
+
+    def test_update(self, model, encoder, tokenizer):
+        changed = {"gmN": {"title": "velvet curtain"}, "rkA": {"title": "oak shelf", "brand": "Nordby"}}
+        model.update_items(changed, tokenizer)
+        expected = encoder.with_catalog({**ITEMS, **changed}, tokenizer)
+        assert_close(model.item_embeddings, expected.item_embeddings)
+        assert model.catalog == expected.catalog
+        with pytest.raises(UnknownItemError, match="No item 'nope'"):
+            model.update_items({"nope": {"title": "x"}}, tokenizer)
+
+    def test_trainable_embeddings_stay_trainable(self, model, tokenizer):
+        model.item_embeddings.requires_grad_()
+        model.add_items(MORE, tokenizer)
+        assert model.item_embeddings.requires_grad
+
+    def test_needs_a_catalogue(self, model, tokenizer):
+        model.catalog = None
+        for change in (
+            lambda: model.add_items(MORE, tokenizer),
+            lambda: model.remove_items(["rkA"]),
+            lambda: model.update_items(MORE, tokenizer),
+            lambda: model.export_embeddings("x.npy"),
+        ):
+            with pytest.raises(ValueError, match=r"no catalogue, which .* need"):
+                change()

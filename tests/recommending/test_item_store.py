@@ -1,0 +1,176 @@
+"""The catalogue and the index beside a model."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from recformer_hf import ItemCatalog, RecformerForSeqRec
+from recformer_hf.recommending.item_store import CheckpointSource, ItemStore
+from tests.support.models import small_config
+from tests.support.shop import MORE, plain_search, vectors
+
+
+class TestTheCatalogueBesideTheModel:
+    def test_saved_apart_from_the_model(self, model, tmp_path):
+        """As trainers do: the catalogue is written beside, the model knows nothing of it."""
+        catalog, model.catalog = model.catalog, None
+        catalog.save_pretrained(tmp_path)
+        model.save_pretrained(tmp_path)
+        assert RecformerForSeqRec.from_pretrained(tmp_path).catalog == catalog
+
+    def test_stays_when_the_folder_goes(self, model, tmp_path):
+        model.save_pretrained(tmp_path)
+        loaded = RecformerForSeqRec.from_pretrained(tmp_path)
+        for file in tmp_path.iterdir():
+            file.unlink()
+        assert loaded.catalog == model.catalog
+
+    def test_loaded_item_vectors_take_no_gradient_until_asked(self, model, tmp_path):
+        model.save_pretrained(tmp_path)
+        assert not RecformerForSeqRec.from_pretrained(tmp_path).item_embeddings.requires_grad
+
+    def test_saving_where_it_was_loaded_from(self, model, tokenizer, tmp_path):
+        model.save_pretrained(tmp_path)
+        loaded = RecformerForSeqRec.from_pretrained(tmp_path)
+        loaded.add_items(MORE, tokenizer)
+        loaded.save_pretrained(tmp_path)
+        assert RecformerForSeqRec.from_pretrained(tmp_path).catalog == loaded.catalog
+
+    def test_of_another_size_is_left_aside(self, model, tmp_path, caplog):
+        model.save_pretrained(tmp_path)
+        ItemCatalog.from_items(MORE).save_pretrained(tmp_path)
+        loaded = RecformerForSeqRec.from_pretrained(tmp_path)
+        assert loaded.catalog is None
+        with pytest.raises(ValueError, match="The catalogue has 2 items, but the model 32"):
+            loaded.catalog = ItemCatalog.from_items(MORE)
+
+    def test_new_embeddings_have_no_catalogue_unless_given(self, model):
+        catalog = model.catalog
+        model.set_item_embeddings(model.item_embeddings * 2, catalog)
+        assert model.catalog is catalog
+        model.set_item_embeddings(model.item_embeddings * 2)
+        assert model.catalog is None
+        with pytest.raises(ValueError, match="3 item embeddings, but 32 items"):
+            model.set_item_embeddings(torch.zeros(3, 64), catalog)
+        assert model.config.num_items == 32
+
+    def test_only_the_main_process_writes(self, model, tmp_path):
+        model.save_pretrained(tmp_path, is_main_process=False)
+        assert not (tmp_path / "item_catalog.arrow").exists()
+
+    def test_from_the_hub_of_the_same_commit(self, model, tmp_path, monkeypatch):
+        """Fetched with the weights, once, of the commit that they are of."""
+        model.save_pretrained(tmp_path)
+        asked = []
+
+        def download(repo, name, **options):
+            asked.append((repo, name, options["revision"], options["token"]))
+            return str(tmp_path / name)
+
+        monkeypatch.setattr("recformer_hf.items.catalog_files.hf_hub_download", download)
+        store = ItemStore()
+        store.load(CheckpointSource.of("someone/shop", {"token": "t", "revision": "main"}, "abc"), 32)
+        assert asked == [("someone/shop", "item_catalog.arrow", "abc", "t")]
+        assert store.catalog(32) == store.catalog(32) == model.catalog
+        assert len(asked) == 1
+
+    def test_that_the_hub_cannot_be_asked_for_is_an_error(self, model, tmp_path):
+        """A recommender without its catalogue would be saved without it later."""
+        snapshot = tmp_path / "hub" / "models--someone--shop" / "snapshots" / ("a" * 40)
+        model.save_pretrained(snapshot)
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+        catalog = snapshot / "item_catalog.arrow"
+        content = catalog.read_bytes()
+        catalog.unlink()
+        with pytest.raises(OSError, match=r"item_catalog\.arrow beside them could not be fetched"):
+            RecformerForSeqRec.from_pretrained("someone/shop", cache_dir=tmp_path / "hub")
+        # The cache remembers that a repository has no catalogue.
+        absent = snapshot.parents[1] / ".no_exist" / ("a" * 40) / "item_catalog.arrow"
+        absent.parent.mkdir(parents=True)
+        absent.touch()
+        assert RecformerForSeqRec.from_pretrained("someone/shop", cache_dir=tmp_path / "hub").catalog is None
+        absent.unlink()
+        catalog.write_bytes(content)
+        loaded = RecformerForSeqRec.from_pretrained("someone/shop", cache_dir=tmp_path / "hub")
+        assert loaded.catalog == model.catalog
+
+    def test_pushing_while_saving_takes_it_along(self, model, tmp_path, monkeypatch):
+        pushed = {}
+
+        def push(self, repo_id, **options):
+            pushed[repo_id] = options
+
+        monkeypatch.setattr(RecformerForSeqRec, "push_to_hub", push)
+        model.save_pretrained(tmp_path / "shop", push_to_hub=True, private=True)
+        assert pushed == {"shop": {"private": True}}
+
+
+class TestChoiceOfIndex:
+    @pytest.fixture
+    def model(self) -> RecformerForSeqRec:
+        model = RecformerForSeqRec(small_config())
+        model.set_item_embeddings(vectors(1500, 64))
+        return model
+
+    def test_exact_needs_nothing(self, model):
+        assert model.index.kind == "exact"
+        assert model.index is model.index
+        assert model.build_index("exact") == {"recall@10": 1.0}
+
+    def test_bfloat16(self, model):
+        assert model.build_index("bfloat16")["recall@10"] > 0.99
+        assert model.index.kind == "bfloat16"
+
+    @pytest.mark.parametrize("change", ["set", "in place", "through data", "moved"])
+    def test_changed_embeddings_end_an_index(self, model, change):
+        model.build_index("bfloat16")
+        queries, other = vectors(3, 64, seed=2), vectors(1500, 64, seed=3)
+        if change == "set":
+            model.set_item_embeddings(other)
+        elif change == "in place":
+            with torch.no_grad():
+                model.item_embeddings.copy_(other)
+        elif change == "through data":
+            model.item_embeddings.data.copy_(other)
+        else:
+            model.item_embeddings = torch.nn.Parameter(other, requires_grad=False)
+        assert model.index.kind == "exact"
+        assert torch.equal(model.index.search(queries, 5)[1], plain_search(queries, other, 5).indices)
+
+    def test_without_faiss_a_saved_index_is_left_aside(self, model, tmp_path, monkeypatch):
+        pytest.importorskip("faiss")
+        model.build_index("flat")
+        model.save_pretrained(tmp_path)
+
+        def absent():
+            raise ImportError("no faiss here")
+
+        monkeypatch.setattr("recformer_hf.recommending.faiss_index.faiss_module", absent)
+        loaded = RecformerForSeqRec.from_pretrained(tmp_path)
+        assert loaded.index.kind == "exact"
+        with pytest.raises(ImportError, match="no faiss here"):
+            loaded.build_index("flat")
+
+    def test_saving_over_an_older_models_index_removes_it(self, model, tmp_path):
+        pytest.importorskip("faiss")
+        model.build_index("flat")
+        model.save_pretrained(tmp_path)
+        model.set_item_embeddings(vectors(20, 64))
+        model.save_pretrained(tmp_path)
+        assert not list(tmp_path.glob("item_index*"))
+
+    def test_a_copy_searches_exactly(self, model):
+        pytest.importorskip("faiss")
+        model.build_index("flat")
+        assert copy.deepcopy(model).index.kind == "exact"
+        assert model.index.kind == "flat"
+
+    def test_settings_of_exact_search(self, model):
+        with pytest.raises(ValueError, match="exact search has no settings"):
+            model.build_index("exact", lists=3)
+        with pytest.raises(ValueError, match="no items to score"):
+            RecformerForSeqRec(small_config()).build_index("exact")

@@ -1,0 +1,82 @@
+"""The methods of a recommender: they survive saving, processes and copies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from recformer_hf import ItemCatalog, RecformerForSeqRec
+from tests.support.shop import ITEMS, MORE
+
+
+class TestRecommender:
+    def test_with_catalog_is_a_model_of_its_own(self, encoder, model, tokenizer):
+        assert encoder.config.num_items == 0
+        assert encoder.catalog is None
+        assert model.recformer is encoder.recformer
+        assert list(model.catalog.ids) == list(ITEMS)
+        other = model.with_catalog(ItemCatalog.from_items(MORE), tokenizer)
+        assert (model.config.num_items, other.config.num_items) == (32, 2)
+        assert other.recommend([["n1"]], tokenizer, 1).item_ids == [["n2"]]
+        assert not other.training
+        assert not any(weight.is_meta for weight in other.state_dict().values())
+        rows = [{"item_id": key, **item} for key, item in MORE.items()]
+        assert model.with_catalog(rows, tokenizer).catalog == other.catalog
+
+    def test_round_trip_after_every_change(self, model, tokenizer, tmp_path):
+        model.add_items(MORE, tokenizer)
+        model.remove_items(["rkA"])
+        model.update_items({"n1": {"title": "green boat"}}, tokenizer)
+        model.save_pretrained(tmp_path)
+        loaded = RecformerForSeqRec.from_pretrained(tmp_path)
+        assert loaded.catalog == model.catalog
+        ours, theirs = (m.recommend([["n1", "gmN"]], tokenizer) for m in (loaded, model))
+        assert ours.item_ids == theirs.item_ids
+        assert torch.equal(ours.scores, theirs.scores)
+
+    @pytest.mark.parametrize("kernels", [{}, {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}], ids=["own", "oldest"])
+    def test_same_recommendations_in_a_fresh_process(self, model, tokenizer, tmp_path, kernels):
+        """To the last bit; also with kernels whose sums depend on where in memory a matrix begins."""
+        items, histories = tmp_path / "items.json", tmp_path / "histories.json"
+        items.write_text(json.dumps(ITEMS))
+        mixed = [["rkA", "gmN", {"title": "tent", "brand": "Acme"}], ["wtA"], list(ITEMS)]
+        histories.write_text(json.dumps(mixed))
+        model.save_pretrained(tmp_path / "encoder")
+        tokenizer.save_pretrained(tmp_path / "encoder")
+        script = f"""
+            import json, sys, torch
+            from pathlib import Path
+            from recformer_hf import RecformerForSeqRec, RecformerTokenizer
+            torch.set_num_threads({torch.get_num_threads()})
+            source, target = sys.argv[1:]
+            tokenizer = RecformerTokenizer.from_pretrained(source)
+            model = RecformerForSeqRec.from_pretrained(source)
+            if target:  # as after training: weights that are no longer where they were loaded
+                for weight in model.parameters():
+                    weight.data = weight.data.clone()
+                model = model.with_catalog(json.loads(Path({str(items)!r}).read_text()), tokenizer)
+                model.save_pretrained(target)
+                tokenizer.save_pretrained(target)
+            histories = json.loads(Path({str(histories)!r}).read_text())
+            one = model.recommend(histories[:1], tokenizer, 8, exclude_history=False).to_dicts()
+            print(json.dumps(one + model.recommend(histories, tokenizer, 8, exclude_history=False).to_dicts()))
+        """
+
+        def answers(source, target) -> list:
+            result = subprocess.run(
+                [sys.executable, "-c", textwrap.dedent(script), str(source), str(target)],
+                env={**os.environ, **kernels}, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            return json.loads(result.stdout)
+
+        trained = answers(tmp_path / "encoder", tmp_path / "shop")
+        assert answers(tmp_path / "shop", "") == trained
+        assert trained[0][0]["attributes"] == ITEMS[trained[0][0]["item_id"]]
+        expected = model.recommend(mixed, tokenizer, 8, exclude_history=False)
+        assert [[item["item_id"] for item in answer] for answer in trained[1:]] == expected.item_ids

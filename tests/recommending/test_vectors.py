@@ -1,0 +1,100 @@
+"""Vectors of histories and of items."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from recformer_hf import RecformerForSeqRec
+from recformer_hf.recommending.vectors import first_of_equal
+from recformer_hf.tokenization_recformer import EncodedItems
+from tests.support.models import enliven, small_config
+from tests.support.shop import ITEMS, assert_close
+
+
+class TestEncodeHistories:
+    def test_is_the_forward_of_the_tokenized_history(self, model, tokenizer):
+        histories = [["rkA", "gmN"], [ITEMS["wtA"]], ["bsN", ITEMS["rmA"], "gkA"] * 3]
+        found = model.encode_histories(histories, tokenizer, max_tokens=50)
+        texts = [[ITEMS[entry] if isinstance(entry, str) else entry for entry in history] for history in histories]
+        with torch.no_grad():
+            expected = model.recformer(**tokenizer(texts, padding=True, return_tensors="pt")).pooler_output
+        assert_close(found, expected)
+        assert found.dtype == torch.float32
+
+    def test_a_history_of_one_is_that_item(self, model, tokenizer):
+        assert_close(model.encode_histories([["rkA"]], tokenizer), model.item_embeddings[:1])
+
+    def test_only_the_newest_items_count(self, model, tokenizer):
+        history = ["rkA"] * 100
+        assert_close(model.encode_histories([history], tokenizer), model.encode_histories([history[:50]], tokenizer))
+
+    def test_numpy(self, model, tokenizer):
+        found = model.encode_histories([["rkA"]], tokenizer, return_tensors="np")
+        assert isinstance(found, np.ndarray)
+        assert model.encode_histories([], tokenizer).shape == (0, 64)
+        with pytest.raises(ValueError, match="return_tensors is 'tf'"):
+            model.encode_histories([["rkA"]], tokenizer, return_tensors="tf")
+
+    def test_whole_numbers_are_ids(self, encoder, tokenizer):
+        model = encoder.with_catalog({7: {"title": "red mug"}, 8: {"title": "tent"}}, tokenizer)
+        expected = model.encode_histories([["7", "8"]], tokenizer)
+        for history in ([7, 8], np.array([7, 8]), np.array(["7", "8"])):
+            assert torch.equal(model.encode_histories([history], tokenizer), expected)
+
+    def test_blocks(self, model, tokenizer, monkeypatch):
+        histories = [["rkA"] * count for count in (5, 1, 3, 2, 4)]
+        expected = model.encode_histories(histories, tokenizer)
+        monkeypatch.setattr("recformer_hf.recommending.vectors.HISTORY_BLOCK", 2)
+        assert_close(model.encode_histories(histories, tokenizer), expected)
+
+    def test_a_tokenizer_of_another_model(self, model, tokenizer):
+        other = enliven(RecformerForSeqRec(small_config(vocab_size=270))).eval()
+        with pytest.raises(ValueError, match="input_ids of this tokenizer must lie between 0 and 269"):
+            other.encode_histories([[ITEMS["rkA"]]], tokenizer)
+
+    def test_modules_keep_their_mode(self, model, tokenizer):
+        model.train()
+        model.recformer.embeddings.eval()
+        model.encode_histories([["rkA"]], tokenizer)
+        assert model.recformer.encoder.training
+        assert not model.recformer.embeddings.training
+        model.eval()
+
+
+class TestItemVectors:
+    """However the items come to be encoded, their vectors are the same."""
+
+    def test_one_by_one_in_batches_in_another_order_and_added(self, encoder, model, tokenizer):
+        items = list(ITEMS.values())
+        together = model.item_embeddings.detach()
+        assert_close(torch.cat([encoder.encode_items([item], tokenizer) for item in items]), together)
+        assert_close(encoder.encode_items(items, tokenizer, max_tokens=40), together)
+        assert_close(encoder.encode_items(items[::-1], tokenizer).flip(0), together)
+        grown = encoder.with_catalog(dict(list(ITEMS.items())[:5]), tokenizer)
+        grown.add_items(dict(list(ITEMS.items())[5:]), tokenizer)
+        assert_close(grown.item_embeddings, together)
+        assert grown.catalog == model.catalog
+
+    def test_items_of_equal_text_have_the_very_same_vector(self, encoder, tokenizer):
+        items = [*ITEMS.values()] * 5
+        vectors = encoder.encode_items(items, tokenizer, max_tokens=50)
+        assert torch.equal(vectors, vectors[:32].repeat(5, 1))
+        recommender = encoder.with_catalog({f"i{row}": item for row, item in enumerate(items)}, tokenizer)
+        scores = recommender(**tokenizer([[items[0]], items[5:9]], padding=True, return_tensors="pt")).scores
+        assert torch.equal(scores, scores[:, :32].repeat(1, 5))  # so that they tie
+
+    def test_what_is_cut_off_makes_no_difference_and_types_do(self):
+        ids, types = [5, 6, 7, 5, 6, 8, 5, 6, 5, 6], [1, 2, 2, 1, 2, 2, 1, 2, 2, 2]
+        encoded = EncodedItems(np.array(ids, np.int32), np.array(types, np.uint8), np.array([0, 3, 6, 8, 10]))
+        assert first_of_equal(encoded, 1024).tolist() == [0, 1, 2, 3]
+        assert first_of_equal(encoded, 3).tolist() == [0, 0, 0, 3]  # <s> and two tokens
+
+    def test_half_precision_gives_float32_vectors_near_the_same(self, tokenizer):
+        model = enliven(RecformerForSeqRec(small_config())).eval()
+        exact = model.encode_items(list(ITEMS.values()), tokenizer)
+        half = model.to(torch.bfloat16).encode_items(list(ITEMS.values()), tokenizer)
+        assert half.dtype == torch.float32
+        assert F.cosine_similarity(half, exact).min() > 0.99
