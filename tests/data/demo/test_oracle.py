@@ -1,198 +1,41 @@
-"""The demo shop: what it promises about its texts, its process, and how far simple recommenders get on it.
+"""The oracle of the demo shop: the documented probabilities, and how far simple recommenders stay behind it.
 
 The tables of docs/demo_shop.md are measured here again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from recformer_hf.data import demo
 from recformer_hf.data.dataset import SequentialDataset
-from recformer_hf.data.demo import DemoOracle, demo_domains, load_demo_domain
+from recformer_hf.data.demo import (
+    GIFT_RATE,
+    PRICE_BAND_WORDS,
+    STYLE_WORDS,
+    TASTE,
+    DemoOracle,
+    demo_domains,
+    load_demo_domain,
+)
+from recformer_hf.data.demo.words import DOMAINS
+from tests.support.demo_shop import histories_of, load, words_of
 
-DOCS = Path(__file__).parents[2] / "docs" / "demo_shop.md"
+DOCS = Path(__file__).parents[3] / "docs" / "demo_shop.md"
 RECOMMENDERS = ("oracle", "popularity", "last-item text", "Markov")
-
-DIGESTS = {
-    "kitchen": "b52b6e2c4fc46580",
-    "garden": "1d2e0edb3232d3e7",
-    "music": "712ab93f0206c2cc",
-    "outdoor": "3c2b0b41528e6509",
-}
-
-load = lru_cache(maxsize=None)(load_demo_domain)
-
-
-def words_of(attributes: dict[str, str]) -> list[str]:
-    return re.findall(r"\w+", " ".join(attributes.values()).lower())
-
-
-def histories_of(dataset: SequentialDataset, split: str) -> list[np.ndarray]:
-    sequences = dataset.splits[split]
-    return [sequences.history(row) for row in range(len(sequences))]
-
-
-def same_series(dataset: SequentialDataset) -> np.ndarray:
-    """bool `[num_items, num_items]`. Only items of one series have everything but the colour in common."""
-    shop = DemoOracle.from_dataset(dataset)._shop
-    return shop.shared >= sum(demo.TASTE.values()) - demo.TASTE["colour"]
-
-
-# --- what is in it
-
-
-def test_names_its_domains() -> None:
-    assert demo_domains() == ("kitchen", "garden", "music", "outdoor")
-
-
-@pytest.mark.parametrize("name", demo_domains())
-def test_items_have_title_brand_and_category(name: str) -> None:
-    catalog = load(name).catalog
-    assert len(catalog) == 800
-    texts = [catalog[row] for row in range(len(catalog))]
-    assert {tuple(text) for text in texts} == {("title", "brand", "category")}
-    assert len({tuple(text.values()) for text in texts}) == 800
-
-
-def test_says_that_it_is_invented_also_on_disk(tmp_path: Path) -> None:
-    dataset = load("kitchen")
-    assert dataset.info["invented"] is True
-    assert "invented" in dataset.info["source"]
-    dataset.save_to_disk(tmp_path / "shop")
-    assert "invented" in (tmp_path / "shop" / "README.md").read_text(encoding="utf-8")
-
-
-def test_is_leave_one_out() -> None:
-    dataset = load("garden")
-    train, validation, test = histories_of(dataset, "train"), dataset.validation, dataset.test
-    for user, history in enumerate(train):
-        assert np.array_equal(validation.history(user), history)
-        assert np.array_equal(test.history(user), [*history, validation.targets[user]])
-    assert set(map(len, train)) == set(range(demo.FEWEST_CHOICES - 2, demo.MOST_CHOICES - 1))
-
-
-@pytest.mark.parametrize("name", demo_domains())
-def test_cold_items_are_nothing_but_test_targets(name: str) -> None:
-    dataset = load(name)
-    is_cold = DemoOracle.from_dataset(dataset).is_cold
-    assert [dataset.catalog.row_of(item_id) for item_id in dataset.info["cold_item_ids"]] == np.flatnonzero(
-        is_cold
-    ).tolist()
-    assert not is_cold[dataset.test.items].any()  # holds train and validation too
-    trained = np.isin(np.arange(len(is_cold)), dataset.train.items)
-    assert np.array_equal(trained, ~is_cold)  # "not in training" and "cold" are the same items
-    assert 0.1 < is_cold[dataset.test.targets].mean() < 0.25
-
-
-# --- its texts
-
-
-@pytest.mark.parametrize("name", demo_domains())
-def test_a_cold_item_shares_brand_and_category_with_its_series_and_no_other_word(name: str) -> None:
-    dataset = load(name)
-    catalog, is_cold, series = dataset.catalog, DemoOracle.from_dataset(dataset).is_cold, same_series(dataset)
-    assert is_cold.sum() > 80
-    for row in np.flatnonzero(is_cold):
-        warm = np.flatnonzero(series[row] & ~is_cold)
-        assert len(warm) == demo.SERIES_SIZE - 1
-        for other in warm:
-            shared = set(words_of(catalog[row])) & set(words_of(catalog[other]))
-            assert shared == set(words_of({key: catalog[row][key] for key in ("brand", "category")}))
-
-
-@pytest.mark.parametrize("name", demo_domains())
-def test_words_of_cold_items_are_used_by_warm_ones_of_other_series(name: str) -> None:
-    dataset = load(name)
-    is_cold = DemoOracle.from_dataset(dataset).is_cold
-    warm, cold = (
-        {word for row in np.flatnonzero(rows) for word in words_of(dataset.catalog[row])}
-        for rows in (~is_cold, is_cold)
-    )
-    assert len(cold - warm) <= 1 < 100 < len(cold)
-
-
-@pytest.mark.parametrize("name", demo_domains())
-def test_a_word_of_a_domain_means_one_thing(name: str) -> None:
-    own = demo._DOMAINS[name]
-    common = [*demo.COLOURS, *(word for pool in (*demo.STYLE_WORDS, *demo.PRICE_BAND_WORDS) for word in pool)]
-    pools = [*own.products.values(), *own.style_words, own.brands, tuple(own.products)]
-    words = [word.lower() for word in [*common, *(word for pool in pools for word in pool)]]
-    assert len(words) == len(set(words))
-
-
-def test_domains_share_style_price_and_colour_words_only() -> None:
-    vocabularies = [
-        {word for row in range(800) for word in words_of(load(name).catalog[row])} for name in demo_domains()
-    ]
-    common = {*demo.COLOURS, *(word for pool in (*demo.STYLE_WORDS, *demo.PRICE_BAND_WORDS) for word in pool)}
-    for i, mine in enumerate(vocabularies):
-        for theirs in vocabularies[:i]:
-            assert mine & theirs == {word.lower() for word in common}
-
-
-# --- seeds
-
-
-def test_the_same_arguments_give_the_same_bytes() -> None:
-    """A changed digest is a changed shop: every number measured on it, here, in the docs and elsewhere, is void."""
-    digests = {}
-    for name in demo_domains():
-        dataset = load_demo_domain(name, seed=0, num_users=300, num_items=400)
-        arrays = (dataset.test.items, dataset.test.offsets, dataset.test.targets)
-        texts = [(dataset.catalog.id_of(row), dataset.catalog[row]) for row in range(400)]
-        content = b"".join(array.astype("<i8").tobytes() for array in arrays) + repr(texts).encode()
-        digests[name] = hashlib.sha256(content).hexdigest()[:16]
-        assert dataset == load_demo_domain(name, seed=0, num_users=300, num_items=400)
-    assert digests == DIGESTS
-
-
-def test_draws_nothing_from_global_state() -> None:
-    np.random.seed(1)
-    first = load_demo_domain("music", num_users=20, num_items=60)
-    np.random.seed(2)
-    before = np.random.get_state()[1].copy()
-    assert load_demo_domain("music", num_users=20, num_items=60) == first
-    assert np.array_equal(np.random.get_state()[1], before)
-
-
-def test_seeds_and_domains_differ() -> None:
-    assert load("kitchen").catalog != load("kitchen", seed=1).catalog
-    lengths = [load(name, num_users=50, num_items=50).train.lengths.tolist() for name in demo_domains()]
-    assert len(set(map(tuple, lengths))) == 4
-
-
-def test_more_users_leave_items_and_first_users_as_they_are() -> None:
-    few, many = load("outdoor", num_users=30), load("outdoor", num_users=2000)
-    assert few.catalog == many.catalog
-    for split in ("train", "validation", "test"):
-        assert few.splits[split] == many.splits[split].select(range(30))
-
-
-@pytest.mark.parametrize("num_items", [50, 51, 123, 1000])
-def test_has_as_many_items_as_asked_for(num_items: int) -> None:
-    dataset = load_demo_domain("kitchen", num_users=3, num_items=num_items)
-    assert len(dataset.catalog) == num_items
-    series, is_cold = same_series(dataset), DemoOracle.from_dataset(dataset).is_cold
-    assert (series & ~is_cold).any(1).all()  # no series of cold items only
-
-
-# --- its process
 
 
 def test_scores_are_the_documented_probabilities() -> None:
     """The formula once more, from the texts: slow, and written another way."""
     dataset, oracle = load("kitchen"), DemoOracle("kitchen")
-    own = demo._DOMAINS["kitchen"]
-    meaning = {word: f"band {i}" for i, pool in enumerate(demo.PRICE_BAND_WORDS) for word in pool}
-    for i, pool in enumerate(demo.STYLE_WORDS):
+    own = DOMAINS["kitchen"]
+    meaning = {word: f"band {i}" for i, pool in enumerate(PRICE_BAND_WORDS) for word in pool}
+    for i, pool in enumerate(STYLE_WORDS):
         meaning |= dict.fromkeys((*pool, *own.style_words[i]), f"style {i}")
 
     def attributes(row: int) -> dict[str, str]:
@@ -202,36 +45,19 @@ def test_scores_are_the_documented_probabilities() -> None:
         found["series"] = " ".join([*found.values(), text["category"]])
         return found | {"category": text["category"], "colour": colour}
 
-    appeal = oracle.scores([[]])[0] - demo.GIFT_RATE / 800  # in proportion to exp(own points / POINT_SCALE)
+    appeal = oracle.scores([[]])[0] - GIFT_RATE / 800  # in proportion to exp(own points / POINT_SCALE)
     history = [700, 3, 3, 250, 41, 42, 43, 44, 45, 46]  # ten items: the oldest two count nothing
     weights = np.zeros(800)
     for row in range(800):
         mine, taste = attributes(row), 0
         for age, item in enumerate(reversed(history[-8:])):
             theirs = attributes(item)
-            taste += (6, 5, 5, 5, 5, 5, 4, 4)[age] * sum(demo.TASTE[key] for key in mine if mine[key] == theirs[key])
+            taste += (6, 5, 5, 5, 5, 5, 4, 4)[age] * sum(TASTE[key] for key in mine if mine[key] == theirs[key])
         points = 100 * taste // (24 + 39) + round(33 * np.log(appeal[row] / appeal.min()))
         weights[row] = np.exp((points - 40 if row in history[-8:] else points) / 33)
     expected = 0.8 * weights / weights.sum() + 0.2 / 800
     clipped = np.isin(np.arange(800), history[-8:])  # points never fall below 0
     assert np.allclose(oracle.scores([history])[0][~clipped], expected[~clipped], rtol=0.03)
-
-
-def test_the_next_choice_is_drawn_from_the_oracles_scores() -> None:
-    """What the choices' probabilities come to is what they should: the mean of -log p is the mean entropy."""
-    dataset, oracle = load("music"), DemoOracle("music")
-    for split, released in (("validation", "warm"), ("test", "all")):
-        scores = oracle.scores(histories_of(dataset, split), released=released)
-        assert np.allclose(scores.sum(1), 1)
-        assert (scores[:, oracle.is_cold] > 0).all() == (released == "all")
-        surprise = -np.log(scores[np.arange(len(scores)), dataset.splits[split].targets])
-        logs = np.log(np.where(scores > 0, scores, 1))
-        entropy = -(scores * logs).sum(1)
-        variance = (scores * logs**2).sum(1) - entropy**2
-        assert abs((surprise - entropy).sum()) < 4 * np.sqrt(variance.sum())
-        wrong = oracle.scores(histories_of(dataset, split)[::-1], released=released)  # other users' histories
-        surprise = -np.log(wrong[np.arange(len(wrong)), dataset.splits[split].targets])
-        assert (surprise - entropy).sum() > 40 * np.sqrt(variance.sum())
 
 
 def test_recent_items_weigh_more() -> None:
@@ -250,9 +76,6 @@ def test_the_oracle_comes_back_from_a_saved_dataset(tmp_path: Path) -> None:
     loaded = DemoOracle.from_dataset(SequentialDataset.load(tmp_path / "shop"))
     histories = histories_of(dataset, "test")
     assert np.array_equal(loaded.scores(histories), DemoOracle("outdoor", 3, 100).scores(histories))
-
-
-# --- how hard it is
 
 
 def ranks_of_targets(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -371,24 +194,6 @@ def test_text_is_enough_to_learn_it() -> None:
     is_cold, known = oracle.is_cold[dataset.test.targets], measure("kitchen", 0)
     assert ndcg_at_10(ranks[~is_cold]) > 0.8 * known["oracle"][0]
     assert ndcg_at_10(ranks[is_cold]) > 2 * known["last-item text"][1]
-
-
-# --- what it refuses
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"name": "cars"}, "no domain 'cars'; its domains are kitchen, garden, music, outdoor"),
-        ({"seed": -1}, "seed is -1"),
-        ({"num_users": 0}, "num_users is 0"),
-        ({"num_items": 49}, "num_items is 49; expected 50 to 9600"),
-        ({"num_items": 9601}, "num_items is 9601"),
-    ],
-)
-def test_refuses_arguments_out_of_range(arguments: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        load_demo_domain(**{"name": "kitchen", **arguments})
 
 
 def test_the_oracle_refuses_rows_and_releases_that_are_not_there() -> None:
