@@ -12,7 +12,7 @@ from importlib.util import spec_from_loader
 from types import ModuleType
 
 MOVED = {
-    "alignment_recformer": "encoder.cpu_alignment",
+    "alignment_recformer": "encoder.cpu.alignment",
     "atomic_recformer": "storage.atomic",
     "attention_recformer": "encoder.attention",
     "catalog_arrow_recformer": "items.arrow",
@@ -21,7 +21,7 @@ MOVED = {
     "catalog_sources_recformer": "items.sources",
     "companions_recformer": "recommending.item_store",
     "data.atomic": "storage.atomic",
-    "dropout_recformer": "encoder.cpu_dropout",
+    "dropout_recformer": "encoder.cpu.dropout",
     "encoder_recformer": "encoder.layers",
     "encoding_recformer": "recommending.vectors",
     "export_recformer": "recommending.export",
@@ -30,13 +30,13 @@ MOVED = {
     "inputs_recformer": "encoder.inputs",
     "item_encoding": "recommending.encode_catalog",
     "item_text_recformer": "items.text",
-    "linear_recformer": "encoder.cpu_linear",
+    "linear_recformer": "encoder.kernels",
     "losses_recformer": "encoder.losses",
     "packing_recformer": "encoder.packing",
     "recommendation_recformer": "recommending.recommend",
     "remote_code_recformer": "storage.remote_code",
     "search_recformer": "recommending.search",
-    "tokenizer_sources_recformer": "items.tokenizer_files",
+    "tokenizer_sources_recformer": "tokenizing.other_models",
     "training.card_results": "training.publishing.card_results",
     "training.card_text": "training.publishing.card_text",
     "training.card_usage": "training.publishing.card_usage",
@@ -65,11 +65,8 @@ class _MovedModules(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         new = f"{__package__}.{MOVED[module.__name__.partition('.')[2]]}"
-        warnings.warn(
-            f"{module.__name__} is now {new}; the old path goes with the next release.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        message = f"{module.__name__} is now {new}. The next release removes the old path."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
         names = {name: value for name, value in vars(importlib.import_module(new)).items() if name[:2] != "__"}
         vars(module).update(names)
 

@@ -1,4 +1,4 @@
-"""The pipeline "sequential-recommendation": histories in, items out."""
+"""The pipeline "sequential-recommendation": it recommends items for histories."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class SequentialRecommendationPipeline(Pipeline):
     [{'item_id': 'B07XYZ', 'score': 14.2, 'attributes': {'title': ..., 'brand': ...}}, ...]
     ```
 
-    The options may be given to `pipeline(...)`, as defaults, or to a call.
+    Options that are given to `pipeline(...)` are defaults for every call.
 
     Args:
         model: a `RecformerForSeqRec` with items and their catalogue, or the name of one.
         tokenizer: its `RecformerTokenizer`.
-        top_k (`int`, defaults to 10): how many items for a history.
+        top_k (`int`, defaults to 10): items for each history.
         exclude_history (`bool`, defaults to `True`): leave out items of the history itself.
-        candidates (list of ids): choose among these only.
-        exclude (list of ids): leave these out.
-        batch_size (`int`, defaults to 1): histories of a stream that are read and answered together: 1 gives every
-            answer as soon as its history is there, more is faster. A list is always answered as a whole.
+        candidates (list of ids): recommend only these.
+        exclude (list of ids): never recommend these.
+        batch_size (`int`, defaults to 1): histories of a stream that are answered together. With 1, every history is
+            answered as soon as it is read; larger batches are faster. A list is always answered as a whole.
         max_tokens (`int`, defaults to 8,192): tokens of one forward; histories are sorted by length and packed.
     """
 
@@ -53,9 +53,9 @@ class SequentialRecommendationPipeline(Pipeline):
         Args:
             histories: one history: a list of entries, oldest first, each an item dictionary, an id of the model's
                 catalogue, or a mix; a single entry is a history of one. Or a list of histories. Or any other iterable
-                of histories (a generator, a dataset's column), which is read as it is asked for.
+                of histories (a generator, a dataset's column), which is read lazily.
             batch_size, options: see the class.
-            num_workers: 0; there is for other pipelines.
+            num_workers: ignored; other pipelines have it.
 
         Returns:
             for one history a list of `{"item_id": str, "score": float, "attributes": dict}`, best first; for a list of
@@ -96,7 +96,7 @@ class SequentialRecommendationPipeline(Pipeline):
             start += len(batch)
 
     def _recommend(self, histories: Any, options: dict[str, Any]) -> list[list[dict[str, Any]]]:
-        # Not through `forward`, which would look for tensors in every item: the model moves its own.
+        # Without `forward`, which would search every item for tensors to move: the model moves its own.
         with self.device_placement():
             return self.postprocess(self._forward(self.preprocess(histories), **options))
 
