@@ -432,7 +432,7 @@ def test_any_dictionary_of_strings(tokenizer, catalog):
 def test_encode_items_equals_encode_item(tokenizer, monkeypatch):
     """Also across the blocks and calls that bound its memory."""
     monkeypatch.setattr("recformer_hf.tokenization_recformer._ITEMS_PER_BLOCK", 3)
-    monkeypatch.setattr("recformer_hf.tokenization_recformer._TEXTS_PER_CALL", 2)
+    monkeypatch.setattr("recformer_hf.tokenizing.item_tokens.TEXTS_PER_CALL", 2)
     items = [*CATALOG, {"title": "long " * 50, "x": "y"}, *CATALOG[::-1]]
     encoded = tokenizer.encode_items(items)
     assert (encoded.input_ids.dtype, encoded.token_type_ids.dtype, encoded.offsets.dtype) == (
@@ -721,7 +721,7 @@ def test_folders_that_hold_no_tokenizer(tmp_path):
         RecformerTokenizer.from_pretrained(tmp_path)
     (tmp_path / "config.json").unlink()
     (tmp_path / "x.model").write_bytes(b"\x00 not protobuf")
-    with pytest.raises(ValueError, match="no SentencePiece"):
+    with pytest.raises(ValueError, match="not a SentencePiece"):
         RecformerTokenizer.from_pretrained(tmp_path)
 
 

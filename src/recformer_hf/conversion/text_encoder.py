@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedConfig, Pre
 from transformers.utils import cached_file, logging
 
 from ..configuration_recformer import RecformerConfig
-from ..items.tokenizer_files import HUB_ARGUMENTS
+from ..tokenizing.other_models import HUB_ARGUMENTS
 from ..modeling_recformer import (
     RecformerForPretraining,
     first_few,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..items.tokenizer_fingerprint import tokenizer_fingerprint
+from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from ..tokenization_recformer import BOS_TYPE, RecformerTokenizer
 from .arrays import gather, offsets_from_lengths, slice_indices
 from .tokenized_catalog import TokenizedCatalog
@@ -126,7 +126,8 @@ class Composer:
         first_slots = offsets_from_lengths(num_slots)[:-1]
         before = offsets_from_lengths(lengths)[:-1]
         room = self.max_tokens - (before - np.repeat(before[first_slots], num_slots))
-        return np.minimum(lengths, np.maximum(room, 0))
+        kept: np.ndarray = np.minimum(lengths, np.maximum(room, 0))
+        return kept
 
     def most_tokens(
         self, data: TrainingSequences, first_target: Callable[[np.ndarray], np.ndarray], with_target: bool

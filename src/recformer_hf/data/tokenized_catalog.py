@@ -13,7 +13,7 @@ from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from transformers.utils import logging
 
 from ..items.catalog import ItemCatalog
-from ..items.tokenizer_fingerprint import tokenizer_fingerprint
+from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from ..storage.atomic import atomic_folder
 from ..tokenization_recformer import EncodedItem, RecformerTokenizer
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .arrow import ATTRIBUTES, CHUNK_ROWS, Array, DataType, PandasFrame, RecordBatch, Table, arrow, record_batch
 from .ids import item_id_text
-from .text import attribute_text
+from .text import attribute_text, without_lone_surrogates
 
 
 def batches_from_pairs(
@@ -181,8 +181,4 @@ def _strings(values: Sequence[str | None]) -> Array:
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
-        # JSON can hold halves of surrogate pairs, which UTF-8 cannot: pairs are joined, single halves become U+FFFD.
-        whole = [
-            value and value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") for value in values
-        ]
-        return pa.array(whole, pa.string())
+        return pa.array([value and without_lone_surrogates(value) for value in values], pa.string())

@@ -1,4 +1,4 @@
-"""What a tokenizer reads: item dictionaries checked and turned to text, and the shapes that a call may have."""
+"""Item dictionaries as text, and the shapes in which a tokenizer's call may pass them: item, history or batch."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from .places import Place, PlacedText, renumbered
 ONLY_ITEM = Place()
 
 
-def is_text(data: Any) -> bool:
+def is_text(data: object) -> bool:
     """Whether this is text, a non-empty list of texts, or pairs of them: what a text tokenizer takes."""
     if isinstance(data, (list, tuple)):
         return len(data) > 0 and all(is_text(element) for element in data)
     return isinstance(data, str)
 
 
-def is_batch(data: Any) -> bool:
+def is_batch(data: object) -> bool:
+    """Whether this is a list with a list in it: a batch of histories."""
     return isinstance(data, (list, tuple)) and any(isinstance(element, (list, tuple)) for element in data)
 
 
-def as_histories(data: Any) -> tuple[list[Sequence[Any]], list[Place]]:
+def as_histories(data: object) -> tuple[list[Sequence[Any]], list[Place]]:
     """The histories that a call passed, and the place of each: a batch, one history, or one item."""
-    if is_batch(data):
+    if isinstance(data, (list, tuple)) and is_batch(data):
         for h, history in enumerate(data):
             if not isinstance(history, (list, tuple)):
                 raise TypeError(f"History {h} of the batch must be a list of items, got {shown(history)}.")
@@ -38,15 +39,16 @@ def as_histories(data: Any) -> tuple[list[Sequence[Any]], list[Place]]:
     return [[data]], [Place()]
 
 
-def refuse_mapping(items: Any, method: str) -> None:
+def refuse_mapping(items: object, method: str) -> None:
+    """Raises an error for one dictionary, whose iteration would give keys instead of items."""
     if isinstance(items, (Mapping, str)):
         raise TypeError(
-            f"{method} takes item dictionaries one after another, got one {type(items).__name__}. Pass a list of "
+            f"{method} takes several item dictionaries, got one {type(items).__name__}. Pass a list of "
             "items, or the values() of a dictionary of item id -> attributes."
         )
 
 
-def all_attributes(items: Iterable[Any], limit: int, history: Place | None = None) -> list[list[tuple[str, str]]]:
+def all_attributes(items: Iterable[object], limit: int, history: Place | None = None) -> list[list[tuple[str, str]]]:
     """The [`item_attributes`] of several items.
 
     Args:
@@ -62,7 +64,7 @@ def all_attributes(items: Iterable[Any], limit: int, history: Place | None = Non
     return rows
 
 
-def item_attributes(item: Any, limit: int, where: object = ONLY_ITEM) -> list[tuple[str, str]]:
+def item_attributes(item: object, limit: int, where: object = ONLY_ITEM) -> list[tuple[str, str]]:
     """The first `limit` attributes of an item that are not missing, as (key, value) texts.
 
     Args:
@@ -71,7 +73,7 @@ def item_attributes(item: Any, limit: int, where: object = ONLY_ITEM) -> list[tu
         where: how an error calls the item.
 
     Raises:
-        TypeError: if the item is no dictionary, a key is no text, or a value cannot become text.
+        TypeError: if the item is not a dictionary, a key is not a string, or a value cannot become text.
         ValueError: if the item has no attribute with text.
     """
     if not isinstance(item, Mapping):
@@ -84,21 +86,21 @@ def item_attributes(item: Any, limit: int, where: object = ONLY_ITEM) -> list[tu
             raise TypeError(PlacedText(where, problem))
         text = value if isinstance(value, str) else _value_text(value, where, key)
         if text and not text.isspace():
-            attributes.append((_clean(key), _clean(text)))
+            attributes.append((without_lone_surrogates(key), without_lone_surrogates(text)))
     if not attributes:
         raise ValueError(PlacedText(where, f"is empty: {shown(dict(item))}. It needs an attribute with text."))
     return attributes[:limit]
 
 
-def attribute_text(value: Any) -> str | None:
-    """One attribute's value as text; the tokenizer and the catalogue read items by this rule.
+def attribute_text(value: object) -> str | None:
+    """One attribute's value as text. Tokenizer and catalogue share this rule.
 
     Args:
-        value: text; a number (`str` of it); a list of texts and numbers (joined by spaces, missing and blank ones left
-            out); `None` or NaN (missing).
+        value: text; a number, written as `str` does; a list of texts and numbers, joined by spaces without missing and
+            blank ones; `None` or NaN, which are missing.
 
     Returns:
-        The text, or `None` where the value is missing.
+        The text, or `None` if the value is missing.
 
     Raises:
         TypeError: for anything else: dictionaries, lists in lists, dates, bytes, numbers of thousands of digits.
@@ -108,7 +110,7 @@ def attribute_text(value: Any) -> str | None:
     if isinstance(value, (numbers.Real, Decimal, np.bool_)):
         try:
             return str(value) if value == value else None  # NaN differs from itself
-        except ValueError as error:  # Python refuses to write out integers of thousands of digits
+        except ValueError as error:  # Python refuses to write integers of thousands of digits
             raise TypeError(f"a whole number too long to be an attribute ({error})") from error
     if isinstance(value, (list, tuple, np.ndarray)):
         if any(isinstance(part, (list, tuple, np.ndarray)) for part in value):
@@ -118,7 +120,7 @@ def attribute_text(value: Any) -> str | None:
     raise TypeError(f"a {type(value).__name__}; expected text, a number, or a list of those. Turn it into text first")
 
 
-def _value_text(value: Any, where: object, key: str) -> str:
+def _value_text(value: object, where: object, key: str) -> str:
     try:
         return attribute_text(value) or ""
     except TypeError as error:
@@ -129,16 +131,19 @@ def _value_text(value: Any, where: object, key: str) -> str:
         raise TypeError(PlacedText(where, problem)) from error
 
 
-def shown(value: Any) -> str:
-    """A short `repr`, which a value of a user's need not have."""
+def shown(value: object) -> str:
+    """A short `repr` of a user's value, or its type if `repr` fails."""
     try:
         return reprlib.repr(value).encode("utf-8", "backslashreplace").decode()
-    except Exception:  # a number of more digits than Python writes, or whatever a stranger's __repr__ does
+    except Exception:  # an integer with too many digits for Python to write, or any error in a user's __repr__
         return f"a value of type {type(value).__name__} that cannot be shown"
 
 
-def _clean(text: str) -> str:
-    """The text, with halves of surrogate pairs (JSON can hold them, Unicode cannot) joined or made U+FFFD."""
+def without_lone_surrogates(text: str) -> str:
+    """The text with surrogate pairs joined and single halves of pairs replaced by U+FFFD.
+
+    JSON can hold such halves ("\\ud83d"), but UTF-8 cannot, and neither tokenizers nor Arrow accept them.
+    """
     if text.isascii():
         return text
     try:
@@ -157,4 +162,5 @@ __all__ = [
     "item_attributes",
     "refuse_mapping",
     "shown",
+    "without_lone_surrogates",
 ]

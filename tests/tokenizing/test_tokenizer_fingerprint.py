@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recformer_hf.items.tokenizer_fingerprint import tokenizer_fingerprint
+from recformer_hf.tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 
 ITEMS = [

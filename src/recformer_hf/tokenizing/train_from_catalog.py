@@ -1,0 +1,70 @@
+"""Training a byte-level BPE tokenizer on the items of a catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers.utils import logging
+
+from ..items.places import Place
+from ..items.text import item_attributes, refuse_mapping
+
+logger = logging.get_logger(__name__)
+
+# RoBERTa's special tokens, in the order of its ids.
+_SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+SPECIAL_TOKEN_ROLES = {
+    "bos_token": "<s>",
+    "cls_token": "<s>",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
+"""Roles of the special tokens of a trained tokenizer."""
+
+
+def train_byte_level_bpe(
+    items: Iterable[Mapping[str, object]], max_attr_num: int, vocab_size: int, min_frequency: int, progress: bool
+) -> Tokenizer:
+    """Trains a Rust tokenizer; arguments and errors as in `RecformerTokenizer.train_from_catalog`.
+
+    Args:
+        max_attr_num: attributes of an item that a model will read, and the tokenizer learns from.
+    """
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocab_size < len(_SPECIAL_TOKENS) + len(alphabet):
+        raise ValueError(f"vocab_size must be at least {len(_SPECIAL_TOKENS) + len(alphabet)}, got {vocab_size}.")
+    refuse_mapping(items, "train_from_catalog")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    num_items = 0
+
+    def texts() -> Iterator[list[str]]:
+        nonlocal num_items
+        for item in logging.tqdm(items, desc="Reading items", unit="item", disable=not progress):
+            attributes = item_attributes(item, max_attr_num, Place(num_items))
+            num_items += 1
+            yield [text for attribute in attributes for text in attribute]
+
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=_SPECIAL_TOKENS,
+        initial_alphabet=alphabet,
+        show_progress=progress,
+    )
+    backend.train_from_iterator(texts(), trainer)
+    if num_items == 0:
+        raise ValueError("There is no item to train a tokenizer on.")
+    if backend.get_vocab_size() < vocab_size:
+        logger.info(f"The catalogue's words fill {backend.get_vocab_size()} of {vocab_size} tokens.")
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return backend
+
+
+__all__ = ["SPECIAL_TOKEN_ROLES", "train_byte_level_bpe"]
