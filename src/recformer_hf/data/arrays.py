@@ -52,7 +52,8 @@ def gather(arrays: Sequence[np.ndarray], which: np.ndarray, places: np.ndarray) 
         `[n]`, of the smallest type that holds the elements of all arrays.
     """
     if len(arrays) == 1:
-        return arrays[0][places]
+        single: np.ndarray = arrays[0][places]
+        return single
     gathered = np.empty(len(places), dtype=np.result_type(*arrays))
     for number in np.unique(which):
         chosen = which == number

@@ -133,7 +133,8 @@ class Draws:
     ) -> np.ndarray:
         """Uniform numbers from [0, 1) with 53 random bits, float64 `[n]`, or `[n, size]`."""
         high32, low32 = self._pairs(stream, epoch, dataset, user, size)
-        return ((high32 << _SHIFT | low32) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        drawn: np.ndarray = ((high32 << _SHIFT | low32) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return drawn
 
     def ragged(
         self,
@@ -159,7 +160,8 @@ class Draws:
         streams = np.broadcast_to(stream, len(counts))[entry]
         numbers = self.blocks(streams, epoch[entry], dataset[entry], user[entry], counter).reshape(-1)
         # The last block of an entry may hold more numbers than the entry needs.
-        return numbers[slice_indices(4 * offsets_from_lengths(num_blocks)[:-1], counts)]
+        wanted: np.ndarray = numbers[slice_indices(4 * offsets_from_lengths(num_blocks)[:-1], counts)]
+        return wanted
 
     def _pairs(
         self, stream: Stream, epoch: Numbers, dataset: Numbers, user: Numbers, size: int | None

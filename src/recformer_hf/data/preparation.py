@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from ..items.catalog import ItemCatalog
+from .arrays import offsets_from_lengths
 from .polars_engine import pl
 from .readers.common import DataError, Source
 from .stable_hash import mix, stable_hash
@@ -151,7 +152,7 @@ def prepare(
         user_ids=user_ids.filter(pl.Series(per_user > 0)).to_arrow().cast(pa.large_string()),
         items=row_of[items],
         timestamps=times,
-        offsets=np.concatenate([[0], np.cumsum(left)]).astype(np.int64),
+        offsets=offsets_from_lengths(left),
         catalog=catalog,
         info={
             "source": source.report.describe(),

@@ -240,7 +240,8 @@ class SequenceSampler(BatchSampler):
         # from the back.
         least = steps * self.world_size
         bounds = np.maximum.accumulate(bounds - least) + least
-        return np.minimum(bounds, len(lengths) - least[::-1])
+        capped: np.ndarray = np.minimum(bounds, len(lengths) - least[::-1])
+        return capped
 
 
 def _check_datasets(users: Sequence[np.ndarray], lengths: Sequence[np.ndarray], weights: Sequence[float]) -> None:

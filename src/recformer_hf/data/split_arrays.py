@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..items.catalog import ItemCatalog
+from .arrays import offsets_from_lengths, slice_indices
 from .dataset import Sequences
 from .preparation import EmptyResultError, PreparedInteractions
 
@@ -29,21 +30,13 @@ def sequences_between(
     if users.dtype == bool:
         starts, ends = starts[numbers], ends[numbers]
         targets = None if targets is None else targets[numbers]
-    items, offsets = pieces(prepared.items, starts, ends)
+    lengths = ends - starts
     return Sequences(
         user_ids=take_ids(prepared.user_ids, numbers),
-        items=items,
-        offsets=offsets,
+        items=prepared.items[slice_indices(starts, lengths)],
+        offsets=offsets_from_lengths(lengths),
         targets=None if targets is None else prepared.items[targets],
     )
-
-
-def pieces(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pieces `starts` to `ends` of a flat array, end to end, and their offsets."""
-    offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int64)
-    positions = np.repeat(starts - offsets[:-1], ends - starts)
-    positions += np.arange(offsets[-1])
-    return items[positions], offsets
 
 
 def take_ids(user_ids: pa.Array, numbers: np.ndarray) -> pa.Array:
@@ -58,8 +51,7 @@ def without_items(sequences: Sequences, held_out: np.ndarray) -> Sequences:
     if not held_out.any():
         return sequences
     kept = ~held_out[sequences.items]
-    before = np.concatenate([[0], np.cumsum(kept)])
-    offsets = before[sequences.offsets].astype(np.int64)
+    offsets = offsets_from_lengths(kept)[sequences.offsets]
     rows = np.diff(offsets) > 0
     if sequences.targets is not None:
         rows &= ~held_out[sequences.targets]
@@ -70,7 +62,7 @@ def without_items(sequences: Sequences, held_out: np.ndarray) -> Sequences:
         take_ids(sequences.user_ids, np.flatnonzero(rows)),
         # The items of a row that goes go with it.
         sequences.items[kept & np.repeat(rows, sequences.lengths)],
-        np.concatenate([[0], np.cumsum(lengths)]),
+        offsets_from_lengths(lengths),
         None if sequences.targets is None else sequences.targets[rows],
     )
 
@@ -81,7 +73,7 @@ def concatenated(parts: list[Sequences]) -> Sequences:
     return Sequences(
         pa.concat_arrays([part.user_ids for part in parts]),
         np.concatenate([part.items for part in parts]),
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        offsets_from_lengths(lengths),
         np.concatenate(targets) if targets else None,
     )
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from .arrays import offsets_from_lengths, slice_indices
 from .dataset import Sequences, SequentialDataset
 from .polars_engine import pl
 from .preparation import EmptyResultError, PreparedInteractions
@@ -21,7 +22,6 @@ from .readers.common import DataError, parse_timestamps
 from .split_arrays import (
     concatenated,
     joined_catalog,
-    pieces,
     sequences_between,
     without_items,
 )
@@ -367,7 +367,7 @@ def by_domain(
 
 def _counts_of_users(prepared: PreparedInteractions, which: np.ndarray) -> np.ndarray:
     """How many of each user's interactions are chosen, int64 `[num_users]`; `which` bool `[num_interactions]`."""
-    before = np.concatenate([[0], np.cumsum(which)])
+    before = offsets_from_lengths(which)
     return before[prepared.offsets[1:]] - before[prepared.offsets[:-1]]
 
 
@@ -381,7 +381,7 @@ def _period(
         rows = active & (begin > starts)
         return sequences_between(prepared, rows, starts, begin, targets=begin), int(active.sum() - rows.sum())
     numbers = np.repeat(np.arange(len(starts)), end - begin)
-    positions, _ = pieces(np.arange(len(prepared.items)), begin, end)
+    positions = slice_indices(begin, end - begin)
     with_history = positions > starts[numbers]
     lost = int((~with_history).sum())
     numbers, positions = numbers[with_history], positions[with_history]
