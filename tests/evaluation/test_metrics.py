@@ -1,4 +1,4 @@
-"""evaluation/metrics.py: definitions by hand, and the public replication's numbers."""
+"""Metrics of ranks by hand, and the public replication's numbers."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def test_names_of_metrics_in_order() -> None:
 
 
 @pytest.mark.parametrize("ks", [[0], [10, 10], [2.5], [True], [-1]])
-def test_refuses_ks_that_are_none(ks: list) -> None:
+def test_refuses_wrong_ks(ks: list) -> None:
     with pytest.raises(ValueError, match="expected different whole numbers from 1 on"):
         functions.metric_names(ks)
 
 
 @pytest.mark.parametrize("name", ["ndcg", "ndcg@0", "ndcg@x", "recall@", "MRR", "precision@10", ""])
-def test_refuses_metrics_that_are_not_there(name: str) -> None:
+def test_refuses_unknown_metrics(name: str) -> None:
     with pytest.raises(ValueError, match="No metric"):
         functions.metric_values(name, np.ones(1), np.ones(1))
 

@@ -1,4 +1,4 @@
-"""evaluation/recformer_scorer.py: the model's own scores, whatever the batches."""
+"""A `RecformerScorer` gives the model's own scores, whatever the batches."""
 
 from __future__ import annotations
 

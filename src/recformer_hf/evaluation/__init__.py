@@ -1,19 +1,11 @@
 """From scores to ranks, metrics and reports; docs/evaluation.md lists every metric with its definition."""
 
-from typing import Any
-
-from . import ranking
+from .._renamed import renamed_names
 from .ranking import RankedBatch, Ranking, RankingProtocol, Scorer, TieOrder, rank_protocols, rank_split, rank_targets
 from .recformer_scorer import RecformerScorer
 from .report import paired_test, ranking_report
 
-
-def __getattr__(name: str) -> Any:
-    """`History` and `Ties`, the names of an earlier version, which keep working for one release."""
-    if name not in ("History", "Ties"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(ranking, name)
-
+__getattr__ = renamed_names(__name__, {"History": "RankingProtocol", "Ties": "TieOrder"})
 
 __all__ = [
     "RankedBatch",

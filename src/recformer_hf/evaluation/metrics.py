@@ -1,7 +1,7 @@
-"""Ranks of targets -> NDCG, recall, reciprocal rank and AUC: pure functions, one value a user.
+"""NDCG, recall, reciprocal rank and AUC of ranks: pure functions that return one value for each user.
 
-A rank counts from 1. It may be fractional, where ties share the mean of their places, and infinite, where the target
-was no candidate: a miss, worth 0 in every metric. docs/evaluation.md lists the definitions.
+A rank counts from 1. It is fractional if ties share the mean of their places, and infinite if the target was no
+candidate: a miss, which counts 0 in every metric. docs/evaluation.md lists the definitions.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 
 
 def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Discounted cumulative gain of one relevant item: `1 / log2(rank + 1)` up to rank `k`, else 0.
+    """Normalised discounted cumulative gain with one relevant item: `1 / log2(rank + 1)` up to rank `k`, else 0.
 
-    The ideal ranking has the target first and a gain of 1, so nothing is left to normalise.
+    The ideal ranking has the target first and a gain of 1, so dividing by it changes nothing.
 
     Args:
         ranks: float `[num_users]`, from 1.
-        k: how many items are shown, at least 1.
+        k: how many items count as recommended, at least 1.
 
     Returns:
         float64 `[num_users]`, in [0, 1].
@@ -37,7 +37,7 @@ def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
 
 
 def recall(ranks: np.ndarray, k: int) -> np.ndarray:
-    """1 where the target is among the first `k`, else 0; with one target a user it is the hit rate, too.
+    """1 if the target is among the first `k`, else 0. With one target a user this is also the hit rate.
 
     Arguments and result as in [`ndcg`].
     """
@@ -45,7 +45,7 @@ def recall(ranks: np.ndarray, k: int) -> np.ndarray:
 
 
 def reciprocal_rank(ranks: np.ndarray, k: int | None = None) -> np.ndarray:
-    """`1 / rank`; its mean is the MRR. With `k`, ranks beyond it count 0 (MRR@k).
+    """`1 / rank`; its mean is the MRR. With `k`, ranks above `k` count 0 (MRR@k).
 
     Other arguments and result as in [`ndcg`].
     """
@@ -56,17 +56,18 @@ def reciprocal_rank(ranks: np.ndarray, k: int | None = None) -> np.ndarray:
 def auc(ranks: np.ndarray, num_candidates: np.ndarray) -> np.ndarray:
     """Share of the candidates that do not stand before the target: `1 - (rank - 1) / num_candidates`.
 
-    As in the public replication the target counts among the candidates. The area under the ROC curve proper,
-    `(num_candidates - rank) / (num_candidates - 1)`, leaves it out and is smaller by at most `1 / num_candidates`.
+    As in the public replication, the target counts among the candidates. The exact area under the ROC curve,
+    `(num_candidates - rank) / (num_candidates - 1)`, does not count it and is smaller by at most `1 / num_candidates`.
 
     Args:
         ranks: float `[num_users]`, from 1.
-        num_candidates: int `[num_users]`, the target included.
+        num_candidates: int `[num_users]`, including the target.
 
     Returns:
         float64 `[num_users]`, in [0, 1].
     """
     ranks = np.asarray(ranks, np.float64)
+    # A miss may have 0 candidates, and an infinite rank would give -inf.
     missed = np.isinf(ranks)
     return np.where(missed, 0.0, 1 - (np.where(missed, 1.0, ranks) - 1) / np.maximum(num_candidates, 1))
 
@@ -75,7 +76,7 @@ def metric_names(ks: Sequence[int]) -> list[str]:
     """Names of all metrics: `ndcg@k`, `recall@k` and `mrr@k` for each of `ks`, then `mrr` and `auc`.
 
     Raises:
-        ValueError: if a k is no whole number from 1 on, or comes twice.
+        ValueError: if a k is not a whole number from 1 on, or occurs twice.
     """
     wrong = [k for k in ks if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1]
     if wrong or len(set(ks)) < len(ks):
@@ -84,18 +85,18 @@ def metric_names(ks: Sequence[int]) -> list[str]:
 
 
 def metric_values(name: str, ranks: np.ndarray, num_candidates: np.ndarray) -> np.ndarray:
-    """A metric of each user, by name.
+    """One metric of each user, by name.
 
     Args:
         name: `"ndcg@10"`, `"recall@10"`, `"mrr@10"` (any k), `"mrr"` or `"auc"`.
         ranks: float `[num_users]`, from 1.
-        num_candidates: int `[num_users]`; only `"auc"` reads it.
+        num_candidates: int `[num_users]`; only `"auc"` uses it.
 
     Returns:
         float64 `[num_users]`.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for an unknown name.
     """
     if name == "mrr":
         return reciprocal_rank(ranks)
@@ -108,10 +109,10 @@ def metric_values(name: str, ranks: np.ndarray, num_candidates: np.ndarray) -> n
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean over users, rounded once at the end, so that the users' order leaves it equal to the last bit.
+    """Mean over users. It is rounded only once, at the end, so it does not depend on the users' order by a single bit.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are no users.
     """
     if len(values) == 0:
         raise ValueError("There are no users to take the mean over.")

@@ -1,4 +1,4 @@
-"""`RecformerScorer`: a model with item embeddings as a scorer, its histories packed by tokens."""
+"""`RecformerScorer`: scores a catalogue with a model that has item embeddings, in batches packed by tokens."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class RecformerScorer:
-    """Scores a catalogue by cosine over temperature with the vectors of histories (Recformer, equation 9).
+    """Scores a catalogue by the cosine of item and history vectors over the temperature (Recformer, equation 9).
 
     Nothing is padded: the histories of a call are sorted by length and go through the encoder packed, at most
-    `max_tokens` tokens at a time; then all are scored in one product. The model is put into evaluation mode for the
-    time of a call.
+    `max_tokens` tokens at a time. Then one matrix product scores all of them. During a call the model is in evaluation
+    mode.
 
     Args:
         model: a model with item embeddings, on any device.
-        tokenizer: the model's.
-        catalog: the items that the embeddings are of; an `ItemCatalog` is tokenized here.
-        max_tokens (`int`): tokens of one forward.
+        tokenizer: the model's tokenizer.
+        catalog: the items that the embeddings belong to; an `ItemCatalog` is tokenized here.
+        max_tokens (`int`): the most tokens of one forward pass.
 
     Raises:
         ValueError: if the catalogue has more or fewer items than the model, or was tokenized by another tokenizer.
@@ -53,8 +53,9 @@ class RecformerScorer:
             catalog = TokenizedCatalog.build(catalog, tokenizer)
         if len(catalog) != model.config.num_items:
             raise ValueError(
-                f"The model has {model.config.num_items:,} item embeddings, the catalogue {len(catalog):,} items. Fill "
-                "them with model.set_item_embeddings(model.encode_items(catalog, tokenizer))."
+                f"The model has {model.config.num_items:,} item embeddings, the catalogue {len(catalog):,} items; "
+                "expected one for each. Set them with "
+                "model.set_item_embeddings(model.encode_items(catalog, tokenizer))."
             )
         self.model = model
         self.catalog = catalog
@@ -62,18 +63,18 @@ class RecformerScorer:
         self.max_tokens = max_tokens
 
     def fit(self, dataset: SequentialDataset) -> RecformerScorer:
-        """Nothing is learned here (a trainer does that); the dataset's catalogue must be the scorer's.
+        """Check that the dataset's catalogue is the scorer's. Nothing is learned here; a trainer does that.
 
         Raises:
-            ValueError: if it is not.
+            ValueError: if the catalogues differ.
         """
         mine, theirs = self.catalog.catalog_fingerprint, dataset.catalog.fingerprint
         if len(self.catalog) != len(dataset.catalog) or mine not in ("", theirs):
             raise ValueError(
                 f"The scorer's catalogue ({len(self.catalog):,} items, fingerprint {mine!r}) is not the dataset's "
-                f"({len(dataset.catalog):,} items, {theirs!r}): other items, texts or order. Re-encode the dataset's "
-                "with model.set_item_embeddings(model.encode_items(dataset.catalog, tokenizer)), and make the scorer "
-                "with it."
+                f"({len(dataset.catalog):,} items, {theirs!r}): items, texts or order differ. Encode the dataset's "
+                "catalogue with model.set_item_embeddings(model.encode_items(dataset.catalog, tokenizer)), and create "
+                "the scorer with it."
             )
         return self
 
@@ -82,7 +83,7 @@ class RecformerScorer:
         """float32 `[batch, num_items]`, on the model's device.
 
         Raises:
-            ValueError: for an empty history, or items outside the catalogue.
+            ValueError: for an empty history, or items that are not in the catalogue.
         """
         batch = len(histories)
         offsets = offsets_from_lengths([len(history) for history in histories])
@@ -95,7 +96,7 @@ class RecformerScorer:
                 inputs = self.collator(data[rows])
                 pooled = model.recformer(
                     **{name: inputs[name].to(model.device) for name in _TOKENS},
-                    cu_seqlens=inputs["cu_seqlens"],  # stays on the CPU, where it can be read without waiting
+                    cu_seqlens=inputs["cu_seqlens"],  # on the CPU the model reads it without synchronising with a GPU
                     max_seqlen=inputs["max_seqlen"],
                     pooled_only=True,
                 ).pooler_output

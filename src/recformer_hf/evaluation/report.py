@@ -1,19 +1,62 @@
-"""`ranking_report`: metrics with intervals, broken down by target and history; `paired_test` of two runs."""
+"""`ranking_report`: metrics with intervals, by target and history; `paired_test`: compares two runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from .metrics import mean, metric_names, metric_values
-from .ranking import Ranking
+from .ranking_result import Ranking
 from .resampling import bootstrap_intervals, sign_flip_p_value
 
 if TYPE_CHECKING:
     from ..data.dataset import SequentialDataset
     from ..data.sequences import Sequences
+
+
+class _UserCounts(TypedDict):
+    users: int
+    misses: int
+
+
+class GroupReport(_UserCounts, total=False):
+    """The metrics of a group of users; a group without users has none."""
+
+    metrics: dict[str, float]
+    intervals: dict[str, list[float]]
+
+
+class Recommendations(TypedDict):
+    """What was recommended to all users together; None if there are no users, or nothing was recommended."""
+
+    top_k: int
+    catalog_coverage: float
+    mean_popularity: float | None
+    mean_target_popularity: float | None
+
+
+class RankingReport(TypedDict):
+    """The report of [`ranking_report`]."""
+
+    overall: GroupReport
+    in_set: GroupReport
+    cold: GroupReport
+    by_history_length: dict[str, GroupReport]
+    by_item_popularity: dict[str, GroupReport]
+    recommendations: Recommendations
+
+
+class PairedTest(TypedDict):
+    """The result of [`paired_test`]."""
+
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    users: int
 
 
 def ranking_report(
@@ -23,42 +66,43 @@ def ranking_report(
     ks: Sequence[int] = (10, 50),
     intervals: bool = True,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Everything worth knowing about a ranking, as JSON.
+) -> RankingReport:
+    """Metrics of all users and of groups of them, and what was recommended, as JSON.
 
-    An item's popularity is how often it occurs in the training sequences; a target of popularity 0 is *cold*, any other
-    *in-set*.
+    An item's popularity is how often it occurs in the training sequences. A target of popularity 0 is *cold*, any other
+    is *in-set*.
 
     Args:
-        ranking: of [`rank_split`].
-        dataset: whose training sequences and catalogue the groups are made from.
-        split: what was ranked.
+        ranking: a ranking of `split`, as from [`rank_split`].
+        dataset: the dataset whose training sequences and catalogue define the groups.
+        split: the split that was ranked.
         ks: cut-offs of the metrics.
-        intervals: whether to give 95 % bootstrap intervals.
-        seed: of the bootstrap's draws.
+        intervals: whether to compute 95 % bootstrap intervals.
+        seed: seed of the bootstrap.
 
     Returns:
-        `overall`, `in_set`, `cold`, and under `by_history_length` and `by_item_popularity` (the target's) one for each
-        group that has users (`"1"`, `"2"`, `"3-4"`, `"5-8"`, ...): `users`, `misses` (targets that were no
-        candidates), and if there are users `metrics` and `intervals` (`[low, high]` by metric). `recommendations`:
-        `top_k` (10 at most), `catalog_coverage` (share of the catalogue that is recommended to anybody) and
-        `mean_popularity` (of a recommended item), with `mean_target_popularity` beside it.
+        A [`GroupReport`] under `overall`, `in_set` and `cold`, and under `by_history_length` and `by_item_popularity`
+        (the popularity of the target) one for each group that has users (`"1"`, `"2"`, `"3-4"`, `"5-8"`, ...). It has
+        `users`, `misses` (targets that were no candidates), and if there are users, `metrics` and `intervals`
+        (`[low, high]` by metric). `recommendations` has `top_k` (at most 10), `catalog_coverage` (the share of the
+        catalogue that is recommended to any user), `mean_popularity` (of a recommended item) and
+        `mean_target_popularity`.
 
     Raises:
-        ValueError: if the ranking is not of this split.
+        ValueError: if the ranking belongs to another split.
     """
     if split.targets is None or not np.array_equal(ranking.targets, split.targets):
         raise ValueError(
             f"The ranking's {len(ranking):,} targets are not those of this split of {len(split):,} users. Pass the "
-            "split that was ranked, its users in the same order."
+            "split that was ranked, with its users in the same order."
         )
     num_items = len(dataset.catalog)
     popularity = np.bincount(dataset.train.items, minlength=num_items)
     target_popularity = popularity[ranking.targets]
     is_cold = target_popularity == 0
 
-    def group(rows: np.ndarray) -> dict[str, Any]:
-        return _summary(ranking.select(rows), ks, intervals, seed)
+    def group(rows: np.ndarray) -> GroupReport:
+        return _group_report(ranking.select(rows), ks, intervals, seed)
 
     shown = ranking.recommended[:, :10]
     recommended = shown[shown >= 0]
@@ -77,17 +121,17 @@ def ranking_report(
     }
 
 
-def paired_test(a: Ranking, b: Ranking, metric: str = "ndcg@10", seed: int = 0) -> dict[str, Any]:
-    """Whether two runs over the same users differ in a metric by more than chance.
+def paired_test(a: Ranking, b: Ranking, metric: str = "ndcg@10", seed: int = 0) -> PairedTest:
+    """Test whether two runs over the same users differ in a metric by more than chance.
 
     Args:
         a, b: rankings of the same split under the same protocol.
         metric: one of [`~Ranking.metrics`].
-        seed: of the draws.
+        seed: seed of the draws.
 
     Returns:
-        `difference` (mean of a - b over users), `low` and `high` (its 95 % bootstrap interval, users drawn in pairs),
-        `p_value` (two-sided, from 9,999 random flips of the users' signs), `users` and `metric`.
+        `difference` (mean of a - b over users), `low` and `high` (its 95 % bootstrap interval, drawing users with both
+        their values), `p_value` (two-sided, from 9,999 random flips of the users' signs), `users` and `metric`.
 
     Raises:
         ValueError: if the rankings are not comparable, have no users, or for an unknown metric.
@@ -113,26 +157,27 @@ def paired_test(a: Ranking, b: Ranking, metric: str = "ndcg@10", seed: int = 0) 
 
 
 def comparable(a: Ranking, b: Ranking) -> bool:
-    """Whether two rankings have the same targets, ranked among as many items each."""
+    """Whether two rankings have the same targets, each ranked among the same number of items."""
     return np.array_equal(a.targets, b.targets) and np.array_equal(a.num_candidates, b.num_candidates)
 
 
-def _summary(ranking: Ranking, ks: Sequence[int], intervals: bool, seed: int) -> dict[str, Any]:
-    summary: dict[str, Any] = {"users": len(ranking), "misses": int(np.isinf(ranking.ranks).sum())}
+def _group_report(ranking: Ranking, ks: Sequence[int], intervals: bool, seed: int) -> GroupReport:
+    report: GroupReport = {"users": len(ranking), "misses": int(np.isinf(ranking.ranks).sum())}
     if not len(ranking):
-        return summary
-    summary["metrics"] = ranking.metrics(ks)
+        return report
+    report["metrics"] = ranking.metrics(ks)
     if intervals:
+        # Users with the same rank among as many candidates have the same metrics, so the bootstrap draws their counts.
         distinct, counts = np.unique(np.stack([ranking.ranks, ranking.num_candidates]), axis=1, return_counts=True)
         names = metric_names(ks)
         values = np.stack([metric_values(name, distinct[0], distinct[1]) for name in names], axis=1)
         bounds = bootstrap_intervals(values, counts, np.random.default_rng(seed))
-        summary["intervals"] = dict(zip(names, bounds.tolist(), strict=True))
-    return summary
+        report["intervals"] = dict(zip(names, bounds.tolist(), strict=True))
+    return report
 
 
 def _doubling_groups(numbers: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Rows by their number: 0, 1, 2, 3-4, 5-8, 9-16, ...; only groups that have any."""
+    """A mask of the rows of each group: 0, 1, 2, 3-4, 5-8, 9-16, ...; only groups that have rows."""
     highest = np.where(numbers > 0, 2 ** np.ceil(np.log2(np.maximum(numbers, 1))), 0).astype(np.int64)
     groups = []
     for high in np.unique(highest).tolist():
@@ -141,4 +186,12 @@ def _doubling_groups(numbers: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return groups
 
 
-__all__ = ["comparable", "paired_test", "ranking_report"]
+__all__ = [
+    "GroupReport",
+    "PairedTest",
+    "RankingReport",
+    "Recommendations",
+    "comparable",
+    "paired_test",
+    "ranking_report",
+]

@@ -1,8 +1,8 @@
 """Bootstrap intervals and a randomisation test of means over users.
 
-Users of the same value are interchangeable, so both draw how often each distinct value comes, not which user: the same
-distribution as resampling users one by one, at a cost that grows with the distinct values, and independent of the
-users' order.
+Users with the same value are interchangeable. So both draw how often each distinct value occurs, instead of which
+users are drawn. The distribution is that of resampling users one by one, but the cost grows with the distinct values
+only, and the result does not depend on the users' order.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 DRAWS_AT_ONCE = 1 << 22
-"""Counts drawn together, which bounds the memory."""
+"""The most counts to draw at once, which bounds the memory: 32 MiB of int64."""
 
 
 def bootstrap_intervals(
@@ -21,38 +21,40 @@ def bootstrap_intervals(
     """Percentile bootstrap of means: users drawn with replacement, as many as there are.
 
     Args:
-        values: float `[num_distinct, num_metrics]`, what users have.
-        counts: int `[num_distinct]`, how many users have it.
-        rng: where the draws come from.
-        resamples: how often to draw all users.
+        values: float `[num_distinct, num_metrics]`, the distinct values of users.
+        counts: int `[num_distinct]`, how many users have each of them.
+        rng: source of the draws.
+        resamples: how many times to resample all users.
         level: share of the resampled means inside the interval, in (0, 1).
 
     Returns:
-        float64 `[num_metrics, 2]`, lower and upper bound.
+        float64 `[num_metrics, 2]`, lower and upper bounds.
     """
     users = int(counts.sum())
     blocks = (
         rng.multinomial(users, counts / users, size=size) @ values / users for size in _blocks(len(counts), resamples)
     )
     tail = (1 - level) / 2
-    return np.quantile(np.concatenate(list(blocks)), [tail, 1 - tail], axis=0).T
+    bounds: np.ndarray = np.quantile(np.concatenate(list(blocks)), [tail, 1 - tail], axis=0)
+    return bounds.T
 
 
 def sign_flip_p_value(differences: np.ndarray, rng: np.random.Generator, resamples: int = 9999) -> float:
-    """Two-sided paired randomisation test: were both runs alike, every user's difference could as well be negated.
+    """Two-sided paired randomisation test. If both runs were equally good, any user's difference could change its sign.
 
     Args:
         differences: float `[num_users]`.
-        rng: where the signs come from.
-        resamples: how many draws of all signs; no p-value is below `1 / (resamples + 1)`.
+        rng: source of the signs.
+        resamples: how many times to draw all signs; no p-value is below `1 / (resamples + 1)`.
 
     Returns:
-        Share of the draws, the observed one among them, whose sum is at least as far from 0 as the observed one's.
+        Share of the draws, including the observed signs, whose sum is at least as far from 0 as the observed sum.
     """
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     if not len(sizes):
         return 1.0
     observed = abs(differences.sum())
+    # Sums that are equal in exact arithmetic may differ in their last bits, and have to count as equally far.
     rounding = 1e-12 * float(sizes @ counts)
     as_far = 0
     for size in _blocks(len(sizes), resamples):

@@ -1,17 +1,17 @@
-"""A batch of scores -> the rank of each target, on any device: ties, candidates, and what would be recommended."""
+"""`rank_targets`: turns a batch of scores into the rank of each target and the best items, on any device."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from .._renamed import renamed_names
 from ..encoder.inputs import check_range
 
 TieOrder = Literal["average", "optimistic", "pessimistic"]
-"""Where a target stands among candidates of the same score: in their middle, before them, behind them."""
+"""Where a target stands among candidates with the same score: in their middle, before them, or behind them."""
 
 
 def rank_targets(
@@ -23,29 +23,29 @@ def rank_targets(
     candidates: Tensor | None = None,
     top_k: int = 10,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rank each row's target among its candidates: all items, unless some are left out.
+    """Rank each row's target among its candidates: by default all items.
 
-    Works on any device and does not wait for it.
+    Works on any device and never synchronises with it.
 
     Args:
         scores (`Tensor` `[batch, num_items]`): higher is better.
-        targets (`Tensor`, int `[batch]`): item that came next.
-        ties: among candidates that score the same as the target it stands in the middle (`"average"`: the mean of their
-            places, which may be half a place), before (`"optimistic"`, as the public replication counts) or behind
-            (`"pessimistic"`).
-        excluded (pair of `Tensor`, int `[n]`): (batch row, item) pairs that are no candidates; repetition is allowed.
-        candidates (`Tensor`, int `[batch, n]`): the only candidates of each row; -1 stands for none, repetition counts
-            once.
+        targets (`Tensor`, int `[batch]`): the item that came next.
+        ties: where the target stands among candidates with the same score: in their middle (`"average"`, the mean of
+            their places, which may end in one half), before them (`"optimistic"`, as in the public replication) or
+            behind them (`"pessimistic"`).
+        excluded (pair of `Tensor`, int `[n]`): (batch row, item) pairs that are no candidates; pairs may repeat.
+        candidates (`Tensor`, int `[batch, n]`): the only candidates of each row, padded with -1; items may repeat.
         top_k (`int`): how many items to recommend.
 
     Returns:
-        ranks: float64 `[batch]`, from 1; infinite where the target is no candidate, and NaN where scores are.
+        ranks: float64 `[batch]`, from 1; infinite where the target is no candidate, and NaN where a score is NaN.
         num_candidates: int64 `[batch]`.
-        recommended: int32 `[batch, top_k]`, best first and of equal scores the lowest row first; -1 where there are no
-            more candidates, or only ones of score `-inf`.
+        recommended: int32 `[batch, top_k]`, best first, the lowest row first among equal scores; padded with -1.
+            Candidates with a score of `-inf` are not recommended.
 
     Raises:
-        ValueError: for other shapes, an unknown `ties`, or items outside the catalogue (looked at on the CPU only).
+        ValueError: for other shapes, an unknown `ties`, or items outside the catalogue (checked on the CPU only, since
+            reading them from a GPU would synchronise).
     """
     if ties not in get_args(TieOrder):
         raise ValueError(f"ties is {ties!r}; expected one of {', '.join(get_args(TieOrder))}.")
@@ -56,7 +56,7 @@ def rank_targets(
         )
     scores = scores.detach()
     if not scores.is_floating_point():
-        scores = scores.double()
+        scores = scores.double()  # integers have no -inf to mask with
     num_items = scores.shape[1]
     targets = targets.to(scores.device).long()[:, None]
     check_range("targets", targets, num_items, "num_items")
@@ -71,9 +71,9 @@ def rank_targets(
         higher, equal = higher & is_candidate, equal & is_candidate
         num_candidates = is_candidate.sum(1, dtype=torch.int32).long()
         scores = scores.masked_fill(~is_candidate, float("-inf"))
-    # The target itself is one of those that equal it.
+    # `num_equal` counts the target itself, which is why 1 is subtracted below.
     behind = {"optimistic": 0.0, "average": 0.5, "pessimistic": 1.0}[ties]
-    # On a CPU a sum in int32 takes half the time of the usual one in int64.
+    # On a CPU a sum in int32 takes half the time of the default, which is int64.
     num_higher, num_equal = (found.sum(1, dtype=torch.int32).double() for found in (higher, equal))
     ranks = 1 + num_higher + behind * (num_equal - 1)
     if is_candidate is not None:
@@ -82,7 +82,7 @@ def rank_targets(
 
 
 def _candidate_mask(scores: Tensor, excluded: tuple[Tensor, Tensor] | None, candidates: Tensor | None) -> Tensor | None:
-    """bool `[batch, num_items]`, or `None` where all items are candidates."""
+    """bool `[batch, num_items]`, or `None` if all items are candidates."""
     batch, num_items = scores.shape
     if excluded is None and candidates is None:
         return None
@@ -92,6 +92,7 @@ def _candidate_mask(scores: Tensor, excluded: tuple[Tensor, Tensor] | None, cand
         if candidates.ndim != 2 or len(candidates) != batch:
             raise ValueError(f"candidates must be [{batch}, n], got {list(candidates.shape)}.")
         check_range("candidates", candidates.clamp_min(0), num_items, "num_items")
+        # Column 0 takes the padding of -1 and is cut off again.
         padded = torch.zeros(batch, num_items + 1, dtype=torch.bool, device=scores.device)
         padded.scatter_(1, candidates.to(scores.device).long().clamp_min(-1) + 1, True)
         mask = padded[:, 1:]
@@ -103,9 +104,10 @@ def _candidate_mask(scores: Tensor, excluded: tuple[Tensor, Tensor] | None, cand
 
 
 def _best_items(scores: Tensor, top_k: int) -> Tensor:
-    """The rows of the highest scores, int32 `[batch, top_k]`: of equal ones the lowest row first, -1 for `-inf`.
+    """The items with the highest scores, int32 `[batch, top_k]`: of equal ones the lowest row first, -1 for `-inf`.
 
-    `topk` alone takes any of those that tie for the last places; which, may differ between devices and batch sizes.
+    `topk` alone takes any of the items that tie for the last places. Which ones it takes may differ between devices
+    and batch sizes, so ties for the last places are resolved by row here.
     """
     batch, num_items = scores.shape
     k = min(top_k, num_items)
@@ -122,14 +124,6 @@ def _best_items(scores: Tensor, top_k: int) -> Tensor:
     return torch.nn.functional.pad(items, (0, top_k - k), value=-1)
 
 
-def __getattr__(name: str) -> Any:
-    """The name of an earlier version, which keeps working for one release."""
-    if name != "Ties":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(
-        f"{__name__}.Ties is now TieOrder; the old name goes with the next release.", DeprecationWarning, stacklevel=2
-    )
-    return TieOrder
-
+__getattr__ = renamed_names(__name__, {"Ties": "TieOrder"})
 
 __all__ = ["TieOrder", "rank_targets"]
