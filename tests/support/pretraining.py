@@ -68,6 +68,12 @@ def pretraining_trainer(output_dir: Path | str, model: Any = None, **overrides: 
     )
 
 
+def entries(trainer: Any, key: str) -> list[dict[str, Any]]:
+    """Log entries of training that have a key."""
+    log = getattr(trainer, "log_of_training", trainer.state.log_history)
+    return [entry for entry in log if key in entry]
+
+
 SCENARIOS: dict[str, dict[str, Any]] = {
     "plain": {},
     "cached": {"contrastive_chunk_size": 3},

@@ -12,15 +12,13 @@ import pytest
 import torch
 from transformers import HfArgumentParser, TrainerCallback
 
-from recformer_hf.evaluation.ranking import rank_split
-from recformer_hf.evaluation.recformer_scorer import RecformerScorer
 from recformer_hf.modeling_recformer import RecformerForPretraining, RecformerForSeqRec
 from recformer_hf.training import LossNotFiniteError, RecformerPretrainingArguments
 from recformer_hf.training.pretraining.validation import DomainValidation
-from recformer_hf.training.pretraining.zero_shot import ZeroShotLog, scoring_head, without_users
 from tests.support.pretraining import (
     TwoProcesses,
     domain,
+    entries,
     pretraining_arguments,
     pretraining_model,
     pretraining_trainer,
@@ -28,24 +26,6 @@ from tests.support.pretraining import (
     tokenizer,
 )
 from tests.support.training import GradientRecorder, same_state, state_of, weights_of
-
-
-def entries(trainer, key: str) -> list[dict]:
-    log = getattr(trainer, "log_of_training", trainer.state.log_history)
-    return [entry for entry in log if key in entry]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run of two epochs with everything on: its folder and trainer."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    trainer = pretraining_trainer(
-        folder, pretraining_model(dropout=0.1), eval_strategy="steps", eval_steps=2, save_strategy="steps",
-        save_steps=2, save_total_limit=None, trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)},
-    )  # fmt: skip
-    trainer.output = trainer.train()
-    trainer.log_of_training = list(trainer.state.log_history)  # tests evaluate, which adds to it
-    return trainer
 
 
 @pytest.fixture(scope="module")
@@ -170,116 +150,6 @@ class TestDatasets:
         pretraining_trainer(tmp_path / "run", model, max_steps=2, freeze_word_embeddings=True).train()
         assert torch.equal(model.recformer.embeddings.word_embeddings.weight, words)
         assert not torch.equal(model.lm_head.dense.weight, dense)
-
-    def test_users_of_a_target_can_be_left_out(self):
-        garden, other = domain("garden"), domain("garden", 10)
-        kept = without_users(garden, [other])
-        assert len(kept.train) == 30
-        assert not set(kept.train.user_ids.to_pylist()) & set(other.test.user_ids.to_pylist())
-        assert {len(split) for split in kept.splits.values()} == {30}
-        assert without_users(garden, []) is garden
-        with pytest.raises(ValueError, match="nothing is left"):
-            without_users(other, [garden])
-
-
-class TestValidation:
-    def test_metrics_are_means_over_the_domain(self, finished):
-        """By hand, batch for batch, through the model's own forward."""
-        model, measured = finished.model.eval(), finished.evaluate()
-        loader = finished.get_eval_dataloader()
-        totals = np.zeros(4)
-        for batch in loader:
-            outputs = model(**{**batch, "target_ids": None})
-            ids, rows = batch["target_ids"], torch.arange(len(batch["target_ids"]))
-            same = (ids[:, None] == ids[None]) & ~torch.eye(len(ids), dtype=torch.bool)
-            scores = outputs.logits.detach().masked_fill(same, -math.inf)
-            totals[0] += torch.nn.functional.cross_entropy(scores, rows, reduction="sum").item()
-            nearest = scores >= scores.amax(1, keepdim=True) - 1e-4
-            totals[1] += (nearest.diagonal() / nearest.sum(1)).sum().item()
-            labels = batch["mlm_labels"][batch["mlm_labels"] != -100]
-            totals[2] += torch.nn.functional.cross_entropy(outputs.mlm_logits, labels, reduction="sum").item()
-            totals[3] += len(labels)
-        assert measured["eval_contrastive_loss"] == pytest.approx(totals[0] / 20, rel=1e-5)
-        assert measured["eval_accuracy"] == pytest.approx(totals[1] / 20)
-        assert measured["eval_mlm_loss"] == pytest.approx(totals[2] / totals[3], rel=1e-5)
-        context, item = measured["eval_mlm_context_loss"], measured["eval_mlm_item_loss"]
-        expected = measured["eval_contrastive_loss"] + 0.1 * (context + item)
-        assert measured["eval_loss"] == pytest.approx(expected, rel=1e-6)
-
-    def test_draws_are_the_same_every_time_and_for_every_seed(self, finished, tmp_path):
-        again = pretraining_trainer(tmp_path, finished.model, seed=7)
-        first, second = finished.evaluate(domain("outdoor", 20)), again.evaluate()
-        assert {name for name in first if "kitchen" in name} == set()  # a domain alone
-        for name in ("eval_loss", "eval_accuracy", "eval_mlm_loss"):
-            assert first[name] == second[name]
-
-    @pytest.mark.parametrize("world_size", [1, 2, 3])
-    def test_processes_take_the_batches_in_turn(self, finished, world_size):
-        validation = finished.eval_dataset.domain
-        turns = [validation.turns(rank, world_size) for rank in range(world_size)]
-        assert len({len(each) for each in turns}) == 1
-        assert set(range(len(validation.batches))) <= {turn for each in turns for turn in each}
-        assert validation.batch_of(100) is validation.batches[-1]
-
-    def test_a_sample_of_the_domain_will_do(self, tmp_path):
-        trainer = pretraining_trainer(tmp_path, max_validation_sequences=7)
-        assert isinstance(trainer.eval_dataset.domain, DomainValidation)
-        assert sum(len(batch) for batch in trainer.eval_dataset.domain.batches) == 7
-
-
-class TestZeroShot:
-    def test_every_evaluation_is_a_row_step_0_included(self, finished):
-        rows = finished.zero_shot_log.rows
-        assert [row["step"] for row in rows] == [0, 2, 4, 6, 8, 10]
-        logged = {entry["step"]: entry["eval_kitchen_ndcg@10"] for entry in entries(finished, "eval_kitchen_ndcg@10")}
-        assert {row["step"]: row["kitchen_ndcg@10"] for row in rows} == logged
-        assert Path(finished.args.output_dir, "zero_shot.png").read_bytes().startswith(b"\x89PNG")
-
-    def test_it_is_the_ranking_of_a_recommender_with_these_weights(self, finished):
-        model, kitchen = finished.model.eval(), domain("kitchen", 20)
-        recommender = RecformerForSeqRec(model.config)
-        recommender.recformer.load_state_dict(model.recformer.state_dict())
-        recommender.set_item_embeddings(recommender.encode_items(kitchen.catalog, tokenizer()))
-        scorer = RecformerScorer(recommender.eval(), tokenizer(), kitchen.catalog)
-        expected = rank_split(scorer.fit(kitchen), kitchen.validation).metrics((10,))
-        measured = finished.evaluate()
-        for name, value in expected.items():
-            assert measured[f"eval_kitchen_{name}"] == pytest.approx(value, abs=1e-6), name
-
-    def test_the_encoder_is_shared_and_stays_as_it_was(self, finished):
-        encoder = finished.model.recformer.train()
-        head = scoring_head(encoder, 3)
-        assert head.recformer is encoder
-        assert head.item_embeddings.shape == (3, encoder.config.hidden_size)
-        assert not head.item_embeddings.requires_grad
-        assert encoder.config.num_items == 0
-        finished.evaluate()
-        assert encoder.training
-
-    def test_both_splits_and_a_sample_of_users(self, tmp_path):
-        trainer = pretraining_trainer(
-            tmp_path, zero_shot_splits=["validation", "test"], zero_shot_max_users=5, exclude_history=True,
-            trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)}, trainer_eval_dataset=None,
-        )  # fmt: skip
-        (target,) = trainer.eval_dataset.targets
-        assert {name: len(split) for name, split in target.splits.items()} == {"kitchen": 5, "kitchen_test": 5}
-        metrics = trainer.evaluate()
-        assert {"eval_kitchen_ndcg@10", "eval_kitchen_test_ndcg@10"} <= metrics.keys()
-        assert not {"eval_loss", "eval_accuracy"} & metrics.keys()
-        assert not Path(tmp_path, "zero_shot.jsonl").exists()  # rows are of training
-
-    def test_a_row_that_comes_again_replaces_what_came_after(self, tmp_path):
-        log = ZeroShotLog(tmp_path, "kept")
-        assert log.rows == []
-        for step, value in [(0, 0.1), (5, 0.2), (10, 0.3), (5, 0.4)]:
-            log.write(step, step / 5, {"kitchen_ndcg@10": value})
-        assert [(row["step"], row["kitchen_ndcg@10"]) for row in log.rows] == [(0, 0.1), (5, 0.4)]
-
-    def test_rows_of_another_protocol_are_not_its_own(self, tmp_path):
-        kept, excluded = ZeroShotLog(tmp_path, "kept"), ZeroShotLog(tmp_path, "excluded")
-        for log, step in [(kept, 0), (kept, 5), (kept, 10), (excluded, 10), (excluded, 15)]:
-            log.write(step, step / 5, {"kitchen_ndcg@10": 0.1})
-        assert [[row["step"] for row in log.rows] for log in (kept, excluded)] == [[0, 5], [10, 15]]
 
 
 class TestBestWeights:
@@ -509,16 +379,6 @@ class TestErrors:
         with pytest.raises(ValueError, match="It can be") as error:
             pretraining_trainer(tmp_path, metric_for_best_model="none", **settings)
         assert set(str(error.value).rpartition("can be ")[2].rstrip(".").split(", ")) == evaluated
-
-    def test_a_target_without_the_split(self, tmp_path):
-        kitchen = domain("kitchen", 20)
-        no_test = type(kitchen)(kitchen.catalog, kitchen.train, kitchen.validation, None, kitchen.info)
-        with pytest.raises(ValueError, match="'kitchen' has no test split"):
-            pretraining_trainer(tmp_path, zero_shot_splits=["test"], trainer_zero_shot_datasets={"kitchen": no_test})
-
-    def test_a_target_without_a_proper_name(self, tmp_path):
-        with pytest.raises(ValueError, match="needs a name of letters"):
-            pretraining_trainer(tmp_path, trainer_zero_shot_datasets={"my_kitchen": domain("kitchen", 20)})
 
     @pytest.mark.parametrize(
         "settings",

@@ -1,4 +1,4 @@
-"""Item-item contrastive learning over several processes, and over batches that do not fit into memory."""
+"""The loss of item-item contrastive learning, over several processes and for batches that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from ...encoder.losses import contrastive_loss, mask_duplicates, similarity_scores
+from ...encoder.outputs import RecformerForPreTrainingOutput
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _TIE = 1e-4
-"""Scores nearer than this are equal: more than their rounding, less than what tells items apart."""
+"""Scores that differ by less are equal: it is more than their rounding error and less than what separates items."""
 
 
 def rows_of_processes(rows: int, device: torch.device) -> list[int]:
-    """How many rows each process has, in order of rank; `[rows]` without processes."""
+    """How many rows each process has, in order of rank; `[rows]` if the run is not distributed."""
     if not _several_processes():
         return [rows]
     own = torch.tensor([rows], device=device)
@@ -31,14 +33,14 @@ def rows_of_processes(rows: int, device: torch.device) -> list[int]:
 
 
 def gather_rows(rows: Tensor, sizes: list[int]) -> Tensor:
-    """The rows of all processes, in order of rank, with their gradient.
+    """Gathers the rows of all processes, in order of rank, and lets gradients through.
 
-    Every process may use the result in a loss of its own; the gradient of a row is then the sum of what all of their
-    losses give it.
+    Every process may use the result in a loss of its own. The gradient of a row is then the sum of its gradients in the
+    losses of all processes.
 
     Args:
-        rows (`Tensor` `[sizes[rank], ...]`): of this process.
-        sizes: rows of each process (`rows_of_processes`).
+        rows (`Tensor` `[sizes[rank], ...]`): rows of this process.
+        sizes: number of rows of each process ([`rows_of_processes`]).
 
     Returns:
         `[sum(sizes), ...]`.
@@ -46,26 +48,33 @@ def gather_rows(rows: Tensor, sizes: list[int]) -> Tensor:
     if len(sizes) == 1:
         return rows
     if torch.is_grad_enabled() and rows.requires_grad:
-        return _GatherRows.apply(rows, sizes)
+        gathered: Tensor = _GatherRows.apply(rows, sizes)  # type: ignore[no-untyped-call]
+        return gathered
     return _gathered(rows, sizes)
+
+
+class _OwnRows(FunctionCtx):
+    own: slice
+    """Place of this process's rows among all rows."""
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, sizes: list[int]) -> Tensor:
+    def forward(ctx: _OwnRows, rows: Tensor, sizes: list[int]) -> Tensor:
         first = sum(sizes[: dist.get_rank()])
         ctx.own = slice(first, first + len(rows))
         return _gathered(rows, sizes)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: _OwnRows, *gradients: Tensor) -> tuple[Tensor, None]:
+        # all_reduce works in place and only on contiguous tensors, and the incoming gradient is not this function's.
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total[ctx.own], None
 
 
 def _gathered(rows: Tensor, sizes: list[int]) -> Tensor:
-    """Collectives take equal shapes: rows are padded to the longest and cut again."""
+    """Pads the rows to the largest size and cuts them again: `all_gather` takes tensors of equal shapes only."""
     padded = rows.new_zeros(max(sizes), *rows.shape[1:])
     padded[: len(rows)] = rows.detach()
     parts = [torch.empty_like(padded) for _ in sizes]
@@ -83,15 +92,17 @@ def pair_loss(
     """Contrastive loss of this process's contexts, with the items of all processes as negatives.
 
     Args:
-        contexts, items (`Tensor` `[batch, hidden_size]`): vectors of the contexts and of their own items.
-        target_ids (`Tensor`, int `[batch]`): which item each is; the same item twice is no negative of itself.
-        temperature: what cosines are divided by.
-        sizes: rows of each process; `None` leaves other processes out.
+        contexts (`Tensor` `[batch, hidden_size]`): vectors of the contexts.
+        items (`Tensor` `[batch, hidden_size]`): vectors of the target items, in the order of their contexts.
+        target_ids (`Tensor`, int `[batch]`): ids of the target items. An item that occurs twice is not a negative of
+            itself.
+        temperature: divisor of the cosines.
+        sizes: number of rows of each process; if `None`, only this process's items are negatives.
 
     Returns:
-        the sum of the losses over the contexts, and how many of them have their own item first among all items (a
-        duplicate of it left out), scalars. Items that tie for the first place share it, as those of equal text do: an
-        encoder that gives all items one vector has 1 of each batch right.
+        two scalars: the sum of the losses over the contexts, and how many contexts rank their own item first among all
+        items but its duplicates. Items that tie for the first place share it, as items of equal text do: an encoder
+        that gives all items one vector has 1 context of each batch right.
     """
     sizes = [len(items)] if sizes is None else sizes
     first = sum(sizes[: dist.get_rank()]) if len(sizes) > 1 else 0
@@ -109,26 +120,26 @@ class PretrainingLoss:
     """The loss of a batch.
 
     Args:
-        value (scalar): what to backpropagate.
-        sums (`Tensor` `[3]`): contrastive loss, MLM loss of contexts and of items, each as a sum on this process.
-        correct (scalar): contexts whose own item comes first (`pair_loss`).
-        outputs: of the model; of the last chunk, where there are several.
+        value (scalar): loss to backpropagate.
+        sums (`Tensor` `[3]`): contrastive loss, MLM loss of contexts, MLM loss of items, each summed on this process.
+        correct (scalar): number of contexts that rank their own item first ([`pair_loss`]).
+        outputs: outputs of the model; for a batch in chunks, those of the last chunk.
     """
 
     value: Tensor
     sums: Tensor
     correct: Tensor
-    outputs: Any
+    outputs: RecformerForPreTrainingOutput
 
 
-def loss_at_once(model: Any, batch: dict[str, Any], scales: Tensor, temperature: float) -> PretrainingLoss:
-    """The loss of a packed batch, the items of all processes being its negatives.
+def loss_at_once(model: nn.Module, batch: dict[str, Any], scales: Tensor, temperature: float) -> PretrainingLoss:
+    """The loss of a packed batch, with the items of all processes as negatives.
 
     Args:
-        model: a [`RecformerForPretraining`], as it is wrapped for training.
-        batch: of [`PretrainingCollator`].
-        scales (`Tensor` `[3]`): what each of `sums` is multiplied by.
-        temperature: what cosines are divided by.
+        model: a [`RecformerForPretraining`], or its wrapper for training.
+        batch: batch of a [`PretrainingCollator`].
+        scales (`Tensor` `[3]`): factors of the three `sums`.
+        temperature: divisor of the cosines.
     """
     outputs = model(**batch)
     sizes = rows_of_processes(len(batch["target_ids"]), scales.device)
@@ -140,21 +151,29 @@ def loss_at_once(model: Any, batch: dict[str, Any], scales: Tensor, temperature:
 
 
 def loss_in_chunks(
-    model: Any, batch: dict[str, Any], scales: Tensor, temperature: float, *, chunk_size: int, accelerator: Accelerator
+    model: nn.Module,
+    batch: dict[str, Any],
+    scales: Tensor,
+    temperature: float,
+    *,
+    chunk_size: int,
+    accelerator: Accelerator,
 ) -> PretrainingLoss:
-    """The same, with the activations of one chunk at a time in memory (gradient caching).
+    """The same loss with the activations of only one chunk at a time in memory (gradient caching, arXiv:2101.06983).
 
-    First come the vectors of all pairs, without gradient, the loss, and its gradient with respect to the vectors; then
-    every chunk again, with the gradient of its vectors and its part of the MLM losses. Backward of all chunks but the
-    last has happened when this returns; `value` is the loss of the whole batch with the last chunk's gradient.
+    The first pass computes the vectors of all pairs without gradient, the loss, and its gradient with respect to the
+    vectors. The second pass runs every chunk again, with the gradient of its vectors and its part of the MLM losses.
+    When this returns, backward of all chunks but the last has happened; `value` is the loss of the whole batch and
+    carries the gradient of the last chunk.
 
     Args:
         model, batch, scales, temperature: as in [`loss_at_once`].
-        chunk_size: pairs of one forward.
-        accelerator: of the run; gradients are synchronized with the last chunk's.
+        chunk_size: most pairs of one forward.
+        accelerator: accelerator of the run. Processes synchronize gradients in the backward of the last chunk.
     """
     sizes = rows_of_processes(len(batch["target_ids"]), scales.device)
-    chunks = split_pairs(batch, min(-(-max(sizes) // chunk_size), min(sizes)))  # as many on every process
+    # The same number on every process: DDP expects all of them to run the model equally often.
+    chunks = split_pairs(batch, min(-(-max(sizes) // chunk_size), min(sizes)))
     contexts, items, states = vectors_without_gradient(model, chunks, scales.device)
     contrastive, correct = pair_loss(contexts, items, batch["target_ids"], temperature, sizes)
     gradients = torch.autograd.grad(contrastive * scales[0], (contexts, items))
@@ -173,13 +192,15 @@ def loss_in_chunks(
             if not last:
                 accelerator.backward(value)
     total = (sums * scales).sum()
+    # `value` so far is a product with gradients, no loss: only its gradient is kept.
     return PretrainingLoss(value + (total - value).detach(), sums, correct, outputs)
 
 
 def loss_counts(batch: dict[str, Any]) -> Tensor:
-    """What the terms of the pretraining loss are means over: float32 `[3]`.
+    """What the three terms of the pretraining loss are means over, without waiting for the device.
 
-    Contexts, masked tokens of contexts, masked tokens of items. Nothing waits for the device.
+    Returns:
+        float32 `[3]`: the number of contexts, of masked tokens in contexts, and of masked tokens in items.
     """
     pairs, labels = len(batch["target_ids"]), batch.get("mlm_labels")
     counts = torch.full((3,), float(pairs), device=batch["input_ids"].device)
@@ -192,23 +213,28 @@ def loss_counts(batch: dict[str, Any]) -> Tensor:
     return counts
 
 
-def mlm_sums(outputs: Any, counts: Tensor) -> list[Tensor]:
-    """MLM losses of contexts and items as sums over their masked tokens, from the model's means and `loss_counts`."""
-    if outputs.mlm_context_loss is None:
+def mlm_sums(outputs: RecformerForPreTrainingOutput, counts: Tensor) -> list[Tensor]:
+    """MLM losses of contexts and of items as sums over their masked tokens.
+
+    Args:
+        outputs: outputs of the model, whose losses are means.
+        counts (`Tensor` `[3]`): [`loss_counts`] of the batch.
+    """
+    if outputs.mlm_context_loss is None or outputs.mlm_item_loss is None:
         return [counts.new_zeros(()), counts.new_zeros(())]
     return [outputs.mlm_context_loss * counts[1], outputs.mlm_item_loss * counts[2]]
 
 
 def vectors_without_gradient(
-    model: Any, chunks: list[dict[str, Any]], device: torch.device
+    model: nn.Module, chunks: list[dict[str, Any]], device: torch.device
 ) -> tuple[Tensor, Tensor, list[RandomState]]:
-    """First pass of the cached loss: vectors of all pairs, and the random state that each chunk began with.
+    """First pass of the loss in chunks: vectors of all pairs, and the random state that each chunk started from.
 
-    The masked copies go along, so that dropout draws for the originals exactly what it will draw in the second pass;
-    none of their tokens is predicted.
+    The masked copies are encoded too, although none of their tokens is predicted: only then does dropout draw the same
+    for the originals as in the second pass.
 
     Returns:
-        contexts and items `[batch, hidden_size]`, which collect a gradient, and the states.
+        vectors of contexts and of items, each `[batch, hidden_size]` and requiring a gradient, and the random states.
     """
     contexts, items, states = [], [], []
     with torch.no_grad():
@@ -224,13 +250,14 @@ def vectors_without_gradient(
 
 
 def split_pairs(batch: dict[str, Any], num_chunks: int) -> list[dict[str, Any]]:
-    """Cuts a packed batch of contexts and items into chunks of nearly as many pairs each.
+    """Splits a packed batch of contexts and items into chunks whose numbers of pairs differ by at most one.
 
-    Composing is a pure function of each pair, so the chunks are what a collator would have made of fewer users.
+    Every pair is composed independently of the others, so a chunk equals the batch that the collator makes of its users
+    alone.
 
     Args:
-        batch: of [`PretrainingCollator`].
-        num_chunks: at most the number of pairs.
+        batch: batch of a [`PretrainingCollator`].
+        num_chunks: number of chunks, at most the number of pairs.
     """
     bounds, pairs = batch["cu_seqlens"].tolist(), len(batch["target_ids"])
     cuts = [number * pairs // num_chunks for number in range(num_chunks + 1)]
@@ -254,7 +281,7 @@ def _take_pairs(batch: dict[str, Any], bounds: list[int], start: int, stop: int)
 
 
 class RandomState:
-    """torch's generators of the CPU and of a device, as they are now."""
+    """A snapshot of torch's random generators on the CPU and on a device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -262,7 +289,7 @@ class RandomState:
         self.of_device = None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
 
     def restore(self) -> None:
-        """Makes the generators draw from here on again."""
+        """Puts the generators back to the snapshot, so that they draw the same again."""
         torch.set_rng_state(self.of_cpu)
         if self.of_device is not None:
             torch.get_device_module(self.device).set_rng_state(self.of_device, self.device)
