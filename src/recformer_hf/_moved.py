@@ -46,7 +46,7 @@ MOVED = {
     "training.hub_upload": "training.publishing.hub_upload",
     "training.model_card": "training.publishing.model_card",
     "training.pretraining_arguments": "training.pretraining.arguments",
-    "training.recipes": "training.finetuning.recipes",
+    "training.recipes": "training.finetuning.stages",
     "training.stages": "training.finetuning.stages",
     "training.validation": "training.pretraining.validation",
     "training.zero_shot": "training.pretraining.zero_shot",

@@ -18,17 +18,15 @@ from transformers import TrainerCallback
 
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
+from recformer_hf.storage.staged import SIZES_FILE, remove_folder, staged_folder
 from recformer_hf.training.checkpoints import (
-    SIZES_FILE,
     STATE_FILE,
-    checkpoint_to_go_on_from,
     complete_checkpoints,
     holds_optimizer,
     is_complete,
-    remove_folder,
     rotate_checkpoints,
-    staged_folder,
 )
+from recformer_hf.training.resume import checkpoint_to_resume_from
 from recformer_hf.training.run_settings import check_run
 from tests.support.faults import full_disk, run_killed
 from tests.support.pretraining import domain, pretraining_model, pretraining_trainer
@@ -164,12 +162,12 @@ class TestCompleteness:
         assert [int(path.name[11:]) for path in complete_checkpoints(tmp_path)] == [1, 3, 4]
 
     def test_where_none_can_be_gone_on_from(self, tmp_path, accelerator):
-        assert checkpoint_to_go_on_from(tmp_path / "nowhere") is None
+        assert checkpoint_to_resume_from(tmp_path / "nowhere") is None
         (tmp_path / ".checkpoint-1.partial").mkdir()  # killed before the first one was whole
-        assert checkpoint_to_go_on_from(tmp_path) is None
+        assert checkpoint_to_resume_from(tmp_path) is None
         write_checkpoint(tmp_path, accelerator, 2, best=1)
-        with pytest.raises(ValueError, match=r"holds checkpoints \(checkpoint-2\), but a run can go on from none"):
-            checkpoint_to_go_on_from(tmp_path)
+        with pytest.raises(ValueError, match=r"holds checkpoints \(checkpoint-2\), but a run can resume from none"):
+            checkpoint_to_resume_from(tmp_path)
 
     @pytest.mark.parametrize(
         ("names", "holds"),
@@ -281,7 +279,7 @@ class TestGoingOn:
             (lambda stage: None, {"trainer_train_dataset": 96}, "another catalogue"),
             (lambda stage: shutil.rmtree(stage / "checkpoint-6"), {}, "refers to checkpoint-6 as the best one"),
             (lambda stage: remove_optimizer(stage / "checkpoint-8"), {}, "has no optimizer"),
-            (lambda stage: None, {"skip_stage1": True}, r"leave out \(stage-2 is run\)"),
+            (lambda stage: None, {"skip_stage1": True}, r"that these settings skip \(only stage-2 is run\)"),
         ],
         ids=["catalogue", "best", "optimizer", "stage"],
     )
@@ -304,7 +302,7 @@ class TestGoingOn:
         shutil.copytree(undisturbed, folder)
         (folder / "stage-1/stage.json").unlink()
         before = contents(folder)
-        with pytest.raises(ValueError, match="stage-1 is not done"):
+        with pytest.raises(ValueError, match="stage-1 is not finished"):
             small_trainer(folder, **STEPS).train(resume_from_checkpoint=str(folder / "stage-2/checkpoint-8"))
         assert contents(folder) == before
 
@@ -335,7 +333,7 @@ class TestGoingOn:
         for stage in ("stage-1", "stage-2"):
             shutil.rmtree(folder / stage)
         before = contents(folder)
-        with pytest.raises(ValueError, match=r"is done, and stage-1 and stage-2 removed.*result is in"):
+        with pytest.raises(ValueError, match=r"is finished, and stage-1 and stage-2 removed.*result is in"):
             small_trainer(folder, **STEPS).train(resume_from_checkpoint=True)
         assert contents(folder) == before
 
@@ -343,7 +341,7 @@ class TestGoingOn:
         interrupted(tmp_path / "run", 1, 3, **STEPS)
         (tmp_path / "run/stage-1/checkpoint-2/model.safetensors").unlink()
         before = contents(tmp_path / "run")
-        with pytest.raises(ValueError, match="a run can go on from none of them"):
+        with pytest.raises(ValueError, match="a run can resume from none of them"):
             small_trainer(tmp_path / "run", **STEPS).train(resume_from_checkpoint=True)
         assert contents(tmp_path / "run") == before
 
@@ -430,7 +428,7 @@ class TestPretraining:
         with pytest.raises(ValueError, match="has no optimizer"):
             pretraining_trainer(folder, **self.SETTINGS).train(resume_from_checkpoint=True)
         (folder / "checkpoint-1/model.safetensors").unlink()
-        with pytest.raises(ValueError, match="a run can go on from none of them"):
+        with pytest.raises(ValueError, match="a run can resume from none of them"):
             pretraining_trainer(folder, **self.SETTINGS).train(resume_from_checkpoint=True)
 
     def test_the_result_of_a_run_whose_checkpoints_were_removed(self, tmp_path, pretrained):
@@ -523,7 +521,7 @@ class TestSettings:
         dataset = small_dataset()
         train = dataset.train.select(np.arange(len(dataset.train))[::-1])
         trainer.datasets = [SequentialDataset(dataset.catalog, train, dataset.validation, dataset.test, dataset.info)]
-        with pytest.raises(ValueError, match="its training sequences are others"):
+        with pytest.raises(ValueError, match="its training sequences differ"):
             trainer.train(resume_from_checkpoint=True)
 
     @pytest.mark.parametrize(
@@ -532,7 +530,7 @@ class TestSettings:
             ({"max_batch_tokens": 256}, {"gradient_accumulation_steps": 2}, "tokens_of_a_step was 256, is 512"),
             ({"eval_strategy": "steps", "eval_steps": 2}, {"eval_steps": 3}, "eval_steps was 2, is 3"),
             ({}, {"greater_is_better": False}, "greater_is_better was True"),
-            ({}, {"trainer_eval_dataset": small_dataset().test}, "its validation data are others"),
+            ({}, {"trainer_eval_dataset": small_dataset().test}, "its validation data differ"),
             ({}, {"temperature": 0.1}, "temperature was 0.05, is 0.1"),
             ({}, {"max_attr_num": 1}, "max_attr_num was 3, is 1"),
         ],
@@ -561,7 +559,7 @@ class TestSettings:
             ({"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}, "batch_over_processes was 16, is 8"),
             ({"per_device_eval_batch_size": 4}, "per_device_eval_batch_size was 8, is 4"),
             ({"max_validation_sequences": 9}, "max_validation_sequences was None, is 9"),
-            ({"trainer_eval_dataset": domain("kitchen", 20)}, "its validation data are others"),
+            ({"trainer_eval_dataset": domain("kitchen", 20)}, "its validation data differ"),
         ],
     )
     def test_what_else_decides_pretraining(self, tmp_path, after, message):
@@ -584,7 +582,7 @@ class TestSettings:
         resume = "checkpoint-1"
         check(20, metric_for_best_model="kitchen_ndcg@10")
         resume = True
-        with pytest.raises(ValueError, match="its validation data are others"):
+        with pytest.raises(ValueError, match="its validation data differ"):
             check(30, metric_for_best_model="kitchen_ndcg@10")
 
     def test_a_run_below_is_another(self, tmp_path):

@@ -1,10 +1,9 @@
 """Trainers: pretraining on several shops, two-stage finetuning on one."""
 
-from .finetuning.arguments import RecformerFinetuningArguments
-from .finetuning.trainer import RecformerFinetuningTrainer
-from .pretraining.arguments import RecformerPretrainingArguments
-from .pretraining.trainer import RecformerPretrainingTrainer
-from .trainer import LossNotFiniteError, RecformerTrainer
+from .finetuning import RecformerFinetuningArguments, RecformerFinetuningTrainer
+from .finite_loss import LossNotFiniteError
+from .pretraining import RecformerPretrainingArguments, RecformerPretrainingTrainer
+from .trainer import RecformerTrainer
 
 __all__ = [
     "LossNotFiniteError",

@@ -1,4 +1,4 @@
-"""Which weights train: what a person freezes, and what no gradient can reach."""
+"""Which weights train: not those that the caller freezes, nor those that no gradient can reach."""
 
 from __future__ import annotations
 
@@ -8,46 +8,50 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from ..modeling_recformer import RecformerModel
 from .sharding import reshard
 
 Freeze = Literal["none", "word_embeddings", "embeddings"]
 """What to freeze: nothing; the word embeddings; all of the embedding layer (words, positions, types, its norm)."""
 
 
-def unreachable(encoder: Any, *, pooled_only: bool) -> list[nn.Parameter]:
-    """Weights of a [`RecformerModel`] that no gradient reaches.
+def unreachable(encoder: RecformerModel, *, pooled_only: bool) -> list[nn.Parameter]:
+    """Weights that no gradient reaches.
 
-    The key bias of the global attention shifts all scores of the one global query alike, and the softmax forgets it.
-    With `pooled_only` and the state of `<s>` as the sequence's vector, the last layer is its global attention alone.
-    DDP waits for the gradients of all trainable weights, so these must not be among them.
+    The key bias of the global attention shifts all scores of the only global query equally, so the softmax cancels it.
+    With `pooled_only` and the state of `<s>` as the sequence's vector, only the global attention of the last layer
+    counts. DDP waits for the gradients of all trainable weights, so these must not be among them.
     """
-    layers = list(encoder.encoder.layer)
-    found = [layer.attention.self.key_global.bias for layer in layers]
+    layers: list[Any] = list(encoder.encoder.layer)
+    attentions = [layer.attention.self for layer in layers]
+    found = [attention.key_global.bias for attention in attentions]
     if pooled_only and encoder.config.pooler_type == "cls":
-        last = layers[-1].attention.self
+        last = attentions[-1]
         for projection in (last.query, last.key, last.value):
             found.extend(projection.parameters())
-    return [weight for weight in found if isinstance(weight, nn.Parameter)]
+    return [weight for weight in found if isinstance(weight, nn.Parameter)]  # a layer may have no bias
 
 
 @contextmanager
-def frozen(model: nn.Module, encoder: Any, freeze: Freeze, *, pooled_only: bool) -> Iterator[None]:
-    """Freezes weights while the block runs; each is as trainable as before afterwards.
+def frozen(model: nn.Module, encoder: RecformerModel, freeze: Freeze, *, pooled_only: bool) -> Iterator[None]:
+    """Freezes weights, and those that no gradient reaches, while the block runs.
 
     Args:
-        model: whose weights must not all be frozen.
-        encoder: its [`RecformerModel`].
+        model: to train.
+        encoder: the part of it that `freeze` is about.
         freeze: see `Freeze`.
-        pooled_only: whether training uses sequence vectors alone (`unreachable`).
+        pooled_only: whether the loss only uses sequence vectors (`unreachable`).
 
     Raises:
-        ValueError: for another `freeze`, or if nothing is left to train.
+        ValueError: for an unknown `freeze`, or if no weight of the model is left to train.
     """
     if freeze not in get_args(Freeze):
         raise ValueError(f"freeze must be one of {', '.join(get_args(Freeze))}, got {freeze!r}.")
     embeddings = encoder.embeddings
-    chosen = {"none": [], "word_embeddings": [embeddings.word_embeddings], "embeddings": [embeddings]}[freeze]
-    weights = [weight for module in chosen for weight in module.parameters()]
+    parts: dict[str, list[nn.Module]] = {
+        "none": [], "word_embeddings": [embeddings.word_embeddings], "embeddings": [embeddings]
+    }  # fmt: skip
+    weights = [weight for module in parts[freeze] for weight in module.parameters()]
     weights += unreachable(encoder, pooled_only=pooled_only)
     with without_gradient(model, weights):
         if not any(weight.requires_grad for weight in model.parameters()):
@@ -57,9 +61,9 @@ def frozen(model: nn.Module, encoder: Any, freeze: Freeze, *, pooled_only: bool)
 
 @contextmanager
 def without_gradient(model: nn.Module, weights: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Weights of a model take no gradient while the block runs; each is as trainable as before afterwards.
+    """Weights of a model take no gradient while the block runs; afterwards each is as trainable as before.
 
-    They are remembered by name: a model that is sharded in the block has other parameters afterwards.
+    They are remembered by name, because sharding replaces the parameters, and may happen in the block.
     """
     chosen = {id(weight) for weight in weights if weight.requires_grad}
     names = {_plain(name) for name, weight in model.named_parameters() if id(weight) in chosen}
@@ -78,5 +82,5 @@ def _set_trainable(model: nn.Module, names: set[str], trainable: bool) -> None:
 
 
 def _plain(name: str) -> str:
-    """Name of a parameter without what wrappers add."""
+    """A parameter's name without the parts that wrappers (activation checkpointing, torch.compile, DDP) add."""
     return name.replace("_checkpoint_wrapped_module.", "").replace("_orig_mod.", "").removeprefix("module.")

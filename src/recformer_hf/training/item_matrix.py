@@ -1,4 +1,4 @@
-"""The item matrix: every item of a catalogue through the encoder, on all processes together."""
+"""The item matrix: all processes together encode every item of a catalogue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _PROGRESS_FROM = 2_000
-"""Items from which on a bar is shown."""
+"""Number of items from which on a progress bar is shown."""
 
 
 @torch.no_grad()
@@ -32,16 +32,16 @@ def encode_item_matrix(
 ) -> Tensor:
     """Vectors of all items, the same on every process and for any number of processes.
 
-    Items are sorted by length and packed; the batches do not depend on the number of processes, which take them in
-    turn. Every process runs the model equally often, as sharded models need. Items of equal tokens are encoded once,
-    and their vectors are equal to the last bit.
+    Items are sorted by length and packed into batches that do not depend on the number of processes, which take them in
+    turn. Every process runs the model equally often, because the processes of a sharded model must do so together.
+    Items with equal tokens are encoded once, so their vectors are equal to the last bit.
 
     Args:
-        model: with at least one item (its item vectors do not matter).
+        model: with at least one item; its item vectors are not used.
         collator: of the tokenized catalogue.
         accelerator: of the run.
         max_tokens: tokens of one forward.
-        progress: whether to show a bar on the main process; if left out, for larger catalogues.
+        progress: whether to show a bar on the main process; by default only for larger catalogues.
 
     Returns:
         float32 `[num_items, hidden_size]` on the accelerator's device. They are not normalised.
@@ -64,14 +64,15 @@ def encode_item_matrix(
             batch = collator(rows)
             del batch["item_index"]
             on_device = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
-            # Through the head, which sharded models need, with one candidate each, which costs nothing.
-            nothing = torch.zeros(len(rows), 1, dtype=torch.long, device=device)
-            vectors = model(**on_device, candidates=nothing).user_embeds
+            # FSDP gathers weights in the forward pass of the whole model, so the encoder cannot be called by itself.
+            # Scoring a single candidate costs nothing.
+            candidate = torch.zeros(len(rows), 1, dtype=torch.long, device=device)
+            vectors = model(**on_device, candidates=candidate).user_embeds
             if turn < len(batches):
                 matrix[torch.from_numpy(rows).to(device)] = vectors.float()
             bar.update(sum(len(batch) for batch in batches[first : first + accelerator.num_processes]))
     if accelerator.num_processes > 1:
-        torch.distributed.all_reduce(matrix)  # every row is 0 but on the process that encoded it
+        torch.distributed.all_reduce(matrix)  # each row is 0 except on the process that encoded it
     copies = np.flatnonzero(~is_first)
     matrix[torch.from_numpy(copies).to(device)] = matrix[torch.from_numpy(firsts[copies]).to(device)]
     return matrix

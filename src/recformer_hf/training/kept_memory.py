@@ -1,7 +1,7 @@
-"""Memory that a training step frees stays with the process for the next one, on a CPU with glibc.
+"""On a CPU with glibc, the process keeps memory that a training step frees for the next step.
 
-glibc gives buffers of more than 32 MiB back to the system as soon as they are freed, and gets them anew, zeroed, page
-by page. Of a training step with large batches that can be a fifth of the time (docs/performance.md).
+glibc returns buffers of more than 32 MiB to the system as soon as they are freed, and then gets them again zeroed, page
+by page. In a training step with large batches that can take a fifth of the time (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _STATM = Path("/proc/self/statm")
@@ -23,13 +22,14 @@ _inside = 0
 
 @contextmanager
 def kept_memory(on_cpu: bool = True) -> Iterator[Callable[[], None]]:
-    """While inside, freed buffers of up to 1 GiB are kept for the next ones; afterwards all goes back.
+    """Inside the block, freed buffers of up to 1 GiB are kept for the next ones; at its end they are all returned.
 
-    Batches differ in size, so what is kept fits ever less well and grows. Hence what is given, a function to call after
-    every step: where the process has become a quarter larger than a step makes it, all that is free goes back.
+    Batches differ in size, so kept buffers fit ever less well, and the process grows. Therefore the block gets a
+    function to call after every step: if the process has become a quarter larger than a step needs, it returns all free
+    memory.
 
-    The setting is the process's. Elsewhere than `on_cpu`, without glibc, or where the environment has settings of its
-    own for its allocator, nothing changes.
+    The setting holds for the whole process. Nothing changes unless `on_cpu`, without glibc, or if the environment sets
+    the options of the allocator.
     """
     global _inside
     libc = _glibc()
@@ -46,32 +46,34 @@ def kept_memory(on_cpu: bool = True) -> Iterator[Callable[[], None]]:
         with _lock:
             _inside -= 1
             if _inside == 0:
-                # What glibc's own thresholds, which follow the sizes that are freed, end at in a training process.
+                # glibc adapts its thresholds to the freed sizes; in a training process they end at these values.
                 libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
                 libc.mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)
                 libc.malloc_trim(0)
 
 
 class _Trimming:
-    def __init__(self, libc: Any) -> None:
+    """Returns free memory to the system when the process has grown."""
+
+    def __init__(self, libc: ctypes.CDLL) -> None:
         self._libc = libc
         self._needed, self._is_trimmed = 0, True
 
     def __call__(self) -> None:
         resident = int(_STATM.read_text().split()[1])  # pages
-        if self._is_trimmed:  # so much a step needs, of batches so far
+        if self._is_trimmed:  # the process is as large as a step needs
             self._needed, self._is_trimmed = max(self._needed, resident), False
         elif resident > 1.25 * self._needed:
             self._libc.malloc_trim(0)
             self._is_trimmed = True
 
 
-def _glibc() -> Any:
-    """The C library of this process if it is glibc, on Linux, else None."""
+def _glibc() -> ctypes.CDLL | None:
+    """The C library of this process if it is glibc on Linux, else `None`."""
     try:
         libc = ctypes.CDLL(None)
-        return libc if libc.gnu_get_libc_version and _STATM.exists() else None  # musl and macOS have none
-    except (AttributeError, OSError, TypeError):  # Windows takes no None
+        return libc if libc.gnu_get_libc_version and _STATM.exists() else None  # musl and macOS lack the function
+    except (AttributeError, OSError, TypeError):  # Windows does not take None
         return None
 
 

@@ -1,8 +1,8 @@
-"""A model ranks its catalogue for the users of a split, on all processes together."""
+"""All processes together rank a model's catalogue for the users of a split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 _MOST_SCORES = 2**25
-"""Scores of one forward, 128 MiB."""
+"""Scores of one forward pass: 128 MiB in float32."""
 
 
 class RankingBatches:
-    """Rows of a split in length-sorted batches, dealt to the processes in turn.
+    """Rows of a split in length-sorted batches, which the processes take in turn.
 
-    The batches do not depend on the number of processes, and all processes have equally many: the last batch comes
-    again where one is missing.
+    The batches do not depend on the number of processes. All processes have equally many, because those of a sharded
+    model must run it together; if one is missing, the last batch is repeated.
 
     Args:
         lengths: tokens of each history, int `[num_users]`.
         max_tokens: of a batch.
-        num_items: scored for each user; bounds a batch as well.
+        num_items: scored for each user; they limit a batch too.
         rank, world_size: which process this is, of how many.
     """
 
@@ -47,7 +47,7 @@ class RankingBatches:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.batches)
 
 
@@ -57,21 +57,21 @@ def rank_sequences(
     dataloader: DataLoader[Any],
     split: Sequences,
     accelerator: Accelerator,
-    histories: Sequence[RankingProtocol],
+    protocols: Sequence[RankingProtocol],
     *,
     ties: TieOrder,
     top_k: int,
 ) -> tuple[dict[RankingProtocol, Ranking], float]:
-    """Ranks every user's target in the whole catalogue; a batch's scores are all that exists of them.
+    """Ranks every user's target in the whole catalogue. No more than one batch's scores exist at a time.
 
     Args:
         model: with item vectors.
         dataloader: batches of the split with `labels` and `user_index`.
         split: validation or test.
         accelerator: of the run.
-        histories: the protocols; every history is encoded once for all of them.
+        protocols: whether histories are kept, excluded, or both; each is encoded once for all of them.
         ties: as in [`rank_targets`].
-        top_k: how many recommended items to keep of each user.
+        top_k: how many recommended items to keep for each user.
 
     Returns:
         The ranking of each protocol, the same on every process, and the mean cross-entropy over users.
@@ -83,10 +83,10 @@ def rank_sequences(
         for batch in dataloader:
             users, labels = batch.pop("user_index").cpu().numpy(), batch.pop("labels")
             scores = model(**batch).scores
-            parts.append(rank_batch(scores, split, users, histories, ties=ties, top_k=top_k))
+            parts.append(rank_batch(scores, split, users, protocols, ties=ties, top_k=top_k))
             losses.append((users, F.cross_entropy(scores, labels, reduction="none").cpu().numpy()))
     if accelerator.num_processes > 1:
         parts, losses = gather_object(parts), gather_object(losses)
     users, user_losses = (np.concatenate(column) for column in zip(*losses, strict=True))
-    first = np.unique(users, return_index=True)[1]  # a last batch may have come again
-    return join_parts(parts, histories, len(split)), float(user_losses[first].mean(dtype=np.float64))
+    first = np.unique(users, return_index=True)[1]  # the last batch may be repeated
+    return join_parts(parts, protocols, len(split)), float(user_losses[first].mean(dtype=np.float64))

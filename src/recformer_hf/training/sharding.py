@@ -1,4 +1,4 @@
-"""FSDP: what must not be sharded, and checkpoints that `from_pretrained` reads."""
+"""FSDP: what must not be sharded, and checkpoints that `from_pretrained` can read."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def set_up_fsdp(accelerator: Accelerator, whole: Sequence[nn.Parameter] = ()) -> None:
-    """Settings of FSDP that a trainer chooses itself, before the model is wrapped: one whole `model.safetensors` in
-    every checkpoint.
+    """Sets those options of FSDP that the caller does not choose, before the model is wrapped. Every checkpoint then
+    holds one whole `model.safetensors`.
 
     Args:
         accelerator: of the run, with FSDP.
-        whole: weights that every process keeps whole; they must not train, for nothing adds up their gradients.
+        whole: weights that every process keeps whole. They must not train, because nothing sums their gradients.
 
     Raises:
-        ValueError: for the first version of FSDP, which cannot wrap trainable and frozen weights together, and for
-            loading on one process alone, which cannot fill weights that stay whole.
+        ValueError: for version 1 of FSDP, which cannot wrap trainable and frozen weights together, and for loading on
+            one process only, which cannot fill weights that stay whole.
     """
     plugin: Any = accelerator.state.fsdp_plugin
-    version = getattr(plugin, "fsdp_version", 1)  # older accelerate has no other
+    version = getattr(plugin, "fsdp_version", 1)  # older versions of accelerate only have version 1
     if version != 2:
         raise ValueError(
             f"This run would use FSDP version {version}; only version 2 is supported. Set fsdp_version: 2 "
@@ -38,16 +38,16 @@ def set_up_fsdp(accelerator: Accelerator, whole: Sequence[nn.Parameter] = ()) ->
             "fsdp_cpu_ram_efficient_loading is on: only one process would have the weights. Set "
             "fsdp_cpu_ram_efficient_loading: false in the accelerate configuration."
         )
-    plugin.state_dict_config = plugin.optim_state_dict_config = None  # those of the kind that was configured
+    plugin.state_dict_config = plugin.optim_state_dict_config = None  # they belong to the type that was configured
     plugin.set_state_dict_type("FULL_STATE_DICT")
     if not plugin.transformer_cls_names_to_wrap:
-        # Not the embedding layer as well: accelerate shards the word embeddings inside it by themselves.
+        # Without the embedding layer: accelerate shards the word embeddings in it separately.
         plugin.transformer_cls_names_to_wrap = ["RecformerLayer"]
     plugin.ignored_modules = [nn.ParameterList(whole)] if whole else None
 
 
 def load_whole_weights(model: nn.Module, checkpoint: Path) -> None:
-    """Reads a checkpoint's `model.safetensors` into a model, sharded or not; every process reads for itself.
+    """Reads a checkpoint's `model.safetensors` into a model, sharded or not. Every process reads the file.
 
     Raises:
         RuntimeError: if weights are missing or unexpected.
@@ -59,15 +59,18 @@ def load_whole_weights(model: nn.Module, checkpoint: Path) -> None:
 
 
 def reshard(model: nn.Module) -> None:
-    """Makes the sharded weights the model's own again, where it is sharded: after a forward without a backward FSDP
-    leaves some gathered, and changes of what was gathered are lost."""
+    """Makes the shards the weights of a sharded model again.
+
+    After a forward pass without a backward pass, FSDP leaves some weights gathered, and changes to gathered weights are
+    lost.
+    """
     for module in model.modules():
         if (to_shards := getattr(module, "reshard", None)) is not None:
             to_shards()
 
 
 def copy_into(weight: nn.Parameter, values: Tensor) -> None:
-    """Sets a weight, sharded or not, to values that every process has whole."""
+    """Sets a weight, sharded or not, to values that every process holds as a whole."""
     if hasattr(weight, "device_mesh"):
         from torch.distributed.tensor import distribute_tensor
 

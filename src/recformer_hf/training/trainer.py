@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import copy
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-import torch.distributed as dist
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
-from transformers.trainer_callback import ExportableState
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
@@ -26,69 +21,61 @@ from ..data.dataset import SequentialDataset
 from ..data.sampling import Mixing, SequenceSampler
 from ..data.sequences import Sequences
 from ..data.torch_datasets import EvaluationSequences, TrainingSequences
-from ..items.catalog import ItemCatalog
+from ..tokenization_recformer import RecformerTokenizer
 from .arguments import RecformerTrainingArguments
-from .checkpoints import (
-    STATE_FILE,
-    clear_write_errors,
-    last_checkpoint,
-    load_state,
-    rotate_checkpoints,
-    staged_files,
-    staged_folder,
-)
+from .batches import Batch, planned_loader, refuse_what_cuts_batches
+from .checkpoints import last_checkpoint, load_state
+from .finite_loss import FiniteLossWatch, LossNotFiniteError
 from .kept_memory import kept_memory
 from .model_ranking import RankingBatches
 from .publishing.runs import PublishesRuns
-from .sharding import load_whole_weights
+from .resume import check_optimizer
+from .saving import SavesCheckpoints
+from .step_records import StepRecords
 
 logger = logging.get_logger(__name__)
 
-_NEVER = 2**48
-"""More batches than any run has; times the processes it still is an int64."""
+
+class TrainingCollator(Protocol):
+    """From rows of training sequences to a packed batch."""
+
+    def lengths(self, data: TrainingSequences) -> list[Any]: ...
+
+    def __call__(self, batch: Any) -> Batch: ...
 
 
-class LossNotFiniteError(FloatingPointError):
-    """The loss of a batch, or its gradient, is NaN or infinite."""
-
-
-class RecformerTrainer(PublishesRuns, Trainer):
+class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
     """A `Trainer` of packed batches that `SequenceSampler` plans.
 
     Args:
         model: with the head of the task.
         args: its arguments.
-        datasets: what trains.
+        datasets: what it trains on.
         collator: from `INDEX` arrays to packed batches.
         processing_class: the `RecformerTokenizer`; saved beside the model.
         dataset_weights, mixing: as in `SequenceSampler`.
         kwargs: as in `transformers.Trainer`.
 
     Raises:
-        ValueError: for several visible GPUs in one process, or accelerate settings that cut packed batches up.
+        ValueError: if one process sees several GPUs, or if the settings of accelerate would cut packed batches up.
     """
 
     args: RecformerTrainingArguments
-    model: Any
-    train_dataset: Any
-    data_collator: Any
-    processing_class: Any
-    catalog: ItemCatalog | None = None
-    """Saved beside the model, where the model has items."""
+    model: PreTrainedModel
+    train_dataset: TrainingSequences
+    data_collator: TrainingCollator
+    processing_class: RecformerTokenizer
     give_back_memory: Callable[[], None]
     """Called after every step of `train`; see [`kept_memory`]."""
-    _sums: dict[str, Tensor]
-    _counts: dict[str, Tensor]
-    _first_bad: Tensor
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         args: RecformerTrainingArguments,
         *,
         datasets: Sequence[SequentialDataset],
-        collator: Any,
-        processing_class: Any,
+        collator: TrainingCollator,
+        processing_class: RecformerTokenizer,
         dataset_weights: Sequence[float] | None = None,
         mixing: Mixing = "sequences",
         **kwargs: Any,
@@ -97,28 +84,28 @@ class RecformerTrainer(PublishesRuns, Trainer):
         self.datasets = list(datasets)
         self.collator = collator
         self.dataset_weights, self.mixing = dataset_weights, mixing
-        sequences = TrainingSequences([dataset.train for dataset in self.datasets])
         super().__init__(
             model=model,
             args=args,
             data_collator=collator,
-            train_dataset=sequences,
+            train_dataset=TrainingSequences([dataset.train for dataset in self.datasets]),
             processing_class=processing_class,
             **kwargs,
         )
         # The losses of both trainers are sums over global counts.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
-        # Older versions of transformers have accelerate divide such losses by the accumulated batches once more.
+        # Otherwise older versions of transformers have accelerate divide such losses by the accumulated batches again.
         self.accelerator.gradient_accumulation_steps = 1
-        self.sampler = self._sampler(args.seed if args.data_seed is None else args.data_seed)
-        # Elsewhere a look makes the host wait: there it is at log lines, before evaluating and before saving.
-        self._looks_at_losses = args.device.type == "cpu"
+        self.sampler = self.sampler_of_seed(args.seed if args.data_seed is None else args.data_seed)
+        self.loss_watch = FiniteLossWatch(args.device)
+        self.records = StepRecords()
         self.forget_the_last_run()
         self.add_callback(_EpochCallback(self))
 
     # Batches
 
-    def _sampler(self, seed: int) -> SequenceSampler:
+    def sampler_of_seed(self, seed: int) -> SequenceSampler:
+        """The plan of this process's batches that a seed gives."""
         by_tokens = self.args.max_batch_tokens is not None
         return SequenceSampler(
             self.train_dataset.users,
@@ -139,31 +126,18 @@ class RecformerTrainer(PublishesRuns, Trainer):
 
     @property
     def next_epoch(self) -> tuple[int, int]:
-        """The epoch that the next step belongs to, and how many of its steps are done."""
+        """The epoch of the next step, and how many steps of that epoch are done."""
         return divmod(self.state.global_step, self.steps_per_epoch)
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> DataLoaderShard:
         return self.loader(self.train_dataset, self.sampler, self.collator)
 
-    def loader(self, data: Any, batch_sampler: Any, collate_fn: Any) -> DataLoader[Any]:
-        """A loader that moves batches to the device. The sampler is rank-aware: accelerate must not shard it again."""
-        workers = self.args.dataloader_num_workers
-        # With a generator of its own it does not move torch's global one, which dropout draws from.
-        return DataLoaderShard(
-            data,
-            device=self.accelerator.device,
-            batch_sampler=batch_sampler,
-            collate_fn=collate_fn,
-            num_workers=workers,
-            pin_memory=self.args.dataloader_pin_memory and self.accelerator.device.type == "cuda",
-            persistent_workers=self.args.dataloader_persistent_workers and workers > 0,
-            prefetch_factor=self.args.dataloader_prefetch_factor if workers else None,
-            generator=torch.Generator().manual_seed(self.args.seed),
-            _non_blocking=True,
-        )
+    def loader(self, data: Dataset[Any], batches: Iterable[Any], collator: Callable[[Any], Batch]) -> DataLoaderShard:
+        """As [`planned_loader`], to the device of the run."""
+        return planned_loader(data, batches, collator, self.args, self.accelerator.device)
 
-    def ranking_loader(self, split: Sequences, collator: EvaluationCollator, num_items: int) -> DataLoader[Any]:
-        """Batches of histories to rank `num_items` for ([`rank_sequences`]); its `split` is the split."""
+    def ranking_loader(self, split: Sequences, collator: EvaluationCollator, num_items: int) -> DataLoaderShard:
+        """Batches of histories to rank `num_items` for ([`rank_sequences`]); its attribute `split` is the split."""
         data = EvaluationSequences(split)
         batches = RankingBatches(
             collator.lengths(data), self.args.eval_batch_tokens, num_items,
@@ -174,46 +148,67 @@ class RecformerTrainer(PublishesRuns, Trainer):
         return loader
 
     def begin_epoch(self) -> None:
-        """Called before the batches of an epoch, or of the rest of one."""
+        """Called before the batches of an epoch, or of the rest of an epoch."""
         epoch, _ = self.next_epoch
         self.sampler.set_epoch(epoch)
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
-        begin = time.perf_counter()
-        result = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._waited += time.perf_counter() - begin
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
+        with self.records.waiting_for_data():
+            result = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._micro_step = 0
         return result
 
-    def global_counts(self, counts: Sequence[int | Tensor], device: Any) -> Tensor:
+    def global_counts(self, counts: Sequence[Tensor | float], device: torch.device) -> Tensor:
         """Sums over all processes, float32 `[len(counts)]`."""
         total = torch.stack([torch.as_tensor(count, dtype=torch.float32).to(device) for count in counts])
-        return self.accelerator.reduce(total, reduction="sum") if self.args.world_size > 1 else total
+        if self.args.world_size > 1:
+            total = self.accelerator.reduce(total, reduction="sum")
+        return total
 
     # Steps
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As in `transformers.Trainer`."""
         with kept_memory(self.args.device.type == "cpu") as self.give_back_memory:
             return super().train(*args, **kwargs)
 
-    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        self._tokens += inputs["input_ids"].numel()
+    def train_from(self, checkpoint: Path | None, **kwargs: Any) -> TrainOutput:
+        """Trains in `args.output_dir`, and only there: runs of subclasses have steps before and after it.
+
+        Args:
+            checkpoint: continues from it; if training ends there, it is only loaded. `None`: trains the model as it is.
+            kwargs: of `transformers.Trainer.train`.
+
+        Raises:
+            ValueError: if the checkpoint has no optimizer to continue with.
+        """
+        if checkpoint is not None and self.is_done(checkpoint):
+            self.restore(checkpoint)
+            self.state = load_state(checkpoint)
+            return TrainOutput(self.state.global_step, float("nan"), {})
+        if checkpoint is not None:
+            check_optimizer(checkpoint)
+        # Not `self.train`, which in subclasses is the whole run.
+        return RecformerTrainer.train(self, None if checkpoint is None else str(checkpoint), **kwargs)
+
+    def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
+        self.records.add_tokens(inputs["input_ids"].numel())
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self._note_unless(torch.isfinite(loss), self._micro_step)
+        self._note(torch.isfinite(loss), self._micro_step)
         self._micro_step += 1
         return loss
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        """Scaling by a norm that is not finite would spoil all weights, though every loss was finite."""
-        norm = super()._clip_grad_norm(model)
+        # Scaling by a norm that is not finite would spoil all weights, even if every loss was finite.
+        norm = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
         if torch.is_tensor(norm) and self.accelerator.scaler is None:  # a scaler skips such steps itself
-            self._note_unless(torch.isfinite(norm), self._micro_step - 1)
+            self._note(torch.isfinite(norm), self._micro_step - 1)
         return norm
 
-    def _note_unless(self, fine: Tensor, micro_step: int) -> None:
-        number = self.state.global_step * self.args.gradient_accumulation_steps + micro_step
-        self._first_bad = torch.where(fine, self._first_bad, self._first_bad.clamp_max(number))
-        if self._looks_at_losses:
+    def _note(self, is_finite: Tensor, micro_step: int) -> None:
+        batch = self.state.global_step * self.args.gradient_accumulation_steps + micro_step
+        self.loss_watch.note(is_finite, batch)
+        if self.loss_watch.reads_every_batch:
             self.stop_at_bad_loss()
 
     def stop_at_bad_loss(self) -> None:
@@ -222,216 +217,81 @@ class RecformerTrainer(PublishesRuns, Trainer):
         Raises:
             LossNotFiniteError: naming step, users, and the last good checkpoint.
         """
-        first, rank = self._first_bad, self.args.process_index
-        if self.args.world_size > 1 and not self._looks_at_losses:
-            # The others have it from the next step on, by the gradient: the first to have had it tells whose it was.
-            first = first * self.args.world_size + rank
-            dist.all_reduce(first, op=dist.ReduceOp.MIN)
-            first, rank = first // self.args.world_size, int(first % self.args.world_size)
-        number = int(first)
-        if number >= _NEVER:
+        found = self.loss_watch.first_bad(self.args.process_index, self.args.world_size)
+        if found is None:
             return
+        number, rank = found
         step, micro_step = divmod(number, self.args.gradient_accumulation_steps)
         epoch, steps = divmod(step, self.steps_per_epoch)
         sampler = copy.copy(self.sampler)
         sampler.rank = rank
         batch = sampler.plan(epoch)[steps * self.args.gradient_accumulation_steps + micro_step]
-        checkpoint = last_checkpoint(Path(self.args.output_dir or ""))
+        users = [str(self.datasets[dataset].train.user_ids[user].as_py()) for _, dataset, user in batch[:5].tolist()]
+        checkpoint = last_checkpoint(self.folder)
         good = "no checkpoint had been written yet" if checkpoint is None else f"{checkpoint}, the last one, is good"
         raise LossNotFiniteError(
             f"The loss of step {step + 1} (epoch {epoch}, batch {micro_step + 1} of the step), or its gradient, is not "
-            f"finite. Its {len(batch)} users begin with {self._user_ids(batch[:5])}. Training stops here; {good}. Look "
-            "at these users' items, lower learning_rate, or with fp16 try bf16."
+            f"finite. Its {len(batch)} users begin with {users}. Training stops here; {good}. Look at these users' "
+            "items, lower learning_rate, or use bf16 instead of fp16."
         )
 
-    def _user_ids(self, index: np.ndarray) -> list[str]:
-        return [str(self.datasets[dataset].train.user_ids[int(user)].as_py()) for _, dataset, user in index.tolist()]
-
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Item vectors only ever matter by their direction: they are never decayed."""
+        """Without item vectors: only their direction matters, so decay would not regularize them."""
         return [name for name in super().get_decay_parameter_names(model) if not name.endswith("item_embeddings")]
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         self.stop_at_bad_loss()
         if kwargs.get("skip_scheduler") and self.state.global_step:
-            return {}  # `eval_on_start` of a run that goes on: a run never stopped has no evaluation here
+            return {}  # `eval_on_start` of a resumed run: a run that was never stopped has no evaluation here
         return super()._evaluate(*args, **kwargs)
-
-    # Logs
-
-    def record(self, name: str, total: Tensor, count: Tensor | float) -> None:
-        """Adds to a mean that the next log line shows, over all processes; nothing waits for the device."""
-        total = total.detach().float()
-        count = torch.as_tensor(count, dtype=torch.float32, device=total.device)
-        self._sums[name] = self._sums[name] + total if name in self._sums else total
-        self._counts[name] = self._counts[name] + count if name in self._counts else count
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and "eval_loss" not in logs:  # a line of training
             self.stop_at_bad_loss()
-            logs |= self._drain_records()
+            logs |= self.records.drain(lambda numbers: self.global_counts(numbers, self.args.device))
         super().log(logs, start_time)
 
-    def _drain_records(self) -> dict[str, float]:
-        now = time.perf_counter()
-        seconds = max(now - self._logged_at, 1e-9)
-        names = sorted(self._sums)
-        values = [self._sums[name] for name in names] + [self._counts[name] for name in names] + [self._tokens]
-        totals = self.global_counts(values, self.args.device).tolist()
-        drained = {
-            name: total / count
-            for name, total, count in zip(names, totals, totals[len(names) :], strict=False)
-            if count
-        }
-        drained["tokens_per_second"] = round(totals[-1] / seconds, 1)
-        drained["data_wait"] = round(self._waited / seconds, 4)
-        self._begin_records(now)
-        return drained
-
-    def _begin_records(self, now: float) -> None:
-        self._sums, self._counts = {}, {}
-        self._tokens, self._waited, self._logged_at = 0, 0.0, now
-
     def forget_the_last_run(self) -> None:
-        """Of another stage, or of a run that was stopped: what was counted since its last log line, and its end."""
-        self._begin_records(time.perf_counter())
+        """Forgets what is left of another stage, or of a run that was stopped."""
+        self.records.reset()
+        self.loss_watch.reset()
         self._micro_step = 0
-        self._in_epoch = self._save_after_epoch = False
-        self._first_bad = torch.full((), _NEVER, device=self.args.device)
-
-    @contextmanager
-    def off_the_clock(self) -> Iterator[None]:
-        """What happens here does not count into `tokens_per_second` and `data_wait`."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._logged_at += time.perf_counter() - began
-
-    # Checkpoints
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        self.stop_at_bad_loss()
-        if self._in_epoch and (
-            self.state.global_step % self.steps_per_epoch == 0
-            or self.control.should_training_stop
-            or self.control.should_epoch_stop
-        ):
-            # What the end of the epoch brings, its evaluation above all, belongs into this checkpoint: a run that
-            # goes on from it begins with the next epoch.
-            self._save_after_epoch = True
-            return
-        self.store_flos()
-        folder = Path(self.args.output_dir or "", f"checkpoint-{self.state.global_step}")
-        with (
-            clear_write_errors(f"The checkpoint of step {self.state.global_step} ({folder})"),
-            self.off_the_clock(),
-            staged_folder(folder, self.accelerator) as staging,
-        ):
-            self._write_checkpoint(str(staging))
-        if self.args.should_save:
-            rotate_checkpoints(folder.parent, self.args.save_total_limit, self.best_checkpoint)
-        self.accelerator.wait_for_everyone()
-
-    @property
-    def best_checkpoint(self) -> Path | None:
-        """Checkpoint of the best metric so far. (`state.best_model_checkpoint` stays empty: transformers deletes all
-        other checkpoints by it when training ends.)"""
-        step = self.state.best_global_step
-        return Path(self.args.output_dir or "", f"checkpoint-{step}") if step else None
-
-    def save_result(self) -> None:
-        """The model with all that belongs to it, in `output_dir`: every file of it whole or not there.
-
-        Raises:
-            OSError: if it cannot be written (a full disk).
-        """
-        folder = Path(self.args.output_dir or "")
-        with clear_write_errors(f"The result ({folder})"), staged_files(folder, self.accelerator) as staging:
-            self.save_model(str(staging), _internal_call=True)
-
-    def _write_checkpoint(self, folder: str) -> None:
-        self.save_model(folder, _internal_call=True)
-        if not self.args.save_only_model:
-            self._save_optimizer_and_scheduler(folder)
-            self._save_scaler(folder)
-            self._save_rng_state(folder)
-        if self.args.should_save:
-            stateful: Any = self.state.stateful_callbacks
-            for callback in [*self.callback_handler.callbacks, self.control]:
-                if isinstance(callback, ExportableState):
-                    stateful[type(callback).__name__] = callback.state()
-            self.state.save_to_json(str(Path(folder, STATE_FILE)))
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if self.catalog is not None and self.args.should_save:
-            self.catalog.save_pretrained(output_dir or self.args.output_dir or "")
-
-    def _restore(self, checkpoint: Path) -> None:
-        """Weights of a checkpoint, item vectors too where the model has them, in place."""
-        if self.is_fsdp_enabled:
-            load_whole_weights(self.model, checkpoint)
-        else:
-            self._load_from_checkpoint(str(checkpoint), self.model)
-
-    def _is_done(self, checkpoint: Path) -> bool:
-        """Whether training ends there, by the present settings: a run may go back to a checkpoint under others."""
-        state, steps = load_state(checkpoint), self.args.max_steps
-        if steps <= 0:
-            steps = math.ceil(self.args.num_train_epochs * self.steps_per_epoch)
-        return state.global_step >= steps or self.out_of_patience(state)
-
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        improved = super()._determine_best_metric(metrics, trial)
-        if improved:
-            self.state.best_global_step = self.state.global_step
-            self.control.should_save = True
-        if self.out_of_patience(self.state):
-            self.control.should_training_stop = True
-        return improved
-
-    def out_of_patience(self, state: Any) -> bool:
-        """Whether the metric has not improved for `patience` evaluations; counted from the log, so that it resumes."""
-        patience = self.patience
-        if patience is None or self.args.metric_for_best_model is None:
-            return False
-        key = self.args.metric_for_best_model
-        key = key if key.startswith("eval_") else f"eval_{key}"
-        since = state.best_global_step or 0
-        return sum(key in entry and entry["step"] > since for entry in state.log_history) >= patience
-
-    @property
-    def patience(self) -> int | None:
-        """Evaluations without a better metric after which training stops; `None`: never."""
-        return None
+        self.in_epoch = self.saves_after_epoch = False
 
 
 class _EpochCallback(TrainerCallback):
+    """Calls a trainer at those points of transformers' loop that have no method to override."""
+
     def __init__(self, trainer: RecformerTrainer) -> None:
         self.trainer = trainer
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.trainer.forget_the_last_run()
         if args.eval_on_start and state.global_step == 0:
             self.trainer.begin_epoch()
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.trainer.begin_epoch()
-        self.trainer._in_epoch = True
+        self.trainer.in_epoch = True
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.trainer.give_back_memory()
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer._in_epoch = False
-        if self.trainer._save_after_epoch:
-            self.trainer._save_after_epoch = False
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.in_epoch = False
+        if self.trainer.saves_after_epoch:
+            self.trainer.saves_after_epoch = False
             control.should_save = True
 
 
-def metrics_of_step(log_history: list[dict[str, Any]], step: int) -> dict[str, float]:
-    """What was evaluated at a step, as `best_eval_...`."""
+def metrics_of_step(log_history: Iterable[dict[str, Any]], step: int) -> dict[str, float]:
+    """The evaluation at a step, as `best_eval_...`."""
     return {
         f"best_{name}": value
         for entry in log_history
@@ -439,23 +299,3 @@ def metrics_of_step(log_history: list[dict[str, Any]], step: int) -> dict[str, f
         for name, value in entry.items()
         if name.startswith("eval_") and not name.endswith(("_runtime", "_per_second"))
     }
-
-
-def refuse_what_cuts_batches(args: RecformerTrainingArguments) -> None:
-    """Refuses what would tear packed batches apart, before any work.
-
-    Raises:
-        ValueError: saying what to do instead.
-    """
-    if args.n_gpu > 1:
-        raise ValueError(
-            f"This process sees {args.n_gpu} GPUs, and torch's DataParallel cannot cut packed batches. Start one "
-            f"process a GPU: `accelerate launch --num_processes {args.n_gpu} --multi_gpu YOUR_SCRIPT.py ...`; or show "
-            "it one GPU: `CUDA_VISIBLE_DEVICES=0 python YOUR_SCRIPT.py ...`."
-        )
-    config: Any = args.accelerator_config
-    if config.split_batches or config.dispatch_batches:
-        raise ValueError(
-            "accelerator_config asks for split_batches or dispatch_batches, which would cut packed batches: leave both "
-            "out. Batches are planned for all processes by SequenceSampler."
-        )

@@ -401,7 +401,7 @@ class TestArguments:
         [
             ({"recipe": "papper"}, "ablation-4, got 'papper'"),
             ({"skip_stage1": True, "skip_stage2": True}, "nothing to train"),
-            ({"stage2_patience": 0}, "Patience is at least 1"),
+            ({"stage2_patience": 0}, "stage1_patience and stage2_patience must be at least 1"),
             ({"max_validation_users": 0}, "max_validation_users must be at least 1 or None, got 0"),
             ({"ranking_ks": [0]}, "at least 1"),
             ({"max_batch_tokens": 0}, "max_batch_tokens must be at least 1"),
@@ -470,7 +470,7 @@ class TestWhatAPersonMeets:
         trainer = small_trainer(
             tmp_path / "run", trainer_callbacks=[Poison()], gradient_accumulation_steps=2, per_device_train_batch_size=4
         )
-        trainer._looks_at_losses = not as_on_an_accelerator
+        trainer.loss_watch.reads_every_batch = not as_on_an_accelerator
         users = trainer.sampler.plan(1)[4]["user"]
         first = [str(small_dataset().train.user_ids[int(user)].as_py()) for user in users[:5]]
         with pytest.raises(LossNotFiniteError) as caught:

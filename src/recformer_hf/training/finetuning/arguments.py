@@ -1,24 +1,25 @@
-"""What is set of finetuning, and what that makes of each stage."""
+"""Settings of finetuning, and of each of its stages."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
-from ..arguments import RecformerTrainingArguments, one_of
+from ..arguments import RecformerTrainingArguments, check_choice
 from ..freezing import Freeze
-from .recipes import RECIPES, ItemMatrix
+from .stages import RECIPES, ItemMatrix, Stage, StageRecipe
 
 
 @dataclass
 class RecformerFinetuningArguments(RecformerTrainingArguments):
-    """Settings of [`RecformerFinetuningTrainer`]. What a recipe leaves to choose is set stage by stage.
+    """Settings of [`RecformerFinetuningTrainer`].
 
-    A stage's own field, where given, goes before the recipe's.
+    A recipe sets both stages. A field of a stage (`stage1_freeze` and the like) overrides the recipe's.
     """
 
     num_train_epochs: float = field(
-        default=128, metadata={"help": "At most this many epochs a stage. The public replication: 128."}
+        default=128, metadata={"help": "At most this many epochs per stage. The public replication: 128."}
     )
     recipe: str = field(
         default="paper",
@@ -28,7 +29,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         },
     )
     stage1_item_matrix: ItemMatrix | None = field(
-        default=None, metadata={"help": "Item matrix in stage 1. Algorithm 1: reencode, every epoch."}
+        default=None, metadata={"help": "Item matrix in stage 1. Algorithm 1: reencode, in every epoch."}
     )
     stage2_item_matrix: ItemMatrix | None = field(
         default=None, metadata={"help": "Item matrix in stage 2. Algorithm 1: frozen."}
@@ -39,8 +40,8 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
     stage2_freeze: Freeze | None = field(
         default=None, metadata={"help": "Weights frozen in stage 2. Algorithm 1: none."}
     )
-    skip_stage1: bool | None = field(default=None, metadata={"help": "Leave stage 1 out."})
-    skip_stage2: bool | None = field(default=None, metadata={"help": "Leave stage 2 out."})
+    skip_stage1: bool | None = field(default=None, metadata={"help": "Skip stage 1."})
+    skip_stage2: bool | None = field(default=None, metadata={"help": "Skip stage 2."})
     stage1_patience: int = field(
         default=5, metadata={"help": "Stop stage 1 after this many evaluations without a better metric. The paper: 5."}
     )
@@ -48,80 +49,100 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         default=3, metadata={"help": "The same for stage 2. The public replication: 3 (stage 1: 5)."}
     )
     stage2_num_train_epochs: float | None = field(
-        default=None, metadata={"help": "At most this many epochs of stage 2; as num_train_epochs if left out."}
+        default=None, metadata={"help": "At most this many epochs in stage 2. None: num_train_epochs."}
     )
     stage2_learning_rate: float | None = field(
-        default=None, metadata={"help": "Peak learning rate of stage 2; as learning_rate if left out."}
+        default=None, metadata={"help": "Peak learning rate of stage 2. None: learning_rate."}
     )
     num_negatives: int = field(
         default=0,
-        metadata={"help": "Sampled softmax over this many negatives a user; 0: the whole catalogue (the paper)."},
+        metadata={"help": "Sampled softmax over this many negatives per user. 0: the whole catalogue (the paper)."},
     )
     max_validation_users: int | None = field(
         default=None,
         metadata={
             "help": "Validate on at most this many users during training, drawn by the seed, the same ones each time. "
-            "None: on all. The test split is always ranked whole."
+            "None: on all. The whole test split is always ranked."
         },
     )
     metric_for_best_model: str | None = field(
-        default="ndcg@10", metadata={"help": "Validation metric of Algorithm 1. The paper: NDCG@10."}
+        default="ndcg@10", metadata={"help": "Validation metric that chooses the best weights. The paper: NDCG@10."}
     )
     greater_is_better: bool | None = field(
-        default=None, metadata={"help": "Whether more of that metric is better. None: unless its name ends in loss."}
+        default=None,
+        metadata={"help": "Whether more of that metric is better. None: yes, unless its name ends in loss."},
     )
 
     def __post_init__(self) -> None:
         if self.ddp_find_unused_parameters is None:
-            self.ddp_find_unused_parameters = False  # what no gradient reaches is frozen
+            self.ddp_find_unused_parameters = False  # weights that no gradient reaches are frozen
         super().__post_init__()
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}.")
         for number, recipe in enumerate(RECIPES[self.recipe], start=1):
-            if getattr(self, f"skip_stage{number}") is None:
-                setattr(self, f"skip_stage{number}", recipe is None)
-            # A stage that the recipe leaves out and a person puts back is Algorithm 1's.
-            of_stage = recipe or RECIPES["paper"][number - 1]
-            assert of_stage is not None
-            for name in ("item_matrix", "freeze"):
-                if getattr(self, f"stage{number}_{name}") is None:
-                    setattr(self, f"stage{number}_{name}", getattr(of_stage, name))
-            one_of(f"stage{number}_item_matrix", getattr(self, f"stage{number}_item_matrix"), ItemMatrix)
-            one_of(f"stage{number}_freeze", getattr(self, f"stage{number}_freeze"), Freeze)
+            self._apply_recipe(number, recipe)
         if self.skip_stage1 and self.skip_stage2:
-            raise ValueError("skip_stage1 and skip_stage2 leave nothing to train: drop one of them.")
+            raise ValueError("skip_stage1 and skip_stage2 leave nothing to train: unset one of them.")
         if min(self.stage1_patience, self.stage2_patience) < 1:
-            raise ValueError(f"Patience is at least 1, got {self.stage1_patience} and {self.stage2_patience}.")
+            raise ValueError(
+                "stage1_patience and stage2_patience must be at least 1, got "
+                f"{self.stage1_patience} and {self.stage2_patience}."
+            )
         if self.max_validation_users is not None and self.max_validation_users < 1:
             raise ValueError(f"max_validation_users must be at least 1 or None, got {self.max_validation_users}.")
 
-    def stages(self) -> list[Stage]:
-        """The stages that are not skipped."""
-        first = Stage(
-            1, self.stage1_item_matrix, self.stage1_freeze, self.stage1_patience, self.num_train_epochs,
-            self.learning_rate,
+    def _apply_recipe(self, number: int, recipe: StageRecipe | None) -> None:
+        """Fills in the fields of a stage that the caller did not set."""
+        if getattr(self, f"skip_stage{number}") is None:
+            setattr(self, f"skip_stage{number}", recipe is None)
+        # If the caller puts a stage back that the recipe skips, it is that of Algorithm 1.
+        of_stage = recipe or RECIPES["paper"][number - 1]
+        assert of_stage is not None
+        for name in ("item_matrix", "freeze"):
+            if getattr(self, f"stage{number}_{name}") is None:
+                setattr(self, f"stage{number}_{name}", getattr(of_stage, name))
+        check_choice(f"stage{number}_item_matrix", getattr(self, f"stage{number}_item_matrix"), ItemMatrix)
+        check_choice(f"stage{number}_freeze", getattr(self, f"stage{number}_freeze"), Freeze)
+
+    def deciding_fields(self) -> tuple[str, ...]:
+        return (
+            *super().deciding_fields(),
+            "recipe", "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "skip_stage1",
+            "skip_stage2", "stage1_patience", "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate",
+            "num_negatives", "max_validation_users",
         )  # fmt: skip
+
+    def stages(self) -> list[Stage]:
+        """The stages that are not skipped, in order."""
+        first = Stage(
+            number=1,
+            item_matrix=self.stage1_item_matrix,  # type: ignore[arg-type]  # `__post_init__` has filled it in
+            freeze=self.stage1_freeze,  # type: ignore[arg-type]
+            patience=self.stage1_patience,
+            num_train_epochs=self.num_train_epochs,
+            learning_rate=self.learning_rate,
+        )
         epochs, rate = self.stage2_num_train_epochs, self.stage2_learning_rate
         second = Stage(
-            2, self.stage2_item_matrix, self.stage2_freeze, self.stage2_patience,
-            first.num_train_epochs if epochs is None else epochs, first.learning_rate if rate is None else rate,
-        )  # fmt: skip
+            number=2,
+            item_matrix=self.stage2_item_matrix,  # type: ignore[arg-type]
+            freeze=self.stage2_freeze,  # type: ignore[arg-type]
+            patience=self.stage2_patience,
+            num_train_epochs=self.num_train_epochs if epochs is None else epochs,
+            learning_rate=self.learning_rate if rate is None else rate,
+        )
         return [stage for stage, skipped in ((first, self.skip_stage1), (second, self.skip_stage2)) if not skipped]
 
+    def of_stage(self, stage: Stage) -> RecformerFinetuningArguments:
+        """The arguments of one stage of a run with these arguments: its folder, epochs and learning rate."""
+        args = copy.copy(self)
+        args.output_dir = str(Path(self.output_dir or "", stage.name))
+        args.num_train_epochs = stage.num_train_epochs
+        args.learning_rate = stage.learning_rate
+        args.push_to_hub = False  # a stage's checkpoints stay here; the finished run is pushed
+        return args
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage's own settings."""
-
-    number: int
-    item_matrix: Any
-    freeze: Any
-    patience: int
-    num_train_epochs: float
-    learning_rate: float
-
-
-def stage_seed(args: RecformerFinetuningArguments, stage: Stage) -> int:
-    """Other draws in stage 2; seeds of runs stay below 2^32, so no other run has them."""
-    seed = args.seed if args.data_seed is None else args.data_seed
-    return seed + (stage.number - 1) * 2**32
+    def seed_of(self, stage: Stage) -> int:
+        """Seed of a stage's draws. A run's seed is below 2^32, so stage 2 shares its draws with no other run."""
+        seed = self.seed if self.data_seed is None else self.data_seed
+        return int(seed) + (stage.number - 1) * 2**32

@@ -1,26 +1,87 @@
-"""What a finished stage of finetuning leaves, in its folder."""
+"""A stage of finetuning: its settings, the recipes that choose them, and the result that it leaves in its folder."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ..checkpoints import RUN_FILE, is_complete, remove_folder, remove_later
+from ..checkpoints import is_complete, step_of, write_json
+from ..freezing import Freeze
+
+ItemMatrix = Literal["reencode", "frozen", "trainable"]
+"""What happens to the item matrix in a stage.
+
+`reencode`: the model encodes all items again at the start of every epoch. `frozen`: the matrix stays what it is at the
+start of the stage (the first stage encodes it). `trainable`: it starts like `frozen` and is then trained like any
+weight.
+"""
 
 STAGE_FILE = "stage.json"
+"""In the folder of a finished stage: its [`StageResult`]."""
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """What a recipe chooses for a stage: see `ItemMatrix` and `Freeze`."""
+
+    item_matrix: ItemMatrix
+    freeze: Freeze
+
+
+RECIPES: dict[str, tuple[StageRecipe | None, StageRecipe | None]] = {
+    # Algorithm 1: re-encoded, then frozen; all weights of the model train.
+    "paper": (StageRecipe("reencode", "none"), StageRecipe("frozen", "none")),
+    # Only the sequence side at first, then everything; item vectors always come from the model.
+    "lecture": (StageRecipe("reencode", "embeddings"), StageRecipe("reencode", "none")),
+    # Rows of the paper's ablation (table 5): one stage, on the item matrix of the pretrained model.
+    "ablation-1": (None, StageRecipe("frozen", "none")),
+    "ablation-2": (None, StageRecipe("frozen", "word_embeddings")),
+    "ablation-3": (None, StageRecipe("trainable", "none")),
+    "ablation-4": (None, StageRecipe("trainable", "word_embeddings")),
+}
+"""First and second stage of each recipe; `None` skips the stage.
+
+Ablation 5 (no pretraining) starts from the text encoder of `recformer_hf.conversion` instead of a pretrained Recformer.
+Ablation 6 is a model that is configured without item positions and token types, from pretraining on.
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The settings of one stage.
+
+    Args:
+        number: 1 or 2.
+        item_matrix, freeze: see `ItemMatrix` and `Freeze`.
+        patience: evaluations without a better metric after which the stage stops.
+        num_train_epochs: at most.
+        learning_rate: peak.
+    """
+
+    number: int
+    item_matrix: ItemMatrix
+    freeze: Freeze
+    patience: int
+    num_train_epochs: float
+    learning_rate: float
+
+    @property
+    def name(self) -> str:
+        """Name of its folder in the run's folder."""
+        return f"stage-{self.number}"
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a finished stage left (`stage.json`).
+    """The result of a finished stage (`stage.json`).
 
     Args:
         stage: 1 or 2.
         checkpoint: name of the checkpoint with the stage's model and item matrix, beside `stage.json`.
         best_metric: its validation metric, or `None` without evaluation.
-        improved: whether it is better than all before; else the result of the run is an earlier stage's.
+        improved: whether it is better than all stages before; otherwise the run's result is that of an earlier stage.
         global_step: optimizer steps of the stage.
         train_loss: mean over its steps since the last start.
         log_history: as in `TrainerState`.
@@ -34,26 +95,28 @@ class StageResult:
     train_loss: float
     log_history: list[dict[str, Any]]
 
+    @property
+    def step(self) -> int:
+        """Optimizer steps before the checkpoint."""
+        return step_of(self.checkpoint)
 
-def go_back_to(checkpoint: Path) -> None:
-    """Removes what a run wrote after one of its checkpoints."""
-    stage, run = checkpoint.parent, checkpoint.parent.parent
-    (run / RUN_FILE).unlink(missing_ok=True)
-    for later in run.glob("stage-*"):
-        if later.name > stage.name:
-            remove_folder(later)
-    (stage / STAGE_FILE).unlink(missing_ok=True)
-    remove_later(checkpoint)
+    def save(self, folder: Path) -> None:
+        """Writes `stage.json` to the stage's folder."""
+        write_json(folder / STAGE_FILE, asdict(self))
 
 
 def load_stage(folder: Path) -> StageResult | None:
-    """The result of a stage that is done, `None` of one that is not."""
+    """The result in a stage's folder; `None` if the stage is not finished.
+
+    Raises:
+        ValueError: if the checkpoint that it names is not complete.
+    """
     if not (folder / STAGE_FILE).is_file():
         return None
     result = StageResult(**json.loads((folder / STAGE_FILE).read_text("utf-8")))
     if not is_complete(folder / result.checkpoint):
         raise ValueError(
-            f"{folder / STAGE_FILE} names {result.checkpoint}, which is not complete. Remove {folder} to train this "
-            "stage again, or put the checkpoint back."
+            f"{folder / STAGE_FILE} names {result.checkpoint}, which is not complete. Put the checkpoint back, or "
+            f"remove {folder} to train this stage again."
         )
     return result
