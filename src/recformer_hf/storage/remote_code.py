@@ -75,8 +75,9 @@ def _module_of(path: PurePath, node: ast.ImportFrom) -> PurePath:
     package = path.parent
     for _ in range(node.level - 1):
         package = package.parent
-    target = package.joinpath(*(node.module or "").split(".")).with_suffix(".py")
-    if node.module is None or not (_ROOT / target).is_file():
+    # `from . import x` at the top has neither a module nor a package whose name could take a suffix.
+    target = None if node.module is None else package.joinpath(*node.module.split(".")).with_suffix(".py")
+    if target is None or not (_ROOT / target).is_file():
         raise ValueError(
             f"{path}, line {node.lineno}, imports a package. A module that travels with a checkpoint must import from "
             "modules: from .module import name."
