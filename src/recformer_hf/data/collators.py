@@ -56,7 +56,7 @@ class ItemCollator:
         return first_of_equal(self.composer.catalogs[0], self.composer.max_tokens)
 
     def __call__(self, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
-        items = np.array(rows, dtype=np.int64)
+        items = np.array(rows, dtype=np.int64)  # a copy, because the batch's `item_index` shares its memory
         places = np.arange(len(items))
         packed = self.composer.compose(np.zeros_like(places), items, places, places + 1)
         return packed.to_batch() | {"item_index": torch.from_numpy(items)}
@@ -108,7 +108,7 @@ class FinetuningCollator:
     ) -> None:
         if num_negatives < 0 or (num_negatives and len(catalog) < 2):
             raise ValueError(
-                f"num_negatives must be at least 0, and if it is above 0, the catalogue must hold at least 2 items; "
+                "num_negatives must be at least 0, and if it is above 0, the catalogue must hold at least 2 items; "
                 f"got {num_negatives} and {len(catalog)} items."
             )
         self.composer = Composer([catalog], tokenizer)
@@ -116,7 +116,7 @@ class FinetuningCollator:
         self.num_negatives = num_negatives
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
-        """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` a dataset."""
+        """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` for each dataset."""
         return self.composer.most_tokens(data, np.ones_like, with_target=False)
 
     def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class PretrainingCollator:
         """`target_ids` of the first row of each catalogue."""
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
-        """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` a dataset.
+        """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` for each dataset.
 
         This counts context and target item together; their masked copies are as many tokens again in the encoder.
         """
@@ -177,6 +177,7 @@ class PretrainingCollator:
     def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
         starts, target = _draw_targets(self.draws, batch, _later_half(np.diff(batch.offsets)))
         dataset = batch.index["dataset"]
+        # Contexts and target items are one packed batch, so that a single forward encodes both.
         packed = self.composer.compose(
             np.tile(dataset, 2),
             batch.items,
@@ -187,6 +188,7 @@ class PretrainingCollator:
         result = packed.to_batch()
         if self.masking is not None:
             epoch, dataset, user = _keys(batch)
+            # With streams of their own, an item is masked differently in the context and as the target.
             masked, labels = self.masking(
                 packed,
                 (np.tile(epoch, 2), np.tile(dataset, 2), np.tile(user, 2)),
@@ -195,6 +197,7 @@ class PretrainingCollator:
             )
             result["mlm_input_ids"] = torch.from_numpy(masked)[None]
             result["mlm_labels"] = torch.from_numpy(labels)[None]
+            # Found here, because to find them on an accelerator would make the model wait for it.
             result["masked_rows"] = torch.from_numpy(np.flatnonzero(labels != IGNORED))
         result["target_ids"] = torch.from_numpy(self.first_target_ids[dataset] + batch.items[target])
         return result

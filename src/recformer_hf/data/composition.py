@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from ..tokenization_recformer import BOS_TYPE, RecformerTokenizer
+from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from .arrays import gather, offsets_from_lengths, slice_indices
 from .tokenized_catalog import TokenizedCatalog
 from .torch_datasets import EvaluationSequences, TrainingSequences
@@ -41,7 +41,7 @@ class PackedSequences:
             "input_ids": torch.from_numpy(self.input_ids)[None],
             "token_type_ids": torch.from_numpy(self.token_type_ids)[None],
             "item_position_ids": torch.from_numpy(self.item_position_ids)[None],
-            "cu_seqlens": torch.from_numpy(self.bounds.astype(np.int32)),
+            "cu_seqlens": torch.from_numpy(self.bounds.astype(np.int32)),  # the type that flash attention requires
             "max_seqlen": int(np.diff(self.bounds).max()),
         }
 
@@ -107,6 +107,7 @@ class Composer:
         lengths = self._cut(lengths, num_slots)
 
         places = slice_indices(slot_starts, lengths)
+        # `gather` does not read it if there is one catalogue, so the repetition over all tokens can be saved.
         token_dataset = np.repeat(slot_dataset, lengths) if len(self.catalogs) > 1 else slot_dataset
         input_ids, token_type_ids = (
             gather([getattr(catalog, name) for catalog in self.catalogs], token_dataset, places).astype(np.int64)
@@ -192,6 +193,7 @@ class Composer:
 
     def _slices(self, dataset: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the tokens of catalogue rows begin and how many there are, int64 `[num_rows]` each."""
+        # One catalogue, as in finetuning, needs neither the search for its number nor a masked copy of the rows.
         for number in [0] if len(self.catalogs) == 1 else np.unique(dataset).tolist():
             own = rows if len(self.catalogs) == 1 else rows[dataset == number]
             if own.size and not 0 <= own.min() <= own.max() < len(self.catalogs[number]):

@@ -69,7 +69,7 @@ class SequentialDataset:
         for name, split in self.splits.items():
             _check_split(name, split, len(catalog))
         try:
-            json.dumps(info)
+            json.dumps(info)  # here rather than in `save_to_disk`, which may be called hours later
         except (TypeError, ValueError) as error:
             raise TypeError(f"info cannot be saved as JSON: {error}. Use text, numbers, lists and dicts.") from error
 
@@ -140,7 +140,7 @@ class SequentialDataset:
                 names all of them).
             ValueError: if a file is damaged, has other columns, or holds items outside the catalogue.
         """
-        recover_folder(name_or_folder)
+        recover_folder(name_or_folder)  # a killed `save_to_disk` may have left the earlier dataset moved aside
         if os.path.isdir(name_or_folder):
             return cls._load_folder(Path(name_or_folder))
         try:
@@ -226,6 +226,7 @@ def _check_split(name: str, split: Sequences, num_items: int) -> None:
         advice = "Training needs at least one." if name == "train" else "Pass None instead."
         raise ValueError(f"{name} has no users. {advice}")
     for kind, rows in (("items", split.items), ("targets", split.targets)):
+        # Minimum and maximum need no memory; which rows are wrong is only computed for the error.
         if rows is not None and (rows.min() < 0 or rows.max() >= num_items):
             outside = np.flatnonzero((rows < 0) | (rows >= num_items))
             user = outside[0] if kind == "targets" else np.searchsorted(split.offsets, outside[0], side="right") - 1
@@ -256,6 +257,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         found = described.get("format") if isinstance(described, dict) else type(described).__name__
         raise ValueError(f"{path} has format {found!r}; this version reads format {FORMAT}. Update recformer_hf.")
+    # Names other than these are refused, because they are parts of file paths.
     splits, info = described.get("splits"), described.get("info")
     if not isinstance(splits, list) or not isinstance(info, dict) or "train" not in splits or set(splits) - {*SPLITS}:
         raise ValueError(

@@ -35,6 +35,7 @@ def mapped_copy(parquet: Path, write: Callable[[Path], None]) -> Path | None:
     if status.st_size < SMALLEST_MAPPED:
         return None
     try:
+        # Change the number in the namespace with the format of the copies: it keeps other versions from opening them.
         key = hashlib.blake2b(str(parquet).encode(), digest_size=12).hexdigest()
         folder = cached_assets_path("recformer_hf", namespace="mapped_files_1", subfolder=key)
         copy = folder / f"{status.st_size}-{status.st_mtime_ns}.arrow"

@@ -13,9 +13,9 @@ from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 from transformers.utils import logging
 
 from ..items.catalog import ItemCatalog
-from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from ..storage.atomic import atomic_folder
 from ..tokenization_recformer import EncodedItem, RecformerTokenizer
+from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 
 logger = logging.get_logger(__name__)
 
@@ -98,6 +98,7 @@ class TokenizedCatalog:
             return opened
         folder.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(folder.with_name(f".{folder.name}.lock")):
+            # Another process may have written it in the meantime. Only the one that holds the lock reports damage.
             opened = cls._open_if_good(folder, log=True)
             if opened is None:
                 cls._tokenize(catalog, tokenizer, fingerprint, progress).save(folder)

@@ -64,7 +64,7 @@ class DemoOracle:
     @property
     def is_cold(self) -> np.ndarray:
         """Which items are released just before the test choice, bool `[num_items]`."""
-        return self._shop.is_cold.copy()
+        return self._shop.is_cold.copy()  # the shop is cached, so a caller must not be able to change it
 
     def scores(
         self, histories: Sequence[np.ndarray | Sequence[int]], released: Literal["all", "warm"] = "all"
