@@ -38,10 +38,13 @@ from benchmarks.measure import (
 )
 from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.workload import fill
-from recformer_hf import RecformerForPretraining, RecformerModel, modeling_recformer
-from recformer_hf.encoder import attention, cpu_dropout, cpu_linear
-from recformer_hf.encoder.attention import ALL_ATTENTION_FUNCTIONS, SelfAttention, WindowBlocks
+from recformer_hf import RecformerModel, modeling_recformer
+from recformer_hf.encoder import attention, kernels
+from recformer_hf.encoder.attention import ALL_ATTENTION_FUNCTIONS
+from recformer_hf.encoder.cpu import dropout as cpu_dropout
+from recformer_hf.encoder.cpu import onednn
 from recformer_hf.encoder.packing import SequenceLayout, pack_sequences
+from recformer_hf.encoder.window_blocks import WindowBlocks
 
 ALL = "all"
 INFERENCE, TRAINING = ("encode_items", "scores_1", "scores_16"), ("finetune_4", "finetune_8", "pretrain_2")
@@ -84,16 +87,15 @@ def broadcast_scores(users: Tensor, items: Tensor, temperature: float) -> Tensor
     return F.cosine_similarity(users.float()[:, None], items[None], dim=-1) / temperature
 
 
-def drawn_mask(shape: tuple[int, ...], probability: float, device: torch.device) -> tuple[Tensor, float]:
-    return torch.empty(shape, dtype=torch.uint8, device=device).bernoulli_(1 - probability), 1 / (1 - probability)
+def drawn_mask(shape: tuple[int, ...], probability: float) -> tuple[Tensor, float]:
+    return torch.empty(shape, dtype=torch.uint8).bernoulli_(1 - probability), 1 / (1 - probability)
 
 
 def window_by_autograd(
-    module: SelfAttention, query: Tensor, key: Tensor, value: Tensor, layout: SequenceLayout, dropout: float
+    query: Tensor, key: Tensor, value: Tensor, layout: SequenceLayout, heads: int, half_window: int, dropout: float
 ) -> tuple[Tensor, None]:
     """The window's blocks through `scaled_dot_product_attention`, the backward left to autograd."""
-    heads = module.num_heads
-    blocks = WindowBlocks.of(layout, module.half_window, len(query))
+    blocks = WindowBlocks.of(layout, half_window, len(query))
     keys, values = (torch.cat([blocks.window_view(x, heads), blocks.first_of(x, heads)], 2) for x in (key, value))
     allowed = torch.cat([blocks.near, blocks.far[:, :, None]], 2)[None]
     queries = blocks.split_queries(query, heads)
@@ -101,8 +103,8 @@ def window_by_autograd(
     return blocks.join_queries(output), None
 
 
-def dense_window(module: SelfAttention, query: Tensor, *arguments: Any) -> tuple[Tensor, None]:
-    output = attention.eager_window_attention(module, query, *arguments)[0]
+def dense_window(query: Tensor, *arguments: Any) -> tuple[Tensor, None]:
+    output = attention.eager_window_attention(query, *arguments)[0]
     return F.pad(output, (0, 0, 0, len(query) - len(output))), None  # rows beyond the tokens
 
 
@@ -119,8 +121,8 @@ def window(function: Callable[..., Any]) -> Iterator[None]:
 @contextmanager
 def masks(function: Callable[..., Any]) -> Iterator[None]:
     with (
-        mock.patch.object(attention, "keep_mask", function),
-        mock.patch.object(cpu_dropout, "keep_mask", function),
+        mock.patch.object(kernels, "draw_mask", function),
+        mock.patch.object(cpu_dropout, "draw_mask", function),
     ):
         yield
 
@@ -137,7 +139,7 @@ def checkpointing(bench: Bench) -> Iterator[None]:
         finally:
             for model in models:
                 model.gradient_checkpointing_disable()
-                model.disable_input_require_grads()  # a hook on the words that would stay, and keep sharing off
+                model.disable_input_require_grads()  # a hook on the words that would stay
 
 
 TECHNIQUES: dict[str, Technique] = {
@@ -148,18 +150,15 @@ TECHNIQUES: dict[str, Technique] = {
     "<s> by algebra": Technique(lambda _: mock.patch.object(attention, "is_plain_linear", always(False))),
     "window in blocks": Technique(lambda _: window(dense_window)),
     "flash kernel on overlapping views": Technique(
-        lambda _: mock.patch.object(attention, "_cpu_flash_attention", always(None)), INFERENCE
+        lambda _: mock.patch.object(kernels, "flash_kernel", always(None)), INFERENCE
     ),
     "the window's own backward": Technique(lambda _: window(window_by_autograd), TRAINING),
-    "products through oneDNN": Technique(lambda _: mock.patch.object(cpu_linear, "_onednn_serves", always(False))),
-    "bias and GELU fused": Technique(lambda _: mock.patch.object(cpu_linear, "_fused_linear", always(None)), INFERENCE),
+    "products through oneDNN": Technique(lambda _: mock.patch.object(onednn, "is_exact", always(False))),
+    "bias and GELU fused": Technique(lambda _: mock.patch.object(onednn, "_fused_linear", always(None)), INFERENCE),
     "cheap dropout masks": Technique(lambda _: masks(drawn_mask), TRAINING),
     "scores as one product": Technique(
         lambda _: mock.patch.object(modeling_recformer, "similarity_scores", broadcast_scores),
         ("scores_1", "scores_16", "finetune_4", "finetune_8"),
-    ),
-    "one gradient for words and decoder": Technique(
-        lambda _: mock.patch.object(RecformerForPretraining, "_shares_gradient", always(False)), ("pretrain_2",)
     ),
     "gradient checkpointing": Technique(checkpointing, TRAINING),
 }

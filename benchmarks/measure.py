@@ -22,7 +22,7 @@ import transformers
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from recformer_hf.encoder.cpu_linear import apply_linear
+from recformer_hf.encoder.kernels import linear
 
 Part = TypeVar("Part")
 
@@ -80,7 +80,7 @@ def _products(layer: nn.Linear, hidden: Tensor) -> dict[str, Callable[[], Any]]:
         return {"torch": product}
     return {
         "torch": lambda: F.linear(hidden, layer.weight, layer.bias),
-        "model": lambda: apply_linear(layer, hidden),
+        "model": lambda: linear(layer, hidden),
     }
 
 

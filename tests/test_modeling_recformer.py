@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from recformer_hf import RecformerForPretraining, RecformerForSeqRec, RecformerTokenizer
-from recformer_hf.encoder import layers
-from recformer_hf.encoder.layers import rows_to_run
+from recformer_hf.encoder import kernels
+from recformer_hf.encoder.cpu.rows import rows_to_run
 from tests.support.models import enliven, pack, random_batch, small_config
 
 ITEMS = [
@@ -233,7 +233,7 @@ class TestPretraining:
             model(**padded, masked_rows=rows)
 
     def test_the_last_layer_and_the_head_run_for_round_numbers_of_rows(self, model, monkeypatch):
-        monkeypatch.setattr(layers, "serves_by_shape", lambda *_: True)
+        monkeypatch.setattr(kernels, "compiles_by_shape", lambda *_: True)
         batch = self.masked(random_batch([100, 120, 128, 70, 12, 30, 40, 31], model.config))
         seen = []
         for module in (model.recformer.encoder.layer[-1].attention.self.key, model.lm_head.dense):

@@ -20,9 +20,9 @@ from transformers.utils import logging
 
 from .configuration_recformer import RecformerConfig
 from .encoder.attention import IMPLEMENTATIONS, select_implementation
-from .encoder.cpu_alignment import align_weights
 from .encoder.inputs import PackedInputs, check_range, pack_inputs
 from .encoder.item_arguments import check_item_arguments
+from .encoder.kernels import align_weights
 from .encoder.layers import RecformerEmbeddings, RecformerEncoder
 from .encoder.lm_head import RecformerLMHead
 from .encoder.losses import (
@@ -404,7 +404,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
 
     def _with_rows_beyond(self, masked: Tensor, labels: Tensor, layout: SequenceLayout) -> Tensor:
         """The masked tokens and, on a CPU, a few others, so that products of fewer different sizes occur."""
-        beyond = self.recformer.encoder.rows_beyond(len(masked), labels.device)
+        beyond = self.recformer.encoder.extra_rows(len(masked), labels.device)
         if not beyond:
             return masked
         others = ((labels == -100) & (layout.positions > 0)).nonzero().squeeze(1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import ablation, encoder
-from recformer_hf.encoder import cpu_linear
+from recformer_hf.encoder.cpu import onednn
 
 EXACT = [name for name in ablation.TECHNIQUES if name != "no padding"]
 
@@ -35,7 +35,7 @@ def test_results_are_the_same_without_a_technique(bench, technique):
 
 @pytest.mark.parametrize("technique", ablation.TECHNIQUES)
 def test_another_way_is_taken_without_a_technique(bench, technique):
-    if technique in ("products through oneDNN", "bias and GELU fused") and not cpu_linear._onednn_is_exact():
+    if technique in ("products through oneDNN", "bias and GELU fused") and not onednn.is_exact():
         pytest.skip("no exact float32 products from oneDNN here")
 
     def operations(function):
@@ -56,9 +56,9 @@ def test_another_way_is_taken_without_a_technique(bench, technique):
 def test_switching_off_changes_what_runs_and_is_undone(bench):
     calls = []
 
-    def counted(shape, probability, device):
+    def counted(shape, probability):
         calls.append(shape)
-        return ablation.drawn_mask(shape, probability, device)
+        return ablation.drawn_mask(shape, probability)
 
     function = ablation.ours(bench, "finetune_4", "float32")
     with ablation.masks(counted):

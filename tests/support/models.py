@@ -67,3 +67,8 @@ def golden_case(golden: dict[str, torch.Tensor], prefix: str) -> dict[str, torch
     found = {name[len(prefix) :]: value for name, value in golden.items() if name.startswith(prefix)}
     assert found, prefix
     return {name: value.long() if value.dtype == torch.int16 else value for name, value in found.items()}
+
+
+def assert_parity(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:
+    """The largest difference is at most `tolerance`, relative to the largest number if that exceeds 1."""
+    assert (found - expected).abs().max() <= tolerance * max(1.0, float(expected.abs().max()))

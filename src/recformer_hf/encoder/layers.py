@@ -5,37 +5,35 @@ Everything here works on a packed row `[total_tokens, hidden_size]`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.activations import ACT2FN, GELUActivation
+from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_recformer import RecformerConfig
 from .attention import ALL_ATTENTION_FUNCTIONS, at_least_float32, first_token_attention
-from .cpu_dropout import RecformerDropout
-from .cpu_linear import apply_feed_forward, apply_linear, is_untouched, serves_by_shape
+from .kernels import dropout, dropout_add, extra_rows, feed_forward, linear
 from .packing import SequenceLayout
-
-
-def rows_to_run(total_tokens: int, by_shape: bool) -> int:
-    """How many rows to run for a packed row on a CPU: at most 1/32 more than tokens, so that fewer sizes occur.
-
-    Up to whole blocks of the usual window (32 rows), so that no layer has to fill one up; up to multiples of 128 where
-    kernels are made for each shape, and kept.
-    """
-    multiple = min(128 if by_shape else 32, 1 << max(total_tokens.bit_length() - 6, 0))
-    return -(-total_tokens // multiple) * multiple
+from .plain_modules import is_untouched
 
 
 class RecformerLayerNorm(nn.LayerNorm):
-    """Layer norm of hidden states that are wider than its weights."""
+    """Layer norm of hidden states that may have a wider dtype than its weights."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         weight, bias = self.weight.to(hidden.dtype), self.bias.to(hidden.dtype)
         return F.layer_norm(hidden, self.normalized_shape, weight, bias, self.eps)
+
+
+class RecformerDropout(nn.Dropout):
+    """Dropout that can add the residual in the same pass."""
+
+    def forward(self, hidden: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Drops elements of `hidden`, and adds a residual of its shape and at least its dtype, if given."""
+        if residual is None:
+            return dropout(hidden, self.p, self.training)
+        return dropout_add(hidden, residual, self.p, self.training)
 
 
 class RecformerEmbeddings(nn.Module):
@@ -94,14 +92,14 @@ class RecformerSelfAttention(nn.Module):
         with_probabilities = implementation == "eager"
         if first_tokens_only:
             return first_token_attention(self, hidden, layout, dropout)
-        key, value = apply_linear(self.key, hidden), apply_linear(self.value, hidden)
+        key, value = linear(self.key, hidden), linear(self.value, hidden)
         if rows is not None:
-            wanted = apply_linear(self.query, hidden[rows])
+            wanted = linear(self.query, hidden[rows])
             query = torch.zeros_like(key).index_copy(0, rows, wanted)
         else:
-            query = apply_linear(self.query, hidden)
+            query = linear(self.query, hidden)
         window = ALL_ATTENTION_FUNCTIONS[implementation]
-        output, probabilities = window(self, query, key, value, layout, dropout)
+        output, probabilities = window(query, key, value, layout, self.num_heads, self.half_window, dropout)
         if rows is not None:
             return output[rows], None
         first, first_probabilities = first_token_attention(self, hidden, layout, dropout, with_probabilities)
@@ -120,7 +118,7 @@ class RecformerSelfOutput(nn.Module):
         self.dropout = RecformerDropout(config.hidden_dropout_prob)
 
     def forward(self, attended: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(apply_linear(self.dense, attended), residual))
+        return self.LayerNorm(self.dropout(linear(self.dense, attended), residual))
 
 
 class RecformerAttention(nn.Module):
@@ -150,12 +148,8 @@ class RecformerIntermediate(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACT2FN[config.hidden_act]
 
-    def is_plain_gelu(self) -> bool:
-        """Whether it is what it was made as, and that is GELU: nobody's hook or replacement has to be called."""
-        return is_untouched(self, RecformerIntermediate) and is_untouched(self.activation, GELUActivation)
-
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.activation(apply_linear(self.dense, hidden))
+        return self.activation(linear(self.dense, hidden))
 
 
 class RecformerOutput(nn.Module):
@@ -213,8 +207,9 @@ class RecformerLayer(GradientCheckpointingLayer):
     def feed_forward(self, hidden: Tensor) -> Tensor:
         """The two linear layers and the activation between them, `[num_rows, hidden_size]`."""
         first, second = self.intermediate, self.output.dense
-        projected = apply_feed_forward(first.dense, second, hidden) if first.is_plain_gelu() else None
-        return apply_linear(second, first(hidden)) if projected is None else projected
+        if is_untouched(first, RecformerIntermediate):  # else it has to be called
+            return feed_forward(first.dense, first.activation, second, hidden)
+        return linear(second, first(hidden))
 
 
 class RecformerEncoder(nn.Module):
@@ -240,7 +235,7 @@ class RecformerEncoder(nn.Module):
             attentions of each layer, if `eager`.
         """
         states, attentions = [hidden] if keep_states else [], []
-        hidden = self._filled_up(hidden, implementation)
+        hidden = self._with_extra_rows(hidden, implementation)
         for layer in self.layer[:num_layers]:
             hidden, probabilities = layer(hidden, layout, implementation)
             if keep_states:
@@ -249,20 +244,29 @@ class RecformerEncoder(nn.Module):
                 attentions.append(probabilities)
         return hidden[: layout.total_tokens], states, attentions
 
-    def last_layer(self, hidden: Tensor, layout: SequenceLayout, implementation: str, **wanted: Any) -> Tensor:
-        """The last layer, which `num_layers` left out, for the tokens that are wanted ([`RecformerLayer`]), or all."""
-        if "first_tokens_only" not in wanted:  # a window is attended from
-            hidden = self._filled_up(hidden, implementation)
-        output = self.layer[-1](hidden, layout, implementation, **wanted)[0]
-        return output if wanted else output[: layout.total_tokens]
+    def last_layer(
+        self,
+        hidden: Tensor,
+        layout: SequenceLayout,
+        implementation: str,
+        rows: Tensor | None = None,
+        first_tokens_only: bool = False,
+    ) -> Tensor:
+        """Runs the last layer, which `num_layers` left out, for the tokens that are asked for, or for all of them.
 
-    def rows_beyond(self, num_rows: int, device: torch.device) -> int:
-        """How many rows to add to these; see [`rows_to_run`]."""
-        if device.type != "cpu" or torch.compiler.is_compiling():
-            return 0
-        first: Any = self.layer[0]
-        return rows_to_run(num_rows, serves_by_shape(first.compute_dtype("cpu"))) - num_rows
+        Args and result are those of [`RecformerLayer`], without the attention probabilities.
+        """
+        if not first_tokens_only:  # <s> alone needs no window
+            hidden = self._with_extra_rows(hidden, implementation)
+        output: Tensor = self.layer[-1](hidden, layout, implementation, rows, first_tokens_only)[0]
+        return output[: layout.total_tokens] if rows is None and not first_tokens_only else output
 
-    def _filled_up(self, hidden: Tensor, implementation: str) -> Tensor:
-        beyond = self.rows_beyond(len(hidden), hidden.device) if implementation == "sdpa" else 0
-        return F.pad(hidden, (0, 0, 0, beyond)) if beyond else hidden
+    def extra_rows(self, num_rows: int, device: torch.device) -> int:
+        """How many rows to add to `num_rows` for speed; see `kernels.extra_rows`."""
+        first: RecformerLayer = self.layer[0]
+        return extra_rows(num_rows, first.compute_dtype(device.type), device)
+
+    def _with_extra_rows(self, hidden: Tensor, implementation: str) -> Tensor:
+        # Only the blocked window takes rows after the last token.
+        count = self.extra_rows(len(hidden), hidden.device) if implementation == "sdpa" else 0
+        return F.pad(hidden, (0, 0, 0, count)) if count else hidden

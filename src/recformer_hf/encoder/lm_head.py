@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..configuration_recformer import RecformerConfig
-from .cpu_linear import apply_linear
+from .kernels import linear
 from .layers import RecformerLayerNorm
 
 
@@ -21,8 +21,8 @@ class RecformerLMHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Masked tokens `[num_masked, hidden_size]` -> logits `[num_masked, vocab_size]`."""
-        hidden = F.gelu(apply_linear(self.dense, hidden.to(self.layer_norm.weight.dtype)))
-        return apply_linear(self.decoder, self.layer_norm(hidden))
+        hidden = F.gelu(linear(self.dense, hidden.to(self.layer_norm.weight.dtype)))
+        return linear(self.decoder, self.layer_norm(hidden))
 
 
 __all__ = ["RecformerLMHead"]

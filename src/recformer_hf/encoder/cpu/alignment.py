@@ -1,7 +1,7 @@
-"""How weights lie in memory, on CPUs whose products depend on it: a saved model then gives the bits of the one it was.
+"""Weights begin where torch would put them, so that a loaded model gives the bits of the saved one on every CPU.
 
 torch begins a tensor at a multiple of 64 bytes, but loaded weights are maps of a file and begin anywhere in it. Some
-kernels (MKL's for SSE4.2, for one) group their sums by the address: products of the same numbers then differ in the
+kernels (for one, MKL's for SSE4.2) group their sums by the address, so that products of the same numbers differ in the
 last place.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 ALIGNMENT = 64
-"""Bytes: what torch aligns tensors of its own making to."""
+"""Bytes to which torch aligns the tensors that it allocates."""
 
 
 def align_weights(model: nn.Module) -> None:
@@ -25,12 +25,12 @@ def align_weights(model: nn.Module) -> None:
 
 @cache
 def products_depend_on_alignment() -> bool:
-    """Whether float32 products with a matrix that begins 56 bytes behind a multiple of 64 have other bits."""
+    """Whether float32 products change in the last place when a matrix begins 56 bytes past a multiple of 64."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         for width in (32, 64, 768):
             matrix = torch.randn(96, width, generator=generator, dtype=torch.float32, device="cpu")
-            moved = _moved(matrix, 56)
+            moved = moved_copy(matrix, 56)
             for rows in (1, 2, 3, 17, 64):
                 other = torch.randn(rows, width, generator=generator, dtype=torch.float32, device="cpu")
                 pairs = ((other @ m.T, m @ other.T, m @ other[0]) for m in (matrix, moved))
@@ -39,8 +39,8 @@ def products_depend_on_alignment() -> bool:
     return False
 
 
-def _moved(tensor: Tensor, offset: int) -> Tensor:
-    """A copy that begins `offset` bytes behind a multiple of 64."""
+def moved_copy(tensor: Tensor, offset: int) -> Tensor:
+    """A copy that begins `offset` bytes past a multiple of 64."""
     buffer = torch.empty(tensor.numel() + 2 * ALIGNMENT // 4, dtype=torch.float32, device="cpu")
     start = (offset - buffer.data_ptr()) % ALIGNMENT // 4
     return buffer[start : start + tensor.numel()].view(tensor.shape).copy_(tensor)
