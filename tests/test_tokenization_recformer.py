@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import shutil
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -13,22 +12,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import pre_tokenizers, processors
 from transformers import (
     AutoTokenizer,
     BertTokenizer,
     DataCollatorWithPadding,
-    PreTrainedTokenizerFast,
     RobertaTokenizer,
     XLMRobertaTokenizer,
 )
 
 from recformer_hf.configuration_recformer import RecformerConfig
 from recformer_hf.tokenization_recformer import EncodedItem, RecformerTokenizer
+from tests.support.tokenizers import (
+    CATALOG,
+    GUITAR,
+    ROBERTA_FILES,
+    SCREWS,
+    SPECIAL_STRINGS,
+    SWITCH,
+    TEXTS,
+    save_tokenizers,
+)
 
-ROBERTA_FILES = Path(__file__).parent / "fixtures" / "tokenizer"
 EXPECTED = json.loads((ROBERTA_FILES / "expected.json").read_text(encoding="utf-8"))
 LIMITS = EXPECTED["configs"]
 
@@ -37,55 +42,14 @@ LIMITS = EXPECTED["configs"]
 OTHER_ITEMS = {"specials", "empty_value", "empty_item"}
 OTHER_HISTORIES = {"specials", "empty", "with_empty_item"}
 
-SWITCH = {"title": "Nintendo Switch Console", "brand": "Nintendo", "category": "Video Games"}
-GUITAR = {"title": "Guitar strings", "brand": "Ernie Ball"}
-SCREWS = {"title": "Stainless steel screws", "brand": None, "pieces": 100}
-CATALOG = [SWITCH, GUITAR, SCREWS, {"title": "The Legend of Zelda", "brand": "Nintendo", "category": "Video Games"}]
-TEXTS = ["Nintendo Switch", "  two  spaces ", "héllo wörld 日本", "100 steel-screws!", "a<mask>b [MASK] </s>", ""]
-SPECIAL_STRINGS = "<s> <pad> </s> <unk> <mask> [CLS] [SEP] [PAD] [UNK] [MASK]".split()  # noqa: SIM905
-
 
 def as_dict(pairs: list[list[str]]) -> dict[str, str]:
     return dict(map(tuple, pairs))
 
 
-def corpus() -> list[str]:
-    return [f"{key} {value}" for item in CATALOG for key, value in item.items()] * 5
-
-
-def save_bert(folder: Path) -> None:
-    """A BERT folder with nothing but vocab.txt."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(corpus(), trainers.WordPieceTrainer(vocab_size=150, special_tokens=specials))
-    vocab = tokenizer.get_vocab()
-    (folder / "vocab.txt").write_text("\n".join(sorted(vocab, key=vocab.__getitem__)) + "\n", encoding="utf-8")
-
-
-def save_xlm_roberta(folder: Path) -> None:
-    """An XLM-R folder as `save_pretrained` writes it. Special tokens are pieces of the Unigram vocabulary too."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    alphabet = list("abcdefghijklmnopqrstuvwxyz<>/[]")
-    specials = ["<s>", "<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120, unk_token="<unk>", special_tokens=specials, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(corpus(), trainer)
-    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
-    XLMRobertaTokenizer(vocab=[tuple(piece) for piece in [*pieces, ["<mask>", 0.0]]]).save_pretrained(folder)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    """One folder an algorithm, as a person would find it on the Hub."""
-    found = {name: tmp_path_factory.mktemp(name) for name in ("bert", "xlm_roberta", "trained")}
-    save_bert(found["bert"])
-    save_xlm_roberta(found["xlm_roberta"])
-    RecformerTokenizer.train_from_catalog(CATALOG, vocab_size=300).save_pretrained(found["trained"])
-    return {"roberta": ROBERTA_FILES, **found}
+    return save_tokenizers(tmp_path_factory.mktemp("tokenizers"))
 
 
 @pytest.fixture(scope="module", params=["roberta", "bert", "xlm_roberta", "trained"])
@@ -197,20 +161,6 @@ def test_text_and_items_in_two_threads(tokenizer):
 # Items
 
 
-def test_layout_of_a_history(tokenizer):
-    """`<s>`, then the newest item first; an item's key and value tokens are those of each text alone."""
-    ids = {text: tokenizer.encode_item({"x": text}) for text in ("title", "Guitar", "Switch")}
-    alone = {text: item.input_ids[item.token_type_ids == 2].tolist() for text, item in ids.items()}
-    encoded = tokenizer([{"title": "Guitar"}, {"title": "Switch"}])
-    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
-    assert encoded["input_ids"] == [bos, *alone["title"], *alone["Switch"], *alone["title"], *alone["Guitar"]]
-    lengths = [1, *(len(alone[text]) for text in ("title", "Switch", "title", "Guitar"))]
-    assert encoded["token_type_ids"] == np.repeat([0, 1, 2, 1, 2], lengths).tolist()
-    assert encoded["item_position_ids"] == np.repeat([0, 1, 1, 2, 2], lengths).tolist()
-    assert encoded["attention_mask"] == [1] * sum(lengths)
-    assert list(encoded) == tokenizer.model_input_names
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -228,7 +178,7 @@ def test_layout_of_a_history(tokenizer):
         ("\ud800x", "�x"),
     ],
 )
-def test_values_as_a_person_would_write_them(tokenizer, value, text):
+def test_values_become_text_as_str_writes_them(tokenizer, value, text):
     item = tokenizer.encode_item({"key": value})
     assert item.input_ids.tolist() == tokenizer.encode_item({"key": text}).input_ids.tolist()
 
@@ -239,13 +189,6 @@ def test_values_as_a_person_would_write_them(tokenizer, value, text):
 def test_missing_values_go_with_their_key_and_do_not_count(tokenizer, missing):
     item = {"a": missing, "b": "x", "c": missing, "d": "y", "e": "z", "f": "not read"}
     assert tokenizer(item) == tokenizer({"b": "x", "d": "y", "e": "z"})
-
-
-def test_a_value_without_tokens_leaves_its_key(folders):
-    bert = RecformerTokenizer.from_pretrained(folders["bert"])
-    assert set(bert.encode_item({"title": "\u0000"}).token_type_ids.tolist()) == {1}
-    with pytest.raises(ValueError, match="Item 1 gives no tokens"):
-        bert.encode_items([SWITCH, {"\u0000": "\u0000"}])
 
 
 @pytest.mark.parametrize(
@@ -303,15 +246,6 @@ def test_an_old_item_is_checked_even_if_it_is_cut_off(roberta):
         roberta([3, *[SWITCH] * 60])
 
 
-def test_encode_history_wants_encoded_items(roberta):
-    with pytest.raises(ValueError, match="history is empty"):
-        roberta.encode_history([])
-    with pytest.raises(TypeError, match="takes encoded items, got dict"):
-        roberta.encode_history([SWITCH])
-    with pytest.raises(TypeError, match="values"):
-        roberta.encode_items({"id": SWITCH})
-
-
 def test_limits(tokenizer):
     """Each limit by itself, against what the tokenizer gives without it."""
     full = tokenizer.encode_item({"a": "x", "b": "y", "c": "z"})
@@ -347,107 +281,7 @@ def test_no_room_for_an_item_raises():
         RecformerTokenizer.from_pretrained(ROBERTA_FILES, max_item_embeddings=1)
 
 
-# Special tokens
-
-
-@pytest.mark.parametrize("string", SPECIAL_STRINGS)
-def test_special_strings_stay_text(tokenizer, string):
-    specials = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    for text in (string, f"a{string}b", f" {string} ", f"{string}{string}", string.lower()):
-        for item in ({"title": text}, {f"x{text}": "value"}):
-            assert not specials & set(tokenizer.encode_item(item).input_ids.tolist()), item
-
-
-def test_special_strings_of_a_byte_level_vocabulary_decode_to_themselves(roberta):
-    for string in SPECIAL_STRINGS:
-        assert roberta.decode(roberta.encode_item({"": f"a {string} b"}).input_ids) == f"a {string} b"
-
-
-@pytest.mark.parametrize("model", ["wordlevel", "wordpiece", "bpe"])
-def test_special_tokens_that_the_algorithm_itself_could_give(model):
-    """Vocabularies in which "[CLS]" is a whole word, and merges that lead to "<s>"."""
-    if model == "bpe":
-        vocab = {token: index for index, token in enumerate(["<s>", "<pad>", "<", "s", ">", "<s", "▁"])}
-        backend = Tokenizer(models.BPE(vocab, [("<", "s"), ("<s", ">")]))
-        text, special = "<s>", "<s>"
-    else:
-        vocab = {"[CLS]": 0, "[PAD]": 1, "[UNK]": 2, "x": 3}
-        kind = models.WordLevel if model == "wordlevel" else models.WordPiece
-        backend = Tokenizer(kind(vocab, unk_token="[UNK]"))
-        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        text, special = "[CLS]", "[CLS]"
-    tokenizer = RecformerTokenizer(tokenizer_object=backend, bos_token=special, pad_token="<pad>", unk_token=None)
-    ids = tokenizer.encode_item({"x": f"{text}"}).input_ids.tolist()
-    assert ids
-    assert 0 not in ids
-
-
-def test_added_tokens(roberta):
-    """A word that is added is one token in items too; a special one that strips spaces or is normalized stays text."""
-    tokenizer = copy.deepcopy(roberta)
-    before = tokenizer.encode_item({"title": "zelda <sp> ZELDA"}).input_ids.tolist()
-    tokenizer.add_special_tokens(
-        {"extra_special_tokens": [AddedToken("<sp>", lstrip=True, rstrip=True, normalized=True)]}
-    )
-    assert tokenizer.encode_item({"title": "zelda <sp> ZELDA"}).input_ids.tolist() == before
-    tokenizer.add_tokens(["zelda"])
-    ids = tokenizer.encode_item({"title": "zelda <sp> ZELDA"}).input_ids.tolist()
-    assert tokenizer.convert_tokens_to_ids("zelda") in ids
-    assert tokenizer.convert_tokens_to_ids("<sp>") not in ids
-    assert tokenizer.word_start_mask()[tokenizer.convert_tokens_to_ids("zelda")]
-
-
-texts = st.text(max_size=12) | st.lists(st.sampled_from([*SPECIAL_STRINGS, " ", "a", "Ġ", "▁", "##"]), max_size=4).map(
-    "".join
-)
-
-
-def encode_or_none(tokenizer: RecformerTokenizer, item: dict[str, str]) -> EncodedItem | None:
-    try:
-        return tokenizer.encode_item(item)
-    except ValueError:  # blank, or without tokens
-        return None
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(catalog=st.lists(st.dictionaries(texts, texts, max_size=5), min_size=1, max_size=4))
-def test_any_dictionary_of_strings(tokenizer, catalog):
-    """No special ids, whatever the text; many items at once equal each item alone; every limit holds."""
-    specials = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    good = [(item, encoded) for item in catalog if (encoded := encode_or_none(tokenizer, item))]
-    encoded = tokenizer.encode_items([item for item, _ in good])
-    assert len(encoded) == len(good)
-    assert encoded.offsets.tolist() == np.cumsum([0, *(len(item.input_ids) for _, item in good)]).tolist()
-    for (_, alone), together in zip(good, encoded, strict=True):
-        assert not specials & set(alone.input_ids.tolist())
-        assert set(alone.token_type_ids.tolist()) <= {1, 2}
-        assert 0 < len(alone.input_ids) == len(alone.token_type_ids) <= 3 * 32
-        np.testing.assert_array_equal(alone.input_ids, together.input_ids)
-        np.testing.assert_array_equal(alone.token_type_ids, together.token_type_ids)
-
-
 # Many items
-
-
-def test_encode_items_equals_encode_item(tokenizer, monkeypatch):
-    """Also across the blocks and calls that bound its memory."""
-    monkeypatch.setattr("recformer_hf.tokenization_recformer._ITEMS_PER_BLOCK", 3)
-    monkeypatch.setattr("recformer_hf.tokenizing.item_tokens.TEXTS_PER_CALL", 2)
-    items = [*CATALOG, {"title": "long " * 50, "x": "y"}, *CATALOG[::-1]]
-    encoded = tokenizer.encode_items(items)
-    assert (encoded.input_ids.dtype, encoded.token_type_ids.dtype, encoded.offsets.dtype) == (
-        np.int32,
-        np.uint8,
-        np.int64,
-    )
-    assert len(encoded) == len(items)
-    for item, row in zip(items, encoded, strict=True):
-        np.testing.assert_array_equal(tokenizer.encode_item(item).input_ids, row.input_ids)
-        np.testing.assert_array_equal(tokenizer.encode_item(item).token_type_ids, row.token_type_ids)
-    assert tokenizer.encode_history(encoded) == dict(tokenizer(items))
-    np.testing.assert_array_equal(encoded[-1].input_ids, encoded[len(items) - 1].input_ids)
-    with pytest.raises(IndexError):
-        encoded[len(items)]
 
 
 def test_encode_items_takes_any_iterable(roberta):
@@ -556,30 +390,6 @@ def test_data_collator(tokenizer):
     assert set(plain.get("token_type_ids", [[0]])[0]) == {0}
 
 
-def test_a_tokenizer_without_a_first_token_says_so():
-    backend = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
-    with pytest.raises(ValueError, match="neither a BOS nor a CLS token"):
-        RecformerTokenizer(tokenizer_object=backend)({"a": "a"})
-
-
-# Words
-
-
-def test_word_starts(tokenizer):
-    mask = tokenizer.word_start_mask()
-    assert mask.dtype == bool
-    assert mask.shape == (len(tokenizer),)
-    specials = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    assert not mask[list(specials)].any()
-    text = "Nintendo Switch Console steel"
-    item = tokenizer.encode_item({"title": text})
-    starts = mask[item.input_ids] & (item.token_type_ids == 2)
-    starts[np.argmax(item.token_type_ids == 2)] = True  # the first token of a value always begins a word
-    groups = np.split(item.input_ids, np.flatnonzero(starts))[1:]
-    words = [tokenizer.decode(group).strip().lower() for group in groups]
-    assert words == text.lower().split()
-
-
 # Loading and saving
 
 
@@ -622,109 +432,6 @@ def test_limits_given_on_loading_win(tmp_path):
     assert RecformerTokenizer.from_pretrained(tmp_path, max_attr_num=1, max_token_num=9).max_attr_num == 1
 
 
-@pytest.mark.parametrize(
-    "named", [None, "RobertaTokenizer", "RobertaTokenizerFast", "LongformerTokenizer", "config.json"]
-)
-@pytest.mark.parametrize("files", ["vocabulary", "tokenizer.json"])
-def test_roberta_and_longformer_folders(tmp_path, named, files):
-    if files == "tokenizer.json":
-        RobertaTokenizer.from_pretrained(ROBERTA_FILES).save_pretrained(tmp_path)
-    else:
-        shutil.copy(ROBERTA_FILES / "vocab.json", tmp_path)
-        shutil.copy(ROBERTA_FILES / "merges.txt", tmp_path)
-    (tmp_path / "tokenizer_config.json").unlink(missing_ok=True)
-    if named == "config.json":
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": "longformer"}))
-    elif named:
-        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": named, "model_max_length": 77}))
-    tokenizer = RecformerTokenizer.from_pretrained(tmp_path)
-    source = RobertaTokenizer.from_pretrained(ROBERTA_FILES)
-    assert tokenizer(TEXTS)["input_ids"] == source(TEXTS)["input_ids"]
-    assert (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id) == (0, 1, 319)
-    if named in ("RobertaTokenizer", "LongformerTokenizer"):
-        assert tokenizer.model_max_length == 77
-
-
-@pytest.mark.parametrize("config", [{}, {"tokenizer_class": "BertTokenizer", "do_lower_case": False}])
-def test_bert_folders(folders, tmp_path, config):
-    shutil.copy(folders["bert"] / "vocab.txt", tmp_path)
-    if config:
-        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    tokenizer, source = RecformerTokenizer.from_pretrained(tmp_path), BertTokenizer.from_pretrained(tmp_path)
-    assert dict(tokenizer(TEXTS)) == dict(source(TEXTS))
-    assert tokenizer(SWITCH)["input_ids"][0] == source.cls_token_id
-    source.save_pretrained(tmp_path / "saved")  # with a tokenizer.json
-    assert dict(RecformerTokenizer.from_pretrained(tmp_path / "saved")(TEXTS)) == dict(source(TEXTS))
-
-
-@pytest.mark.parametrize("named", ["PreTrainedTokenizerFast", None])
-def test_a_tokenizer_json_of_no_model(folders, tmp_path, named):
-    """Special tokens that nothing names are recognised by their usual names."""
-    source = RecformerTokenizer.from_pretrained(folders["trained"])
-    PreTrainedTokenizerFast(tokenizer_object=source.backend_tokenizer).save_pretrained(tmp_path)
-    if named is None:
-        (tmp_path / "tokenizer_config.json").unlink()
-    for path in (tmp_path, tmp_path / "tokenizer.json"):
-        tokenizer = RecformerTokenizer.from_pretrained(path)
-        assert dict(tokenizer(TEXTS)) == dict(source(TEXTS))
-        assert tokenizer(SWITCH) == source(SWITCH)
-        assert tokenizer.special_tokens_map == source.special_tokens_map
-
-
-@pytest.mark.parametrize("options", [{}, {"add_dummy_prefix": False}, {"byte_fallback": True, "vocab_size": 330}])
-def test_a_sentencepiece_model(tmp_path, options):
-    """Ids of plain text are SentencePiece's own; missing special tokens follow its vocabulary."""
-    sentencepiece = pytest.importorskip("sentencepiece")
-    (tmp_path / "corpus.txt").write_text("\n".join(corpus()), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "corpus.txt"),
-        model_prefix=str(tmp_path / "unigram"),
-        minloglevel=2,
-        **{"vocab_size": 90, "hard_vocab_limit": False, **options},
-    )
-    reference = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "unigram.model"))
-    for path in (tmp_path, tmp_path / "unigram.model"):
-        tokenizer = RecformerTokenizer.from_pretrained(path, max_attr_num=2)
-        for text in ["Nintendo Switch", "  two  spaces ", "ﬁne ½ 日本 game", "\u00a0x\ty"]:
-            assert tokenizer(text, add_special_tokens=False)["input_ids"] == reference.encode(text)
-        assert tokenizer(SWITCH)["input_ids"][0] == reference.bos_id()
-        assert [tokenizer.pad_token_id, tokenizer.mask_token_id] == [
-            reference.get_piece_size(),
-            reference.get_piece_size() + 1,
-        ]
-        assert reference.bos_id() not in tokenizer.encode_item({"title": "a<s>b"}).input_ids
-        assert tokenizer.max_attr_num == 2
-    tokenizer.save_pretrained(tmp_path / "saved")
-    assert RecformerTokenizer.from_pretrained(tmp_path / "saved")(SWITCH) == tokenizer(SWITCH)
-
-
-def test_a_sentencepiece_model_of_xlm_roberta(tmp_path):
-    """fairseq's ids: one above the file's, four special tokens first, `<mask>` last."""
-    sentencepiece = pytest.importorskip("sentencepiece")
-    (tmp_path / "corpus.txt").write_text("\n".join(corpus()), encoding="utf-8")
-    options = {"vocab_size": 90, "hard_vocab_limit": False, "minloglevel": 2}
-    prefix = str(tmp_path / "sentencepiece.bpe")
-    sentencepiece.SentencePieceTrainer.train(input=str(tmp_path / "corpus.txt"), model_prefix=prefix, **options)
-    reference = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "XLMRobertaTokenizer"}))
-    tokenizer = RecformerTokenizer.from_pretrained(tmp_path)
-    text = "Nintendo Switch steel"
-    assert tokenizer(text)["input_ids"] == [0, *(index + 1 for index in reference.encode(text)), 2]
-    assert (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.mask_token_id) == (1, 3, len(tokenizer) - 1)
-
-
-def test_folders_that_hold_no_tokenizer(tmp_path):
-    with pytest.raises(OSError, match=r"No tokenizer in .*expected a tokenizer.json"):
-        RecformerTokenizer.from_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(OSError, match="No tokenizer in"):  # not a tokenizer of special tokens alone
-        RecformerTokenizer.from_pretrained(tmp_path)
-    (tmp_path / "config.json").unlink()
-    (tmp_path / "x.model").write_bytes(b"\x00 not protobuf")
-    with pytest.raises(ValueError, match="not a SentencePiece"):
-        RecformerTokenizer.from_pretrained(tmp_path)
-
-
 def test_post_processing_of_the_source_is_kept(tmp_path, folders):
     """A pre-tokenizer and post-processor of one's own survive: `tokenizer.json` is loaded whole."""
     source = RecformerTokenizer.from_pretrained(folders["trained"])
@@ -737,41 +444,3 @@ def test_post_processing_of_the_source_is_kept(tmp_path, folders):
     assert again("steel 100") == source("steel 100")
     assert again("steel")["input_ids"][-1] == 2
     assert json.loads((tmp_path / "tokenizer.json").read_text())["pre_tokenizer"]["type"] == "Sequence"
-
-
-# Training
-
-
-def test_training(folders):
-    tokenizer = RecformerTokenizer.train_from_catalog(iter(CATALOG), vocab_size=300, max_attr_num=2, max_token_num=64)
-    assert tokenizer.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]) == [0, 1, 2, 3, 4]
-    assert len(tokenizer) <= 300
-    assert (tokenizer.max_attr_num, tokenizer.max_token_num, tokenizer.model_max_length) == (2, 64, 64)
-    for text in ["Nintendo Switch", "never seen: 日本語 🎮\n\ttabs", "a <s> b"]:
-        assert tokenizer.decode(tokenizer.encode_item({"": text}).input_ids) == text
-    assert tokenizer("Nintendo")["input_ids"][0] == 0
-    assert tokenizer("Nintendo")["input_ids"][-1] == 2
-    assert tokenizer.unk_token_id not in tokenizer(TEXTS[2])["input_ids"]
-
-
-def test_training_is_deterministic_and_learns_words():
-    catalog = [{"title": f"Nintendo game {i}", "brand": ["Video", "Games"], "nothing": None} for i in range(50)]
-    first, second = (RecformerTokenizer.train_from_catalog(catalog, vocab_size=400) for _ in range(2))
-    assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
-    assert {"title", "brand", "Nintendo", "Video", "ĠGames"} <= set(first.get_vocab())
-    assert "nothing" not in first.get_vocab()  # the key of a missing value is never read
-
-
-def test_training_refuses():
-    with pytest.raises(ValueError, match="no item"):
-        RecformerTokenizer.train_from_catalog([])
-    with pytest.raises(ValueError, match="vocab_size must be at least 261, got 260"):
-        RecformerTokenizer.train_from_catalog(CATALOG, vocab_size=260)
-    with pytest.raises(ValueError, match="Item 1 is empty"):
-        RecformerTokenizer.train_from_catalog([SWITCH, {}])
-    with pytest.raises(TypeError, match="Unknown limits"):
-        RecformerTokenizer.train_from_catalog(CATALOG, max_attrs=3)
-    with pytest.raises(TypeError, match="values"):
-        RecformerTokenizer.train_from_catalog({"id": SWITCH})
-    with pytest.raises(ValueError, match="max_attr_num"):
-        RecformerTokenizer.train_from_catalog(CATALOG, max_attr_num=0)

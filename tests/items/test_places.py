@@ -1,4 +1,4 @@
-"""Places of items and histories in errors."""
+"""How an error names the item or history that it is about."""
 
 from __future__ import annotations
 
@@ -15,44 +15,38 @@ from recformer_hf.items.places import Place, PlacedText, renumbered
     [
         (Place(), "The item"),
         (Place(3), "Item 3"),
-        (Place(3, 5), "Item 3 of history 5"),
-        (Place(3, "only"), "Item 3 of the history"),
-        (Place(history=5), "History 5"),
         (Place(history="only"), "The history"),
+        (Place(2, "only"), "Item 2 of the history"),
+        (Place(history=4), "History 4"),
+        (Place(0, 4), "Item 0 of history 4"),
+        (Place(1).moved(items=16), "Item 17"),
+        (Place(1, 2).moved(histories=3), "Item 1 of history 5"),
+        (Place(1, "only").moved(histories=3), "Item 1 of the history"),
+        (Place().moved(items=3), "The item"),
+        (Place(history=1).of_item(2), "Item 2 of history 1"),
+        (Place().of_item(0), "The item"),
     ],
 )
-def test_reads_as_a_person_would_say_it(place, text):
+def test_names(place, text):
     assert str(place) == text
 
 
-def test_an_item_of_a_history():
-    assert Place(history=2).of_item(4) == Place(4, 2)
-    assert Place(history="only").of_item(4) == Place(4, "only")
-    assert Place().of_item(0) == Place()  # an item without a history stays "the item"
-
-
-@pytest.mark.parametrize("kind", [TypeError, ValueError, KeyError])
-def test_the_whole_adds_what_came_before_the_part(kind):
+def test_the_place_moves_with_every_block_that_an_error_leaves():
     with (
-        pytest.raises(kind) as caught,
-        renumbered(partial(Place.moved, histories=1024)),
-        renumbered(partial(Place.moved, items=50)),
+        pytest.raises(ValueError, match=r"^Item 2 of history 7 is empty\.$"),
+        renumbered(partial(Place.moved, histories=6)),
+        renumbered(lambda place: Place(place.item, history=1)),
+        renumbered(partial(Place.moved, items=2)),
     ):
-        raise kind(PlacedText(Place(1, 2), "is empty."))
-    assert caught.value.args == ("Item 51 of history 1026 is empty.",)
+        raise ValueError(PlacedText(Place(0), "is empty."))
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("plain"), ValueError(), ValueError(PlacedText("Item 'B01'", "is empty.")), OSError(2, "no")]
-)
-def test_other_errors_pass_as_they_are(error):
-    before = error.args
-    with pytest.raises(type(error)) as caught, renumbered(partial(Place.moved, items=1)):
-        raise error
-    assert caught.value is error
-    assert error.args == before
+def test_an_error_without_a_place_passes():
+    with pytest.raises(ValueError, match=r"^no place$"), renumbered(partial(Place.moved, items=2)):
+        raise ValueError("no place")
+    with pytest.raises(OSError, match=r"^Item 1 x$"), renumbered(partial(Place.moved, items=2)):
+        raise OSError(PlacedText(Place(1), "x"))
 
 
-def test_another_process_gets_the_text():
-    error = pickle.loads(pickle.dumps(ValueError(PlacedText(Place(1), "is empty."))))
-    assert str(error) == "Item 1 is empty."
+def test_the_message_of_an_error_reaches_another_process():
+    assert pickle.loads(pickle.dumps(ValueError(PlacedText(Place(1), "is empty.")))).args == ("Item 1 is empty.",)

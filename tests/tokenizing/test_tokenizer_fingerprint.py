@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from recformer_hf.tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from recformer_hf.tokenization_recformer import RecformerTokenizer
+from recformer_hf.tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 
 ITEMS = [
     {"title": f"Claw hammer {row} with a fibreglass handle", "brand": ("Stanley", "Estwing")[row % 2]}
