@@ -97,7 +97,7 @@ class SequenceSampler(BatchSampler):
             around the mean that the number of steps is computed for.
         mixing: `"sequences"` shuffles the sequences of all datasets together, so that a step holds all of them;
             `"steps"` cuts each dataset's shuffled sequences into steps and shuffles these. A step at the boundary of
-            two datasets can hold both; an epoch has at most one such step fewer than there are datasets.
+            two datasets can hold both; with n datasets, an epoch has at most n - 1 such steps.
 
     Raises:
         ValueError: if both or neither of `batch_size` and `max_tokens` are given, `max_tokens` is below the longest
