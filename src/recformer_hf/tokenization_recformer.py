@@ -80,6 +80,7 @@ class _ItemTokenizersBackend(TokenizersBackend):
             setattr(self, name, kwargs.setdefault(name, default))
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self.text_input_names = list(kwargs["text_input_names"])
+        # A tokenizer.json alone says which tokens are special, but not their roles.
         known = set(self.all_special_tokens) | {str(t) for t in self.added_tokens_decoder.values() if t.special}
         for role, usual_names in USUAL_SPECIAL_TOKENS.items():
             if getattr(self, role) is None:
@@ -325,6 +326,8 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
     ) -> BatchEncoding:
         """`__call__` for items."""
         _check_item_arguments(max_length, add_special_tokens, unsupported)
+        # transformers refuses a max_length that is not a multiple of pad_to_multiple_of. That must not apply to our
+        # default, which the caller did not choose.
         padding_strategy, truncation_strategy, length, _ = self._get_padding_truncation_strategies(  # type: ignore[no-untyped-call]
             padding=padding,
             truncation=truncation,
@@ -421,13 +424,13 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
 
     def _pad(
         self,
-        encoded_inputs: Any,
+        encoded_inputs: dict[str, list[int]] | BatchEncoding,
         max_length: int | None = None,
         padding_strategy: PaddingStrategy = PaddingStrategy.DO_NOT_PAD,
         pad_to_multiple_of: int | None = None,
         padding_side: str | None = None,
         return_attention_mask: bool | None = None,
-    ) -> Any:
+    ) -> dict[str, Any]:
         """Pads one sequence. Items get token type 3 and the last item position; text is padded as by transformers."""
         is_items = "item_position_ids" in encoded_inputs
         side = padding_side or self.padding_side
@@ -437,7 +440,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
                 "global <s>. Set tokenizer.padding_side = 'right'."
             )
         length = len(encoded_inputs["input_ids"])
-        padded = super()._pad(
+        padded: dict[str, Any] = super()._pad(
             encoded_inputs, max_length, padding_strategy, pad_to_multiple_of, padding_side, return_attention_mask
         )
         if is_items:

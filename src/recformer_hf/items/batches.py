@@ -45,6 +45,7 @@ def batches_from_pairs(
             row += 1
         has_wanted = has_wanted or bool(keys)
         yield record_batch(_strings(ids), np.array(ends), _strings(keys), _strings(values))
+    # The names are probably misspelled, which an error about items without text would not say.
     if row and not has_wanted:
         raise ValueError(f"None of the {row:,} items has any of the attributes {list(attributes or [])}.")
 

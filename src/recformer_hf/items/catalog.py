@@ -239,6 +239,8 @@ class ItemCatalog(FromSources):
         Raises:
             ValueError: if the file is not a catalogue's, or is damaged.
         """
+        # A worker may have another working directory. The status is read before the file is mapped: should the file be
+        # replaced in between, a worker gets an error rather than the other file.
         path = Path(path).resolve()
         status = path.stat()
         catalog = cls(map_table(path))

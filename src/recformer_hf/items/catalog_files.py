@@ -39,7 +39,7 @@ def map_table(path: Path) -> Table:
     pa = arrow()
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        table.validate()
+        table.validate()  # lengths and types; it does not read the texts
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is not a whole Arrow file ({error}). Save or download it again.") from error
     return table

@@ -17,6 +17,7 @@ def fingerprint(table: Table) -> str:
     counts = hashlib.blake2b()
     lengths, contents = ([hashlib.blake2b() for _ in range(3)] for _ in range(2))
     for batch in table.to_batches():
+        # The byte order is fixed, so that every machine computes the same.
         counts.update(batch.column(1).value_lengths().to_numpy().astype("<i4").tobytes())
         entries = batch.column(1).flatten()
         texts = (batch.column(0), entries.field("key"), entries.field("value"))

@@ -131,6 +131,7 @@ class _SortedIds(Sequence[str]):
 
     def __init__(self, column: ChunkedArray) -> None:
         self._column = column
+        # int32 suffices for two billion rows and takes half the memory of int64.
         self.rows = np.asarray(arrow("pyarrow.compute").sort_indices(column)).astype(np.int32)
 
     def __len__(self) -> int:

@@ -64,6 +64,7 @@ def csv_table(path: str | os.PathLike[str], delimiter: str) -> Table:
     pa, pa_csv = arrow(), arrow("pyarrow.csv")
     with open_text(path) as file:
         names = next(csv.reader(file, delimiter=delimiter), [])
+    # A quoted empty cell is as empty as any other: many programs quote every cell.
     # Without a type for every column Arrow would infer one, and the id "007" would become the number 7.
     texts = pa_csv.ConvertOptions(
         column_types={name: pa.string() for name in names},

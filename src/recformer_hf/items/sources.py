@@ -187,6 +187,7 @@ class FromSources:
         cls: type[Catalog], batches: Iterator[RecordBatch], on_invalid: OnInvalid, total: int | None
     ) -> Catalog:
         collected = []
+        # A catalogue that is done in three seconds needs no bar.
         with logging.tqdm(total=total, desc="Items", unit=" items", delay=3) as progress:
             for batch in batches:
                 collected.append(batch)

@@ -89,6 +89,7 @@ def item_attributes(item: object, limit: int, where: object = ONLY_ITEM) -> list
             attributes.append((without_lone_surrogates(key), without_lone_surrogates(text)))
     if not attributes:
         raise ValueError(PlacedText(where, f"is empty: {shown(dict(item))}. It needs an attribute with text."))
+    # Attributes beyond the limit are checked, too, so that the limit does not decide which items are valid.
     return attributes[:limit]
 
 
@@ -107,7 +108,7 @@ def attribute_text(value: object) -> str | None:
     """
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, (numbers.Real, Decimal, np.bool_)):
+    if isinstance(value, (numbers.Real, Decimal, np.bool_)):  # Decimal and np.bool_ are not registered as Real
         try:
             return str(value) if value == value else None  # NaN differs from itself
         except ValueError as error:  # Python refuses to write integers of thousands of digits

@@ -58,6 +58,7 @@ def _encode_texts(texts: list[str], backend: Tokenizer, limit: int) -> tuple[np.
     lengths: list[int] = []
     for start in range(0, len(texts), TEXTS_PER_CALL):
         chunk = texts[start : start + TEXTS_PER_CALL]
+        # The fast variant does not keep track of characters, which are of no use here.
         for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False):
             kept = encoding.ids[:limit]
             ids += kept

@@ -50,6 +50,7 @@ def find_source(path: str, own_class: type, hub: dict[str, Any]) -> type[PreTrai
     if name is None and find("config.json"):
         model_type = PreTrainedConfig.get_config_dict(path, **hub)[0].get("model_type", "")
         name = TOKENIZER_MAPPING_NAMES.get(model_type)
+    # transformers 4 saved names that end in "Fast"; transformers 5 has one class for both kinds.
     source = tokenizer_class_from_name(name.removesuffix("Fast")) if name else None
     if find("tokenizer.json"):
         return source

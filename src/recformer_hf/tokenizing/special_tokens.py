@@ -43,6 +43,7 @@ def without_special_tokens(backend: Tokenizer, specials: set[str]) -> Tokenizer:
     if "merges" in model:
         pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
         model["merges"] = [pair for pair in pairs if renamed.keys().isdisjoint((*pair, "".join(pair)))]
+    # Items have their own first token, limits and padding.
     spec.update(post_processor=None, truncation=None, padding=None)
     return Tokenizer.from_str(json.dumps(spec))
 

@@ -12,7 +12,7 @@ from ..items.text import item_attributes, refuse_mapping
 
 logger = logging.get_logger(__name__)
 
-# RoBERTa's special tokens, in the order of its ids.
+# RoBERTa's special tokens; the first four have its ids, too.
 _SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 SPECIAL_TOKEN_ROLES = {
@@ -51,6 +51,7 @@ def train_byte_level_bpe(
             num_items += 1
             yield [text for attribute in attributes for text in attribute]
 
+    # With all 256 bytes in the alphabet no text has an unknown token, in whatever language.
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
