@@ -310,13 +310,12 @@ class TestCodeOnTheSide:
             part.save_pretrained(tmp_path, with_code=True)
         assert "custom_pipelines" in json.loads((tmp_path / "config.json").read_text())
         loaded = pipeline(TASK, model=str(tmp_path), trust_remote_code=trust, device="cpu")
-        if trust and Version(transformers.__version__) < Version(
-            "5.23"
-        ):  # they run the checkpoint's pipeline if trusted
+        if trust and Version(transformers.__version__) < Version("5.23"):  # they run trusted code wherever there is some
             assert type(loaded).__name__ == "SequentialRecommendationPipeline"
+            assert type(loaded.model).__name__ == "RecformerForSeqRec"
         else:
             assert type(loaded) is SequentialRecommendationPipeline
-        assert type(loaded.model) is RecformerForSeqRec
+            assert type(loaded.model) is RecformerForSeqRec
         assert ids(loaded(HISTORY)) == ids(recommender(HISTORY))
 
     def test_works_where_the_package_is_not_installed(self, model, tokenizer, recommender, tmp_path):
