@@ -1,91 +1,30 @@
-"""Warm starts from text encoders and the public replication's files: the same numbers, clean names, clear refusals."""
+"""Warm starts from text encoders: the same numbers, clean names, clear refusals."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    BertConfig,
-    CamembertConfig,
-    ElectraConfig,
-    GPT2Config,
-    LongformerConfig,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
+from transformers import AutoModel, AutoTokenizer, GPT2Config
 from transformers.utils import logging
 
-from recformer_hf import (
-    RecformerConfig,
-    RecformerForPretraining,
-    RecformerForSeqRec,
-    RecformerModel,
-    RecformerTokenizer,
+from recformer_hf import RecformerConfig, RecformerModel, RecformerTokenizer
+from recformer_hf.conversion import from_text_encoder
+from tests.support.conversion import (
+    CLASSES,
+    FAMILIES,
+    WIDTH,
+    WINDOW,
+    assert_equal_weights,
+    encoder_of,
+    make_source,
+    source_config,
 )
-from recformer_hf.conversion import from_replication, from_text_encoder
-from recformer_hf.conversion.__main__ import main
-from tests.support.models import FIXTURES, GOLDEN, enliven, golden_case
 
-FAMILIES = {
-    "bert": BertConfig,
-    "camembert": CamembertConfig,
-    "electra": ElectraConfig,
-    "longformer": LongformerConfig,
-    "roberta": RobertaConfig,
-    "xlm-roberta": XLMRobertaConfig,
-}
-CLASSES = [RecformerModel, RecformerForPretraining, RecformerForSeqRec]
-TEXTS = ["red shoes", "a", "a nintendo switch"]
-WINDOW = 64  # every text of TEXTS is shorter than half of it
-WIDTH = 32
-POSITIONS = 48
-
-
-def write_tokenizer(folder: Path, family: str) -> None:
-    if family in ("bert", "electra"):
-        letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "shoes", *letters, *(f"##{c}" for c in letters)]
-        (folder / "vocab.txt").write_text("\n".join(words))
-        settings = {"tokenizer_class": "BertTokenizer", "model_max_length": POSITIONS}
-    else:
-        for file in ("vocab.json", "merges.txt"):
-            shutil.copy(FIXTURES / "tokenizer" / file, folder)
-        settings = {"tokenizer_class": "RobertaTokenizer", "model_max_length": POSITIONS}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-
-
-def source_config(family: str, **settings):
-    special = (
-        {"pad_token_id": 0}
-        if family in ("bert", "electra")
-        else {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-    )
-    own = {"electra": {"embedding_size": WIDTH}, "longformer": {"attention_window": WINDOW}}.get(family, {})
-    common = {
-        "vocab_size": 320, "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 48, "max_position_embeddings": POSITIONS, "type_vocab_size": 2, "layer_norm_eps": 1e-6,
-        "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3,
-    }  # fmt: skip
-    return FAMILIES[family](**{**common, **special, **own, **settings})
-
-
-def make_source(folder: Path, family: str, auto=AutoModelForMaskedLM, dtype=torch.float32, **settings):
-    """A small random checkpoint of a family, with its tokenizer."""
-    model = enliven(auto.from_config(source_config(family, **settings)), seed=1).eval()
-    model.to(dtype).save_pretrained(folder)
-    write_tokenizer(folder, family)
-    return model
+TEXTS = ["red shoes", "a", "a nintendo switch"]  # each shorter than half of WINDOW
 
 
 @pytest.fixture(params=FAMILIES)
@@ -103,10 +42,6 @@ def states_of(source, family: str, batch) -> torch.Tensor:
         return source.base_model(**inputs).last_hidden_state
 
 
-def encoder_of(model) -> RecformerModel:
-    return model if isinstance(model, RecformerModel) else model.recformer
-
-
 def tokenize(tokenizer, texts=TEXTS) -> dict[str, torch.Tensor]:
     batch = tokenizer(texts, padding=True, return_tensors="pt")
     return {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -118,12 +53,6 @@ def assert_same_states(model, source, family: str, batch) -> None:
         found = encoder_of(model)(**batch).last_hidden_state
     real = batch["attention_mask"].bool()
     torch.testing.assert_close(found[real], states_of(source, family, batch)[real], atol=1e-5, rtol=0)
-
-
-def assert_equal_weights(model, other) -> None:
-    ours, theirs = model.state_dict(), other.state_dict()
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
 
 
 class TestSameNumbersAsTheTextEncoder:
@@ -414,283 +343,3 @@ class TestSentenceTransformers:
         model, tokenizer = from_text_encoder(tmp_path, pooler_type="avg")
         assert model.config.pooler_type == "avg"
         assert_same_states(model, source, "bert", tokenize(tokenizer))
-
-
-@pytest.fixture(scope="module")
-def replication_weights() -> dict[str, torch.Tensor]:
-    """The replication's state dict as it saves it: one bias twice, position ids, a pooler."""
-    weights = load_file(GOLDEN / "weights_pretraining.safetensors")
-    weights["lm_head.bias"] = weights["lm_head.decoder.bias"]
-    weights["longformer.embeddings.position_ids"] = torch.arange(130)[None]
-    weights["longformer.pooler.dense.weight"] = torch.zeros(64, 64)
-    weights["longformer.pooler.dense.bias"] = torch.zeros(64)
-    return weights
-
-
-def encoder_alone(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: weight for name, weight in weights.items() if name.startswith("longformer.")}
-
-
-def prefixed(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {prefix + name: weight for name, weight in weights.items()}
-
-
-def bare(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix("longformer."): weight for name, weight in encoder_alone(weights).items()}
-
-
-VARIANTS = {
-    "pretraining": lambda weights: weights,
-    "encoder": encoder_alone,
-    "bare": bare,
-    "lightning": lambda weights: prefixed(weights, "model."),
-    "deepspeed": lambda weights: prefixed(weights, "_forward_module.model."),
-    "distributed": lambda weights: prefixed(weights, "module."),
-    "lightning checkpoint": lambda weights: {"epoch": 3, "state_dict": prefixed(weights, "model.")},
-    "wrapped": lambda weights: {"model_state_dict": weights},
-}
-
-
-def write(folder: Path, content, config: bool = True, name: str = "pytorch_model.bin") -> Path:
-    torch.save(content, folder / name)
-    if config:
-        shutil.copy(GOLDEN / "config.json", folder)
-    return folder / name
-
-
-def assert_golden_states(model, golden) -> None:
-    inputs, expected = golden_case(golden, "encoder.ragged.in."), golden_case(golden, "encoder.ragged.out.")
-    with torch.no_grad():
-        found = encoder_of(model)(**inputs).last_hidden_state
-    real = inputs["attention_mask"].bool()
-    torch.testing.assert_close(found[real], expected["last_hidden_state"], atol=1e-5, rtol=0)
-
-
-class TestReplication:
-    @pytest.mark.parametrize("variant", VARIANTS)
-    def test_hidden_states(self, variant, replication_weights, golden, tmp_path):
-        model = from_replication(write(tmp_path, VARIANTS[variant](replication_weights)))
-        with_head = variant not in ("encoder", "bare")
-        assert type(model) is (RecformerForPretraining if with_head else RecformerModel)
-        assert not model.training
-        assert_golden_states(model, golden)
-
-    def test_language_modelling_head_is_not_tied(self, replication_weights, golden_pretraining_model, tmp_path):
-        model = from_replication(write(tmp_path, replication_weights))
-        assert model.config.tie_word_embeddings is False
-        assert_equal_weights(model, golden_pretraining_model)
-
-    def test_is_tied_where_the_weights_are(self, replication_weights, tmp_path):
-        words = replication_weights["longformer.embeddings.word_embeddings.weight"]
-        model = from_replication(write(tmp_path, {**replication_weights, "lm_head.decoder.weight": words.clone()}))
-        assert model.config.tie_word_embeddings is True
-        assert model.lm_head.decoder.weight is model.get_input_embeddings().weight
-
-    @pytest.mark.parametrize("name", ["item_embedding.weight", "item_embeddings.weight", "model.item_embedding.weight"])
-    def test_items(self, name, replication_weights, golden, golden_seqrec_model, tmp_path):
-        saved = {**encoder_alone(replication_weights), name: golden["item_embeddings"]}
-        model = from_replication(write(tmp_path, saved))
-        assert type(model) is RecformerForSeqRec
-        assert model.config.num_items == 40
-        assert_equal_weights(model, golden_seqrec_model)
-        inputs, expected = golden_case(golden, "seqrec.in."), golden_case(golden, "seqrec.out.")
-        inputs = {key: value for key, value in inputs.items() if key not in ("candidates", "labels", "negatives")}
-        with torch.no_grad():
-            torch.testing.assert_close(model(**inputs).scores, expected["scores"], atol=2e-5, rtol=1e-5)
-
-    @pytest.mark.parametrize("model_class", CLASSES)
-    @pytest.mark.parametrize("variant", ["pretraining", "bare"])
-    def test_head_that_is_asked_for(self, variant, model_class, replication_weights, golden, tmp_path):
-        path = write(tmp_path, VARIANTS[variant](replication_weights))
-        model = from_replication(path, model_class=model_class)
-        assert type(model) is model_class
-        assert_golden_states(model, golden)
-        assert model.config.num_items == 0  # the configuration says 40, the file holds none
-
-    @pytest.mark.parametrize("model_class", CLASSES)
-    def test_saved_as_a_recformer_made_here(self, model_class, replication_weights, golden, tmp_path):
-        saved = {**replication_weights, "item_embedding.weight": golden["item_embeddings"]}
-        model = from_replication(write(tmp_path, saved), model_class=model_class)
-        assert model.state_dict().keys() == model_class(model.config).state_dict().keys()
-        model.save_pretrained(tmp_path / "saved")
-        model_class(model.config).save_pretrained(tmp_path / "fresh")
-        ours, fresh = (load_file(tmp_path / name / "model.safetensors") for name in ("saved", "fresh"))
-        assert ours.keys() == fresh.keys()
-        loaded = model_class.from_pretrained(tmp_path / "saved")
-        assert_equal_weights(loaded, model)
-        assert loaded.config.to_dict().keys() == RecformerConfig().to_dict().keys() | {"architectures"}
-
-    def test_settings_come_from_the_config_beside_it(self, replication_weights, tmp_path):
-        config = from_replication(write(tmp_path, replication_weights)).config
-        assert (config.attention_window, config.num_attention_heads, config.temperature) == ([8, 8, 8], 4, 0.05)
-        assert (config.model_type, config.max_token_num) == ("recformer", 128)
-
-    @pytest.mark.parametrize("given", ["folder", "file", "object"])
-    def test_a_config_that_is_given(self, given, replication_weights, golden, tmp_path):
-        path = write(tmp_path, replication_weights, config=False)
-        config = {
-            "folder": GOLDEN,
-            "file": str(GOLDEN / "config.json"),
-            "object": RecformerConfig.from_pretrained(GOLDEN),
-        }
-        assert_golden_states(from_replication(path, config=config[given], temperature=0.1), golden)
-        assert config["object"].num_items == 40  # the caller's object is left alone
-
-    def test_without_a_config_the_shapes_tell(self, replication_weights, golden, tmp_path):
-        path = write(tmp_path, replication_weights, config=False)
-        model = from_replication(path, num_attention_heads=4, attention_window=8)
-        assert_golden_states(model, golden)
-        assert (model.config.vocab_size, model.config.num_hidden_layers, model.config.max_token_num) == (320, 3, 128)
-        assert from_replication(path).config.num_attention_heads == 1  # heads of width 64
-
-    def test_the_config_of_another_model_beside_it_is_left_aside(self, replication_weights, golden, tmp_path):
-        path = write(tmp_path, replication_weights, config=False)
-        LongformerConfig().save_pretrained(tmp_path)
-        assert_golden_states(from_replication(path, num_attention_heads=4, attention_window=8), golden)
-        with pytest.raises(ValueError, match="no Recformer configuration"):
-            from_replication(path, config=tmp_path)
-
-    @pytest.mark.parametrize("given", ["folder", "object"])
-    def test_with_a_tokenizer(self, given, replication_weights, tmp_path):
-        folder = FIXTURES / "tokenizer"
-        tokenizer = RecformerTokenizer.from_pretrained(folder) if given == "object" else folder
-        path = write(tmp_path, replication_weights)
-        model, made = from_replication(path, tokenizer=tokenizer, max_attr_num=2)
-        assert (made.max_token_num, made.max_attr_num) == (128, 2)
-        batch = made({"title": "red shoes"}, return_tensors="pt")
-        assert torch.isfinite(model.recformer(**batch).pooler_output).all()
-
-
-class TestRefusedFiles:
-    def test_missing_weights_are_named(self, replication_weights, tmp_path):
-        weights = dict(replication_weights)
-        del weights["longformer.encoder.layer.1.output.dense.bias"], weights["lm_head.dense.weight"]
-        with pytest.raises(
-            ValueError, match=r"missing weights lm_head\.dense\.weight, .*layer\.1\.output\.dense\.bias;"
-        ):
-            from_replication(write(tmp_path, weights))
-
-    @pytest.mark.parametrize("config", [True, False])
-    def test_another_architecture(self, config, tmp_path):
-        with pytest.raises(ValueError, match=r"missing weights .*embeddings\..*transformer\.wte\.weight"):
-            from_replication(write(tmp_path, {"transformer.wte.weight": torch.zeros(3, 3)}, config))
-
-    def test_a_plain_longformer(self, replication_weights, tmp_path):
-        weights = {name: weight for name, weight in replication_weights.items() if "item_position" not in name}
-        for config in (True, False):
-            with pytest.raises(ValueError, match=r"missing weights .*embeddings\.item_position_embeddings\.weight"):
-                from_replication(write(tmp_path, weights, config))
-            (tmp_path / "config.json").unlink(missing_ok=True)
-
-    def test_other_shapes_are_named(self, replication_weights, tmp_path):
-        path = write(tmp_path, replication_weights)
-        with pytest.raises(ValueError, match=r"item_position_embeddings\.weight is \[51, 64\], expected \[50, 64\]"):
-            from_replication(path, max_item_embeddings=50)
-
-    def test_more_layers_than_the_config(self, replication_weights, tmp_path):
-        path = write(tmp_path, replication_weights)
-        with pytest.raises(ValueError, match=r"unexpected weights recformer\.encoder\.layer\.2\..* and \d+ more"):
-            from_replication(path, num_hidden_layers=2, attention_window=8)
-
-    def test_two_biases_that_differ(self, replication_weights, tmp_path):
-        weights = {**replication_weights, "lm_head.bias": replication_weights["lm_head.bias"] + 1}
-        with pytest.raises(ValueError, match=r"lm_head\.decoder\.bias twice"):
-            from_replication(write(tmp_path, weights))
-
-    def test_code_is_refused_and_not_run(self, tmp_path):
-        class Payload:
-            def __reduce__(self):
-                return os.mkdir, (str(tmp_path / "ran"),)
-
-        path = write(tmp_path, {"state_dict": {}, "payload": Payload()})
-        with pytest.raises(ValueError, match=r"more than tensors.*weights_only=False"):
-            from_replication(path)
-        assert not (tmp_path / "ran").exists()
-
-    @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
-    def test_no_checkpoint(self, content, tmp_path):
-        (tmp_path / "weights.bin").write_bytes(content)
-        with pytest.raises(ValueError, match=r"weights\.bin"):
-            from_replication(tmp_path / "weights.bin")
-
-    def test_a_file_cut_short(self, replication_weights, tmp_path):
-        path = write(tmp_path, replication_weights)
-        path.write_bytes(path.read_bytes()[:100_000])
-        with pytest.raises(ValueError, match="cut short"):
-            from_replication(path)
-
-    @pytest.mark.parametrize("content", [[torch.zeros(2)], {}, {"epoch": 3, "optimizer": {"lr": 0.1}}])
-    def test_no_weights(self, content, tmp_path):
-        with pytest.raises(ValueError, match="expected weights by name"):
-            from_replication(write(tmp_path, content))
-
-    def test_no_such_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"nowhere\.bin"):
-            from_replication(tmp_path / "nowhere.bin")
-        write(tmp_path, {})
-        with pytest.raises(FileNotFoundError, match=r"is a folder; name one of its files: pytorch_model\.bin"):
-            from_replication(tmp_path)
-
-    def test_a_tokenizer_of_another_model(self, replication_weights, tmp_path):
-        path = write(tmp_path, replication_weights)
-        (tmp_path / "bert").mkdir()
-        write_tokenizer(tmp_path / "bert", "bert")
-        with pytest.raises(ValueError, match="has bos_token_id 2, but the checkpoint's is 0"):
-            from_replication(path, tokenizer=tmp_path / "bert")
-
-
-class TestCommand:
-    def test_text_encoder(self, tmp_path):
-        make_source(tmp_path / "source", "bert")
-        command = [
-            sys.executable,
-            "-m",
-            "recformer_hf.conversion",
-            "text-encoder",
-            tmp_path / "source",
-            tmp_path / "made",
-        ]
-        done = subprocess.run([*command, "--max-token-num", "64"], capture_output=True, text=True, check=True)
-        assert f'RecformerForPretraining.from_pretrained("{tmp_path / "made"}")' in done.stdout
-        made = RecformerForPretraining.from_pretrained(tmp_path / "made")
-        assert_equal_weights(made, from_text_encoder(tmp_path / "source", max_token_num=64)[0])
-        assert RecformerTokenizer.from_pretrained(tmp_path / "made").max_token_num == 64
-        assert sorted(file.name for file in tmp_path.iterdir()) == ["made", "source"]  # nothing temporary is left
-
-    def test_replication(self, replication_weights, tmp_path, capsys):
-        path, made = write(tmp_path, replication_weights), tmp_path / "deep" / "made"
-        main(["replication", str(path), str(made), "--tokenizer", str(FIXTURES / "tokenizer"), "--head", "seqrec"])
-        assert "a RecformerForSeqRec of 3 layers of width 64" in capsys.readouterr().out
-        RecformerForSeqRec.from_pretrained(made)
-        assert RecformerTokenizer.from_pretrained(made).max_token_num == 128
-
-    def test_replication_without_a_tokenizer(self, replication_weights, tmp_path, capsys):
-        path, made = write(tmp_path, replication_weights, config=False), tmp_path / "made"
-        made.mkdir()  # empty: may be written to
-        main(["replication", str(path), str(made), "--config", str(GOLDEN), "--attention-window", "16"])
-        assert "No tokenizer was saved" in capsys.readouterr().out
-        assert RecformerForPretraining.from_pretrained(made).config.attention_window == 16
-
-    def test_a_full_folder_is_left_alone(self, replication_weights, tmp_path):
-        path = write(tmp_path, replication_weights)
-        before = sorted(file.name for file in tmp_path.iterdir())
-        for source in (path, tmp_path / "not even read"):
-            with pytest.raises(SystemExit, match="not an empty folder; nothing was written"):
-                main(["replication", str(source), str(tmp_path)])
-        assert sorted(file.name for file in tmp_path.iterdir()) == before
-
-    def test_a_failure_leaves_nothing_behind(self, replication_weights, tmp_path, monkeypatch):
-        path = write(tmp_path, replication_weights)
-
-        def full_disk(*args, **kwargs):
-            raise OSError("No space left on device")
-
-        monkeypatch.setattr(RecformerTokenizer, "save_pretrained", full_disk)
-        with pytest.raises(SystemExit, match="error: No space left on device"):
-            main(["replication", str(path), str(tmp_path / "made"), "--tokenizer", str(FIXTURES / "tokenizer")])
-        assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", "pytorch_model.bin"]
-
-    def test_errors_are_one_line(self, tmp_path):
-        with pytest.raises(SystemExit, match=r"error: No weights file at .*nowhere\.bin"):
-            main(["replication", str(tmp_path / "nowhere.bin"), str(tmp_path / "made")])
-        assert not (tmp_path / "made").exists()

@@ -1,6 +1,6 @@
-"""Recformers from other checkpoints: warm starts from text encoders, and the public replication's files.
+"""Converts other checkpoints to Recformers: text encoders for a warm start, and files of the public replication.
 
-Both are one-way copies into a clean model: names, shapes and the saved file are those of a Recformer made here.
+Both copy weights into a new model. Its names, shapes and saved files are those of any other Recformer.
 
 ```bash
 python -m recformer_hf.conversion text-encoder allenai/longformer-base-4096 my-recformer

@@ -1,10 +1,8 @@
-"""The command `python -m recformer_hf.conversion`."""
+"""The command line `python -m recformer_hf.conversion`."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from ..modeling_recformer import (
     RecformerModel,
     RecformerPreTrainedModel,
 )
-from ..storage.atomic import PARTIAL, flush_to_disk, remove_leftovers, sibling
+from ..storage.atomic import atomic_folder
 from ..tokenization_recformer import RecformerTokenizer
 from . import from_replication, from_text_encoder
 from .text_encoder import TEXT_ENCODERS
@@ -24,63 +22,59 @@ HEADS: dict[str, type[RecformerPreTrainedModel]] = {
     "pretraining": RecformerForPretraining,
     "seqrec": RecformerForSeqRec,
 }
-"""What the command calls the classes."""
+"""Classes of the model by their names on the command line."""
 
 
 def _save(model: RecformerPreTrainedModel, tokenizer: RecformerTokenizer | None, folder: Path) -> None:
     """Writes a checkpoint that appears whole or not at all."""
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    temporary = sibling(folder, PARTIAL)
-    try:
+    with atomic_folder(folder.absolute()) as temporary:
         model.save_pretrained(temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
-        for file in [*temporary.rglob("*"), temporary]:
-            flush_to_disk(file)
-        _refuse_to_overwrite(folder)
-        if folder.is_dir():
-            folder.rmdir()
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    flush_to_disk(folder.parent)
 
 
 def _refuse_to_overwrite(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not an empty folder; nothing was written. Name another one.")
+        raise FileExistsError(f"{folder} exists and is not an empty folder; nothing was written. Name another folder.")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m recformer_hf.conversion", description="Makes a Recformer checkpoint from another one."
+        prog="python -m recformer_hf.conversion", description="Converts another checkpoint to a Recformer."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{text-encoder,replication}")
     text_encoder = commands.add_parser(
         "text-encoder", help=f"warm start from a text encoder: {', '.join(TEXT_ENCODERS)}"
     )
     text_encoder.add_argument("source", metavar="NAME_OR_PATH", help="Hub id or folder of the encoder")
-    replication = commands.add_parser("replication", help="weights of the public replication (.bin, .pt, .ckpt)")
-    replication.add_argument("source", metavar="PATH", help="the weights file")
-    replication.add_argument("--config", help="its configuration: a folder or config.json (default: beside the file)")
-    replication.add_argument("--tokenizer", help="Hub id or folder of its tokenizer, saved along")
-    replication.add_argument("--num-attention-heads", type=int, help="if no configuration tells (default: width / 64)")
+    replication = commands.add_parser("replication", help="weights file of the public replication (.bin, .pt, .ckpt)")
+    replication.add_argument("source", metavar="PATH", help="weights file")
+    replication.add_argument("--config", help="its configuration: a folder or config.json (default: the one beside it)")
+    replication.add_argument("--tokenizer", help="Hub id or folder of its tokenizer, which is saved too")
+    replication.add_argument(
+        "--num-attention-heads", type=int, help="if there is no configuration (default: width / 64)"
+    )
     for command in (text_encoder, replication):
-        command.add_argument("output", metavar="OUTPUT_DIR", type=Path, help="folder to write; must be new or empty")
-        command.add_argument("--head", choices=HEADS, help="(default: pretraining; replication: what the file holds)")
+        command.add_argument("output", metavar="OUTPUT_DIR", type=Path, help="folder to write, new or empty")
         command.add_argument(
-            "--attention-window", type=int, help="tokens that a token sees around itself (default: 64)"
+            "--head",
+            choices=HEADS,
+            help="class of the model (default: pretraining; replication: what the file holds)",
         )
-        command.add_argument("--max-token-num", type=int, help="tokens of a sequence (default: 1024)")
+        command.add_argument(
+            "--attention-window", type=int, help="width of the window that a token attends to (default: 64)"
+        )
+        command.add_argument("--max-token-num", type=int, help="most tokens of a sequence (default: 1024)")
         command.add_argument("--pooler-type", choices=("cls", "avg"), help="how a sequence becomes one vector")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; see `recformer_hf.conversion`."""
+    """Runs the command line; see `recformer_hf.conversion`.
+
+    Args:
+        arguments: the arguments; by default those of the process.
+    """
     options = vars(_parser().parse_args(arguments))
     command, source, output = options.pop("command"), options.pop("source"), options.pop("output")
     head = options.pop("head")
@@ -88,12 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if head is not None:
         given["model_class"] = HEADS[head]
     try:
-        _refuse_to_overwrite(output)
+        _refuse_to_overwrite(output)  # before anything is downloaded or converted
         if command == "text-encoder":
             model, tokenizer = from_text_encoder(source, **given)
         else:
-            made = from_replication(source, **given)
-            model, tokenizer = made if isinstance(made, tuple) else (made, None)
+            converted = from_replication(source, **given)
+            model, tokenizer = converted if isinstance(converted, tuple) else (converted, None)
         _save(model, tokenizer, output)
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
@@ -104,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print(f'Load it with: {name}.from_pretrained("{output}")')
     if tokenizer is None:
-        print("No tokenizer was saved: give --tokenizer to have one.")
+        print("No tokenizer was saved: pass --tokenizer to save one.")
     else:
         print(f'              RecformerTokenizer.from_pretrained("{output}")')
 

@@ -1,4 +1,4 @@
-"""What both conversions share: names of weights, filling a clean model, checking a tokenizer against it."""
+"""What both conversions share: names of weights, filling a new model with weights, checking its tokenizer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ logger = logging.get_logger(__name__)
 Model = TypeVar("Model", bound=RecformerPreTrainedModel)
 
 LIMITS = ("max_attr_num", "max_attr_length", "max_item_embeddings", "max_token_num")
+"""Settings that a configuration and its tokenizer must agree on."""
 
 WORDS = "recformer.embeddings.word_embeddings.weight"
 POSITIONS = "recformer.embeddings.position_embeddings.weight"
@@ -31,11 +32,20 @@ DECODER = "lm_head.decoder.weight"
 
 
 def tie_decoder(weights: dict[str, Tensor], requested: bool | None) -> bool:
-    """Whether the decoder is the word embeddings; without one in `weights` it becomes them."""
+    """Decides whether the decoder of the language-modelling head is tied to the word embeddings.
+
+    Args:
+        weights: weights of the model; a missing decoder is set to the word embeddings, and so is an untied one if
+            `requested` is `True`.
+        requested: the caller's `tie_word_embeddings`; if `None`, the weights decide: they are tied if they are equal.
+
+    Returns:
+        the value of `tie_word_embeddings`.
+    """
     words = weights[WORDS]
     tied = torch.equal(weights.setdefault(DECODER, words), words)
     if requested and not tied:
-        logger.warning("tie_word_embeddings=True replaces this checkpoint's own decoder by its word embeddings.")
+        logger.warning("tie_word_embeddings=True replaces the decoder of this checkpoint with its word embeddings.")
         weights[DECODER] = words
     return tied if requested is None else requested
 
@@ -47,7 +57,21 @@ def fill(
     origin: str,
     head_is_optional: bool,
 ) -> Model:
-    """A new model of `weights`, named as in a head. The head's own may be absent as a whole; all else must fit."""
+    """Creates a model with the given weights, and refuses weights that do not fit it.
+
+    Args:
+        model_class: class of the model.
+        config: configuration of the model.
+        weights: weights by their names in a head (`recformer.encoder...`). Those of other heads are dropped.
+        origin: where the weights are from, for messages.
+        head_is_optional: whether the language-modelling head may be missing; it is then initialised.
+
+    Returns:
+        the model in evaluation mode.
+
+    Raises:
+        ValueError: if weights are missing, unexpected or of another shape.
+    """
     model = model_class(config)
     expected = model.state_dict()
     bare = isinstance(model, RecformerModel)
@@ -68,50 +92,69 @@ def fill(
     ]
     if missing or unexpected or other_shapes:
         raise ValueError(
-            f"{origin} does not hold a {model_class.__name__} of this configuration: missing weights "
-            f"{first_few(missing)}; unexpected weights {first_few(unexpected)}; other shapes "
-            f"{first_few(other_shapes)}."
+            f"{origin} does not fit a {model_class.__name__} of this configuration: missing weights "
+            f"{first_few(missing)}; unexpected weights {first_few(unexpected)}; weights of other shapes "
+            f"{first_few(other_shapes)}. Check that the configuration is the one of these weights."
         )
     if dropped:
-        logger.info(f"Weights of {origin} that a {model_class.__name__} does not have: {first_few(dropped)}.")
+        logger.info(f"Dropped weights of {origin} that a {model_class.__name__} does not have: {first_few(dropped)}.")
     if fresh := sorted(expected.keys() - found.keys()):
-        logger.info(f"Weights that {origin} does not have, newly initialised: {first_few(fresh)}.")
+        logger.info(f"Initialised weights that {origin} does not have: {first_few(fresh)}.")
     model.load_state_dict(found, strict=False)
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def special_ids(tokenizer: RecformerTokenizer) -> dict[str, int | None]:
-    """The ids that start, end and pad a sequence, in the configuration's names."""
+    """The ids that start, end and pad a sequence, under the configuration's names.
+
+    Raises:
+        ValueError: if the tokenizer has no token that starts a sequence.
+    """
+    # BERT's tokenizer calls these tokens CLS and SEP, RoBERTa's calls them BOS and EOS.
     first = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     last = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
     if first is None:
         raise ValueError(
-            f"The tokenizer of {tokenizer.name_or_path} has neither a BOS nor a CLS token, and every sequence starts "
-            "with one. Name it in its tokenizer_config.json."
+            f"The tokenizer of {tokenizer.name_or_path} has neither a BOS nor a CLS token, but every sequence starts "
+            "with one. Set bos_token or cls_token in its tokenizer_config.json."
         )
     return {"bos_token_id": first, "eos_token_id": last, "pad_token_id": tokenizer.pad_token_id}
 
 
 def check_tokenizer(tokenizer: RecformerTokenizer, config: RecformerConfig) -> None:
+    """Checks that a tokenizer belongs to the model of a configuration.
+
+    Raises:
+        ValueError: if it gives ids that the model does not have, or its special ids differ from the configuration's.
+    """
     highest = max(tokenizer.get_vocab().values())
     if highest >= config.vocab_size:
         raise ValueError(
             f"The tokenizer of {tokenizer.name_or_path} gives ids up to {highest}, but the checkpoint's vocab_size is "
-            f"{config.vocab_size}: they do not belong together."
+            f"{config.vocab_size}. Use the tokenizer that the checkpoint was trained with."
         )
     for name, value in special_ids(tokenizer).items():
         if value is not None and value != getattr(config, name):
             raise ValueError(
                 f"The tokenizer of {tokenizer.name_or_path} has {name} {value}, but the checkpoint's is "
-                f"{getattr(config, name)}: they do not belong together."
+                f"{getattr(config, name)}. Use the tokenizer that the checkpoint was trained with."
             )
 
 
 def check_settings(settings: Mapping[str, Any], fixed: Sequence[str] = ()) -> None:
-    """Raises TypeError for keywords that are no configuration field, or one that the source fixes."""
+    """Checks the keywords of a conversion.
+
+    Args:
+        settings: values of fields of [`RecformerConfig`].
+        fixed: fields that the source decides.
+
+    Raises:
+        TypeError: if a keyword is not a field of the configuration, or the source decides it.
+    """
     allowed = [field for field in RecformerConfig.__annotations__ if field not in fixed]
     for name in settings:
         if name in fixed:
             raise TypeError(f"{name} is the source's and cannot be changed; remove {name}={settings[name]!r}.")
         if name not in allowed:
-            raise TypeError(f"RecformerConfig has no field {name!r}. Fields that can be given: {', '.join(allowed)}.")
+            raise TypeError(f"RecformerConfig has no field {name!r}. You can set {', '.join(allowed)}.")

@@ -1,4 +1,4 @@
-"""Checkpoints of the public replication: `.bin`, `.pt` and `.ckpt` files."""
+"""Converts checkpoints of the public replication: `.bin`, `.pt` and `.ckpt` files."""
 
 from __future__ import annotations
 
@@ -67,33 +67,35 @@ def from_replication(
     tokenizer: RecformerTokenizer | str | os.PathLike[str] | None = None,
     **overrides: Any,
 ) -> Any:
-    """A Recformer from a weights file (`.bin`, `.pt`, `.ckpt`) of the public replication, AaronHeee/RecFormer.
+    """Loads a Recformer from a weights file (`.bin`, `.pt`, `.ckpt`) of the public replication, AaronHeee/RecFormer.
 
-    The names may start with `longformer.`, with nothing (an encoder), or as Lightning and DeepSpeed leave them
-    (`_forward_module.model.longformer.`), at the top of the file or under `state_dict` or `model_state_dict`. The file
-    is read with `weights_only=True`: code in it is refused, never run. Its decoder is not tied to the word embeddings,
-    so `tie_word_embeddings` becomes False unless the two are equal.
+    The names of the weights may start with `longformer.`, with nothing (an encoder alone), or with what Lightning and
+    DeepSpeed add (`_forward_module.model.longformer.`). They may be at the top of the file or under `state_dict` or
+    `model_state_dict`. The file is read with `weights_only=True`, so code in it is refused and never run. The
+    replication does not tie its decoder to the word embeddings, so `tie_word_embeddings` becomes `False` unless the two
+    are equal.
 
     Args:
-        path: the file.
-        model_class: the head to make. If left out, what the file holds: [`RecformerForSeqRec`] with `item_embedding`,
-            [`RecformerForPretraining`] with `lm_head`, [`RecformerModel`] otherwise.
-        config: the configuration, or where it is saved: a folder, a `config.json` (also one of the replication), a Hub
-            id. If left out, the `config.json` beside the file, and without one the shapes of the weights, with the
-            paper's settings for what shapes do not tell: heads of width 64, a window of 64, layer-norm epsilon 1e-5,
+        path: path of the file.
+        model_class: class of the model. By default the file decides: [`RecformerForSeqRec`] if it has `item_embedding`,
+            [`RecformerForPretraining`] if it has `lm_head`, otherwise [`RecformerModel`].
+        config: the configuration, or where it is saved: a folder, a `config.json` (one of the replication too), a Hub
+            id. By default the `config.json` beside the file. If there is none, sizes follow from the shapes of the
+            weights, and all else is as in the paper: heads of width 64, a window of 64, layer-norm epsilon 1e-5,
             padding id 1.
         tokenizer: the tokenizer that the replication used ("allenai/longformer-base-4096" for the authors'
             checkpoints), or where it is saved. It gets the limits of the configuration.
         **overrides: fields of [`RecformerConfig`] that replace those found (`num_attention_heads`, `pooler_type`, ...).
 
     Returns:
-        The model, in float32 on the CPU and in evaluation mode; with `tokenizer`, model and tokenizer.
+        the model, in float32 on the CPU and in evaluation mode; if `tokenizer` is given, model and tokenizer.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file holds anything but tensors, or other weights than the configuration describes (the
-            message names what is missing, unexpected or of another shape), or the tokenizer does not fit it.
-        TypeError: if an override is no field of the configuration.
+        ValueError: if the file holds anything but tensors, if its weights are not those that the configuration
+            describes (the message names which are missing, unexpected or of another shape), or if the tokenizer does
+            not fit it.
+        TypeError: if an override is not a field of the configuration.
     """
     path = Path(path)
     check_settings(overrides)
@@ -104,40 +106,48 @@ def from_replication(
         model_class = RecformerForSeqRec if has_items else RecformerForPretraining if has_head else RecformerModel
 
     settings = {**_replication_settings(path, config, weights), **overrides}
+    # The replication's configuration may name items that the file does not hold.
     settings["num_items"] = (
         len(weights["item_embeddings"]) if issubclass(model_class, RecformerForSeqRec) and has_items else 0
     )
     if issubclass(model_class, RecformerForPretraining) and WORDS in weights:
         settings["tie_word_embeddings"] = tie_decoder(weights, overrides.get("tie_word_embeddings"))
-    made = RecformerConfig(**settings)
-    model = fill(model_class, made, weights, str(path), head_is_optional=not has_head)
-    if tokenizer is None:
-        return model
-    limits = {limit: getattr(made, limit) for limit in LIMITS}
+    new_config = RecformerConfig(**settings)
+    model = fill(model_class, new_config, weights, str(path), head_is_optional=not has_head)
+    return model if tokenizer is None else (model, _fitting_tokenizer(tokenizer, new_config))
+
+
+def _fitting_tokenizer(
+    tokenizer: RecformerTokenizer | str | os.PathLike[str], config: RecformerConfig
+) -> RecformerTokenizer:
+    """The tokenizer, loaded if it is a path, with the limits of a configuration."""
+    limits = {limit: getattr(config, limit) for limit in LIMITS}
     if isinstance(tokenizer, RecformerTokenizer):
         for limit, value in limits.items():
             setattr(tokenizer, limit, value)
     else:
-        tokenizer = RecformerTokenizer.from_pretrained(tokenizer, model_max_length=made.max_token_num, **limits)
-    check_tokenizer(tokenizer, made)
-    return model, tokenizer
+        tokenizer = RecformerTokenizer.from_pretrained(tokenizer, model_max_length=config.max_token_num, **limits)
+    check_tokenizer(tokenizer, config)
+    return tokenizer
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights in a file, by the names that it has for them."""
     if not path.is_file():
         inside = sorted(file.name for file in path.glob("*") if file.suffix in (".bin", ".pt", ".ckpt", ".pth"))
-        hint = f" It is a folder; name one of its files: {', '.join(inside) or 'no .bin, .pt or .ckpt in it'}."
+        hint = f" It is a folder; name one of its files: {', '.join(inside) or 'it has no .bin, .pt or .ckpt'}."
         raise FileNotFoundError(f"No weights file at {path}.{hint if path.is_dir() else ''}")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
         raise ValueError(
-            f"{path} holds more than tensors, or is no PyTorch file ({reason}). Nothing in it was run. If you trust "
-            'it, save its tensors alone: torch.save(torch.load(path, weights_only=False)["state_dict"], new_path).'
+            f"{path} holds more than tensors, or is not a PyTorch file ({reason}). No code in it was run. If you trust "
+            'it, save only its tensors: torch.save(torch.load(path, weights_only=False)["state_dict"], new_path).'
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a PyTorch file; it may be cut short: {error}") from error
+    # Lightning, plain training scripts and DeepSpeed save the weights under these keys.
     for wrapper in ("state_dict", "model_state_dict", "module"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
@@ -146,14 +156,14 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} holds {what}; expected weights by name, at its top or under state_dict.")
     if others := [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]:
         raise ValueError(
-            f"{path} holds entries that are no tensors ({first_few(others)}); expected weights by name, at its top or "
+            f"{path} holds entries that are not tensors ({first_few(others)}); expected weights by name, at its top or "
             "under state_dict."
         )
     return dict(loaded)
 
 
 def _replication_names(saved: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The replication's weights under a Recformer's names; what is saved twice, once."""
+    """Renames the replication's weights to those of a Recformer, and drops duplicates and what has no counterpart."""
     weights: dict[str, Tensor] = {}
     for name, weight in saved.items():
         new = re.sub(r"^((_forward_module|module|_orig_mod|model)\.)*", "", name)
@@ -161,10 +171,11 @@ def _replication_names(saved: Mapping[str, Tensor], path: Path) -> dict[str, Ten
         new = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", "recformer.", new)
         new = re.sub(r"^item_embeddings?(\.weight)?$", "item_embeddings", new)
         new = "lm_head.decoder.bias" if new == "lm_head.bias" else new
+        # A Recformer pools without weights, and computes positions instead of storing them.
         if new.startswith("recformer.pooler.") or new == "recformer.embeddings.position_ids":
             continue
         if new in weights and not torch.equal(weights[new], weight):
-            raise ValueError(f"{path} holds {new} twice, with different values (once as {name}).")
+            raise ValueError(f"{path} holds {new} twice, with different values (once as {name}); remove one of them.")
         weights[new] = weight
     return weights
 
@@ -172,12 +183,13 @@ def _replication_names(saved: Mapping[str, Tensor], path: Path) -> dict[str, Ten
 def _replication_settings(
     path: Path, config: RecformerConfig | str | os.PathLike[str] | None, weights: Mapping[str, Tensor]
 ) -> dict[str, Any]:
+    """Fields of the configuration: the given one, or the one beside the file, or what the shapes tell."""
     beside = path.with_name("config.json")
     if config is None and beside.is_file():
         try:
             config = RecformerConfig.from_pretrained(beside)
         except ValueError as error:
-            logger.warning(f"{beside} is not used: {error}")
+            logger.warning(f"Ignored {beside}: {error}")
     if config is None:
         return _settings_from_shapes(path, weights)
     if not isinstance(config, RecformerConfig):
@@ -186,13 +198,14 @@ def _replication_settings(
 
 
 def _settings_from_shapes(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Fields of the configuration that the shapes of the weights tell."""
     first_layer = "recformer.encoder.layer.0.intermediate.dense.weight"
     needed = (WORDS, POSITIONS, TOKEN_TYPES, ITEM_POSITIONS, first_layer)
     shapes = {name: tuple(weights[name].shape) for name in needed if name in weights}
     if absent := [name.replace("recformer.", "longformer.") for name in needed if name not in shapes]:
         raise ValueError(
-            f"{path} does not hold a Recformer of the public replication: missing weights {first_few(absent)}; it "
-            f"holds {first_few(sorted(weights))}."
+            f"{path} does not hold a Recformer of the public replication: missing weights {first_few(absent)}; found "
+            f"{first_few(sorted(weights))}."
         )
     layers = {int(found[1]) for name in weights if (found := re.match(r"recformer\.encoder\.layer\.(\d+)\.", name))}
     vocab_size, hidden_size = shapes[WORDS]
@@ -201,17 +214,19 @@ def _settings_from_shapes(path: Path, weights: Mapping[str, Tensor]) -> dict[str
         "vocab_size": vocab_size,
         "hidden_size": hidden_size,
         "num_hidden_layers": max(layers) + 1,
+        # The shapes do not tell the number of heads; the paper's heads have width 64.
         "num_attention_heads": max(hidden_size // 64, 1),
         "intermediate_size": shapes[first_layer][0],
         "max_position_embeddings": rows,
+        # Positions start behind the padding id, so the table has pad_token_id + 1 rows that no token uses.
         "max_token_num": min(rows - RecformerConfig.pad_token_id - 1, RecformerConfig.max_token_num),
         "token_type_size": shapes[TOKEN_TYPES][0],
         "max_item_embeddings": shapes[ITEM_POSITIONS][0],
     }
     logger.warning(
-        f"No configuration for {path}: sizes are read off the weights, and these are the paper's: num_attention_heads "
-        f"{settings['num_attention_heads']} (heads of width 64), attention_window {RecformerConfig.attention_window}, "
-        f"layer_norm_eps {RecformerConfig.layer_norm_eps}, pad_token_id {RecformerConfig.pad_token_id}. Give "
-        "config=..., or these by name, if they are not yours."
+        f"Found no configuration for {path}. Sizes were taken from the weights, and the paper's values were used for "
+        f"num_attention_heads ({settings['num_attention_heads']}, heads of width 64), attention_window "
+        f"({RecformerConfig.attention_window}), layer_norm_eps ({RecformerConfig.layer_norm_eps}) and pad_token_id "
+        f"({RecformerConfig.pad_token_id}). If your model has others, pass config=..., or pass these by name."
     )
     return settings

@@ -1,4 +1,4 @@
-"""Warm starts: a Recformer from a Longformer, RoBERTa, XLM-R, BERT or ELECTRA encoder."""
+"""Warm starts: turns a Longformer, RoBERTa, XLM-R, CamemBERT, BERT or ELECTRA encoder into a Recformer."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file, logging
+from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from ..configuration_recformer import RecformerConfig
-from ..tokenizing.other_models import HUB_ARGUMENTS
 from ..modeling_recformer import (
     RecformerForPretraining,
     first_few,
 )
 from ..tokenization_recformer import RecformerTokenizer
+from ..tokenizing.other_models import HUB_ARGUMENTS
 from .filling import (
     ITEM_POSITIONS,
     LIMITS,
@@ -48,16 +49,28 @@ _ELECTRA_HEAD = {
     "layer_norm": "generator_predictions.LayerNorm",
     "decoder": "generator_lm_head",
 }
-# Encoders of one layout (absolute positions, post-norm, Longformer's names): whether positions start behind the padding
-# id, as RoBERTa's do, or at 0, as BERT's; and what the parts of the language-modelling head are called.
-TEXT_ENCODERS: dict[str, tuple[bool, dict[str, str]]] = {
-    "bert": (False, _BERT_HEAD),
-    "camembert": (True, _ROBERTA_HEAD),
-    "electra": (False, _ELECTRA_HEAD),
-    "longformer": (True, _ROBERTA_HEAD),
-    "roberta": (True, _ROBERTA_HEAD),
-    "xlm-roberta": (True, _ROBERTA_HEAD),
+
+
+class Layout(NamedTuple):
+    """What differs between encoders that otherwise share a layout: absolute positions, post-norm, names of weights."""
+
+    positions_behind_padding: bool
+    """Whether positions start at `pad_token_id + 1`, as RoBERTa's do, or at 0, as BERT's do."""
+    head: dict[str, str]
+    """Names of the parts of the language-modelling head."""
+
+
+TEXT_ENCODERS = {
+    "bert": Layout(False, _BERT_HEAD),
+    "camembert": Layout(True, _ROBERTA_HEAD),
+    "electra": Layout(False, _ELECTRA_HEAD),
+    "longformer": Layout(True, _ROBERTA_HEAD),
+    "roberta": Layout(True, _ROBERTA_HEAD),
+    "xlm-roberta": Layout(True, _ROBERTA_HEAD),
 }
+"""Layouts by `model_type`."""
+
+# Fields that the copied weights decide, so that a caller cannot change them.
 _FROM_SOURCE = (
     *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
     *("layer_norm_eps", "pad_token_id", "bos_token_id", "eos_token_id"),
@@ -73,21 +86,21 @@ def from_text_encoder(
     max_token_num: int = 1024,
     **overrides: Any,
 ) -> tuple[Model, RecformerTokenizer]:
-    r"""A Recformer warm-started from a BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA or Longformer checkpoint.
+    r"""Loads a Recformer from a BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA or Longformer checkpoint (a warm start).
 
-    A text shorter than half the window has exactly the source's hidden states; for a Longformer, those that it has with
-    global attention on `<s>`. The copy:
+    For a text shorter than half the window, the hidden states are exactly those of the source. For a Longformer, they
+    are those with global attention on `<s>`. The weights are copied as follows:
 
-    - position table: moved to start at `pad_token_id + 1`, repeated from its beginning up to `max_token_num` rows where
-      the source has fewer, as Longformer's was made, cut where it has more;
-    - `<s>`'s global projections: Longformer's own, elsewhere copies of the local ones;
-    - the source's token type 0 is every token type; item positions start at zero;
-    - the language-modelling head too, for [`RecformerForPretraining`], where the checkpoint has one. Whether the
-      decoder is tied to the word embeddings is read off the weights. The source's pooler has no counterpart here.
+    - The position table starts at `pad_token_id + 1`. If the source has fewer than `max_token_num` positions, they
+      repeat from the beginning, which is how Longformer's own table was made; if it has more, they are cut.
+    - The global projections of `<s>` are Longformer's own, or copies of the local ones for all other sources.
+    - Every token type is the source's token type 0. Item positions start at zero.
+    - The language-modelling head of the checkpoint, if it has one, becomes that of [`RecformerForPretraining`]. The
+      decoder is tied to the word embeddings if the two are equal. The source's pooler is dropped.
 
-    A sentence-transformers folder sets `pooler_type` ("mean" gives `"avg"`, "cls" gives `"cls"`). Its `Normalize`
-    changes no cosine and its `max_seq_length` does not apply. A pooling of another kind, and modules with weights
-    behind the pooling (`Dense`), raise, unless you give `pooler_type`: then only its encoder is read.
+    A sentence-transformers folder sets `pooler_type` ("mean" gives `"avg"`, "cls" gives `"cls"`). Its `Normalize` is
+    ignored because it changes no cosine, and so is its `max_seq_length`. Another kind of pooling, or a module with
+    weights behind the pooling (`Dense`), raises an error unless you pass `pooler_type`: then only the encoder is read.
 
     ```python
     >>> model, tokenizer = from_text_encoder("allenai/longformer-base-4096")
@@ -95,20 +108,20 @@ def from_text_encoder(
     ```
 
     Args:
-        name_or_path: a Hub id or a folder with model and tokenizer.
-        model_class: the head to make.
-        attention_window: as in [`RecformerConfig`]; the source's own (a Longformer's 512) is not taken over.
-        max_token_num: tokens of a sequence, `<s>` included.
-        **overrides: other fields of [`RecformerConfig`] (`pooler_type`, `max_attr_num`, ...) that the source does not
-            fix, and where to load from (`revision`, `token`, `cache_dir`, `subfolder`, ...).
+        name_or_path: Hub id, or folder with model and tokenizer.
+        model_class: class of the model.
+        attention_window: as in [`RecformerConfig`]. The source's own window (512 for Longformer) is not used.
+        max_token_num: most tokens of a sequence, including `<s>`.
+        **overrides: other fields of [`RecformerConfig`] that the source does not decide (`pooler_type`, `max_attr_num`,
+            ...), and arguments of the download (`revision`, `token`, `cache_dir`, `subfolder`, ...).
 
     Returns:
-        The model, in float32 on the CPU and in evaluation mode, and its tokenizer, with the configuration's limits.
+        the model, in float32 on the CPU and in evaluation mode, and its tokenizer with the limits of the configuration.
 
     Raises:
-        ValueError: if the source is of another architecture or incomplete, its pooling has no counterpart, or its
-            tokenizer does not fit it.
-        TypeError: if an override is no field of the configuration, or one that the source fixes.
+        ValueError: if the source has another architecture or lacks weights, if a Recformer cannot pool as it does, or
+            if its tokenizer does not fit it.
+        TypeError: if an override is not a field of the configuration, or the source decides it.
         OSError: if there is no such checkpoint, or it has no tokenizer.
     """
     name = os.fspath(name_or_path)
@@ -141,15 +154,20 @@ def from_text_encoder(
 
 
 def _read_json(name: str, file: str, hub: Mapping[str, Any]) -> Any:
-    """A JSON file of a folder or Hub repository, None without it."""
+    """A JSON file of a folder or Hub repository; `None` if it does not exist."""
     found = cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub)
     return None if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
 
 
 def _read_sentence_transformer(name: str, hub: Mapping[str, Any], pooler_type: str | None) -> tuple[str, str]:
-    """Where a sentence-transformers folder keeps its encoder ("" for the top), and its `pooler_type`."""
+    """The subfolder of the encoder in a sentence-transformers folder, and its `pooler_type`.
+
+    Any other checkpoint has its encoder at the top (`""`) and the pooling `"cls"`. If the caller passes `pooler_type`,
+    the folder's pooling is not checked.
+    """
     modules = _read_json(name, "modules.json", hub)
     if modules is None:
+        # A copy may lack modules.json; the usual folder of the pooling then tells.
         modules = [{"type": "Pooling", "path": "1_Pooling"}] if _read_json(name, "1_Pooling/config.json", hub) else []
     kinds = {module["type"].rsplit(".", 1)[-1]: module.get("path", "") for module in modules}
     encoder_folder = kinds.get("Transformer", "")
@@ -158,36 +176,40 @@ def _read_sentence_transformer(name: str, hub: Mapping[str, Any], pooler_type: s
     if lost := [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize", "Dropout")]:
         raise ValueError(
             f"{name} is a sentence-transformers model with {', '.join(lost)}, which a Recformer has no place for: its "
-            'vectors would be others. To start from its encoder alone, give pooler_type="avg" or pooler_type="cls".'
+            'vectors would differ. To use only its encoder, pass pooler_type="avg" or pooler_type="cls".'
         )
     if "Pooling" not in kinds:
         return encoder_folder, "cls"
-    settings = _read_json(name, f"{kinds['Pooling']}/config.json", hub) or {}
-    if "pooling_mode" in settings:
-        modes = [settings["pooling_mode"]] if isinstance(settings["pooling_mode"], str) else settings["pooling_mode"]
-    else:
-        modes = [
-            key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on
-        ]
+    modes = _pooling_modes(_read_json(name, f"{kinds['Pooling']}/config.json", hub) or {})
     known = {"mean": "avg", "mean_tokens": "avg", "cls": "cls", "cls_token": "cls"}
     if len(modes) != 1 or modes[0] not in known:
         raise ValueError(
-            f"{name} pools by {' and '.join(modes) or 'nothing'}; a Recformer by the mean or by <s>. To start from its "
-            'encoder all the same, give pooler_type="avg" or "cls".'
+            f"{name} pools by {' and '.join(modes) or 'nothing'}, but a Recformer pools by the mean or by <s>. To use "
+            'its encoder nevertheless, pass pooler_type="avg" or pooler_type="cls".'
         )
     return encoder_folder, known[modes[0]]
 
 
+def _pooling_modes(settings: Mapping[str, Any]) -> list[str]:
+    """The modes that a pooling is set to: under one key in newer files, in older ones as a flag for each mode."""
+    if "pooling_mode" in settings:
+        modes = settings["pooling_mode"]
+        return [modes] if isinstance(modes, str) else modes
+    return [key.removeprefix("pooling_mode_") for key, on in settings.items() if key.startswith("pooling_mode_") and on]
+
+
 def _source_config(name: str, hub: Mapping[str, Any]) -> PreTrainedConfig:
+    """The source's configuration; raises ValueError if a Recformer cannot start from it."""
     supported = ", ".join(TEXT_ENCODERS)
     model_type = PreTrainedConfig.get_config_dict(name, **hub)[0].get("model_type")
     if model_type == RecformerConfig.model_type:
         raise ValueError(
-            f"{name} is a Recformer already: load it with RecformerModel.from_pretrained or one of the heads."
+            f"{name} is a Recformer already: load it with RecformerModel.from_pretrained, or with that of a head."
         )
     if model_type is not None and model_type not in TEXT_ENCODERS:
         raise ValueError(f"{name} is of model_type {model_type!r}; a Recformer can start from {supported}.")
-    config: Any = AutoConfig.from_pretrained(name, **hub)  # old files name no model_type: the name may tell
+    # Old files have no model_type; AutoConfig then looks for one in the name.
+    config: PreTrainedConfig = AutoConfig.from_pretrained(name, **hub)
     unlike = {
         "is_decoder": getattr(config, "is_decoder", False),
         "add_cross_attention": getattr(config, "add_cross_attention", False),
@@ -197,20 +219,21 @@ def _source_config(name: str, hub: Mapping[str, Any]) -> PreTrainedConfig:
     if config.model_type not in TEXT_ENCODERS or any(unlike.values()):
         which = ", ".join(f"{field}={getattr(config, field)!r}" for field, differs in unlike.items() if differs)
         raise ValueError(
-            f"{name} (model_type {config.model_type!r}{', ' + which if which else ''}) is laid out unlike a Recformer, "
-            f"which can start from encoders with absolute positions and embeddings of hidden_size: {supported}."
+            f"{name} (model_type {config.model_type!r}{', ' + which if which else ''}) has another layout than a "
+            "Recformer, which needs absolute positions and embeddings of width hidden_size. It can start from "
+            f"{supported}."
         )
     return config
 
 
-def _load_source(name: str, config: Any, hub: Mapping[str, Any]) -> tuple[PreTrainedModel, bool]:
+def _load_source(name: str, config: PreTrainedConfig, hub: Mapping[str, Any]) -> tuple[PreTrainedModel, bool]:
     """The source with its language-modelling head, and whether that head was in the checkpoint."""
-    with _quiet():  # what is missing and what is left over is checked below
+    with _quiet():
         loaded: Any = AutoModelForMaskedLM.from_pretrained(
             name, config=config, dtype=torch.float32, output_loading_info=True, **hub
         )
     source, info = loaded
-    head = tuple(TEXT_ENCODERS[config.model_type][1].values())
+    head = tuple(TEXT_ENCODERS[config.model_type].head.values())
     missing = sorted(info["missing_keys"])
     in_encoder = [key for key in missing if key.startswith(f"{source.base_model_prefix}.")]
     unexpected = sorted(info["unexpected_keys"])
@@ -220,19 +243,22 @@ def _load_source(name: str, config: Any, hub: Mapping[str, Any]) -> tuple[PreTra
             f"{name} does not hold the {config.model_type} encoder that its config.json describes: missing weights "
             f"{first_few(in_encoder)}; unexpected weights {first_few(more_layers)}."
         )
-    logger.info(f"Weights of {name} that have no counterpart in a Recformer: {first_few(unexpected)}.")
+    logger.info(f"Dropped weights of {name} that have no counterpart in a Recformer: {first_few(unexpected)}.")
     has_head = not any(key.startswith(head) for key in missing)
     if has_head and config.hidden_act != "gelu":
         logger.warning(
-            f"The language-modelling head of a Recformer uses gelu, that of {name} may use {config.hidden_act}: it is "
-            "copied, but will need some training."
+            f"The language-modelling head of a Recformer uses gelu, but that of {name} may use {config.hidden_act}. It "
+            "was copied and needs some training."
         )
     return source, has_head
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No load report: it calls the usual checkpoint without a head corrupted."""
+    """Silences transformers' load report, which calls a checkpoint without a head corrupted.
+
+    The caller checks for missing and unexpected weights itself.
+    """
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -243,32 +269,33 @@ def _quiet() -> Iterator[None]:
 
 def _text_encoder_weights(source: PreTrainedModel, config: RecformerConfig, has_head: bool) -> dict[str, Tensor]:
     """The source's weights under a Recformer's names."""
-    positions_behind_padding, head = TEXT_ENCODERS[source.config.model_type]
+    layout = TEXT_ENCODERS[source.config.model_type]
     weights = {
         f"recformer.{name}": weight
         for name, weight in source.base_model.state_dict().items()
         if name.startswith(("embeddings.", "encoder.")) and not name.endswith("_ids")
     }
+    # Only Longformer has global projections; its own are in `weights` already.
     for name in list(weights):
         if local := re.fullmatch(r"(.*\.attention\.self\.(?:query|key|value))\.(weight|bias)", name):
             weights.setdefault(f"{local[1]}_global.{local[2]}", weights[name])
 
     positions = weights[POSITIONS]
-    usable = positions[source.config.pad_token_id + 1 :] if positions_behind_padding else positions
+    usable = positions[source.config.pad_token_id + 1 :] if layout.positions_behind_padding else positions
     first, rows = config.pad_token_id + 1, config.max_position_embeddings or 0
     tiled = usable[torch.arange(rows - first) % len(usable)]
     token_type = weights.pop(TOKEN_TYPES)[0]
     if config.use_token_type_embeddings:
         weights[TOKEN_TYPES] = token_type.repeat(config.token_type_size, 1)
     else:
-        tiled = tiled + token_type  # the sum of the embeddings must stay what it was
+        tiled = tiled + token_type  # the sum of the embeddings stays that of the source
     weights[POSITIONS] = torch.cat([tiled.new_zeros(first, tiled.shape[1]), tiled])
     if config.use_item_position_embeddings:
         weights[ITEM_POSITIONS] = tiled.new_zeros(config.max_item_embeddings, tiled.shape[1])
 
     if has_head:
         named = source.state_dict()
-        for part, theirs in head.items():
+        for part, theirs in layout.head.items():
             for kind in ("weight", "bias"):
                 weights[f"lm_head.{part}.{kind}"] = named[f"{theirs}.{kind}"]
     return weights
