@@ -310,7 +310,7 @@ class TestCodeOnTheSide:
             part.save_pretrained(tmp_path, with_code=True)
         assert "custom_pipelines" in json.loads((tmp_path / "config.json").read_text())
         loaded = pipeline(TASK, model=str(tmp_path), trust_remote_code=trust, device="cpu")
-        if trust and Version(transformers.__version__) < Version("5.23"):  # they run trusted code wherever there is some
+        if trust and Version(transformers.__version__) < Version("5.23"):  # they run code where it is trusted
             assert type(loaded).__name__ == "SequentialRecommendationPipeline"
             assert type(loaded.model).__name__ == "RecformerForSeqRec"
         else:
