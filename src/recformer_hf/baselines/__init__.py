@@ -1,6 +1,16 @@
-"""Simple recommenders to hold a model against: scorers for `recformer_hf.evaluation`."""
+"""Recommenders to compare a model with; every one is a [`~recformer_hf.evaluation.Scorer`].
 
-from .frequency import Markov, Popularity
-from .text import LastItemText
+A baseline is one module named after it, with one public class: `fit(dataset)` learns from the training sequences and
+returns the scorer itself, and `scores(histories)` scores every item of the catalogue. To add one, write that module,
+export its class here, add it to `BASELINES` of `examples/evaluate.py` and to the table of docs/evaluation.md, and test
+it in `tests/baselines/`, against values computed by hand.
+
+What several baselines share is a module, too, such as `text_index`. A baseline may import from `data`, `evaluation` and
+`training`, never from another baseline.
+"""
+
+from .last_item_text import LastItemText
+from .markov import Markov
+from .popularity import Popularity
 
 __all__ = ["LastItemText", "Markov", "Popularity"]
