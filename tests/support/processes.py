@@ -1,4 +1,4 @@
-"""Processes that find each other, for tests of distributed code."""
+"""Runs code in several processes that find each other, for tests of distributed code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from pathlib import Path
 
 
 def run_processes(code: str, number: int, *arguments: str) -> None:
-    """Run code in processes that find each other over gloo, as `accelerate launch --cpu` would."""
+    """Run code in processes that find each other over gloo, as under `accelerate launch --cpu`.
+
+    Args:
+        code: Python source, with the repository's root on its path.
+        number: of processes.
+        arguments: `sys.argv[1:]` of every process.
+
+    Raises:
+        AssertionError: with the last errors of a process that fails.
+    """
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]

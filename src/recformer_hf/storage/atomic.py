@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = "partial"
-"""Ending of what is being written."""
+"""Ending of a file or folder that is still being written."""
 
 REPLACED = "replaced"
-"""Ending of what a folder's replacement has just moved aside."""
+"""Ending of a folder that has been moved aside to be replaced."""
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling of `path` to write to; it becomes `path` when the block ends without an error.
 
-    Whoever opens `path` meanwhile sees the old file or none, never half of the new one, and a process that has the old
-    one memory-mapped keeps it. An error inside the block, a full disk among them, removes the temporary file and
-    leaves `path` as it was. What a killed run left behind is removed by the next write of the same `path`.
+    Anyone who opens `path` meanwhile sees the old file or none, never half of the new one, and a process that has
+    memory-mapped the old file keeps it. An error inside the block, such as a full disk, removes the temporary file and
+    leaves `path` as it was. The next write of the same `path` removes what a killed run left behind.
 
     Args:
         path: file to write; its folder is created.
@@ -52,19 +52,19 @@ def atomic_folder(
 ) -> Iterator[Path]:
     """Give a temporary sibling folder to fill; it becomes `folder` when the block ends without an error.
 
-    An error inside the block, a full disk among them, removes the temporary folder and leaves `folder` as it was. A
-    killed run leaves `folder` as it was too; what else it left is cleaned up by the next call for the same folder.
+    An error inside the block, such as a full disk, removes the temporary folder and leaves `folder` as it was. A killed
+    run leaves `folder` as it was, too, and the next call for the same folder removes what else the run left behind.
 
     Args:
-        folder: folder to write; its parents are made. An empty one is filled.
-        overwrite: replace a folder that is not empty, all of it.
-        replaceable: names that the folder to replace may hold; a folder with anything else is never replaced.
+        folder: folder to write; its parents are created where needed. It may exist if it is empty.
+        overwrite: whether to replace a folder that is not empty, with all its files.
+        replaceable: names that a folder may hold to be replaced. A folder with any other file is never replaced.
 
     Yields:
         The folder to write to.
 
     Raises:
-        FileExistsError: before anything is written, if `folder` holds files and `overwrite` is not set, or if it holds
+        FileExistsError: before anything is written, if `folder` holds files and `overwrite` is False, or if it holds
             files that are not `replaceable`.
         NotADirectoryError: if `folder` is a file.
     """
@@ -79,7 +79,9 @@ def atomic_folder(
         yield temporary
         for path in (*temporary.rglob("*"), temporary):
             flush_to_disk(path)
-        _check_replaceable(folder, overwrite, replaceable)  # someone may have written there meanwhile
+        _check_replaceable(folder, overwrite, replaceable)  # another process may have written there meanwhile
+        # No system renames a folder over one that holds files, so for a moment there is neither the old nor the new
+        # one. `recover_folder` puts the old one back if the process is killed in that moment.
         if folder.exists():
             os.rename(folder, replaced)
         os.rename(temporary, folder)
@@ -93,7 +95,7 @@ def atomic_folder(
 
 
 def recover_folder(folder: str | os.PathLike[str]) -> None:
-    """Put back a folder that a killed `atomic_folder` had moved aside and not yet replaced."""
+    """Put back a folder that a killed `atomic_folder` moved aside but did not replace."""
     folder = Path(folder)
     moved_aside = [path for path in leftovers(folder) if path.suffix == f".{REPLACED}"]
     if moved_aside and not folder.exists():
@@ -101,16 +103,17 @@ def recover_folder(folder: str | os.PathLike[str]) -> None:
 
 
 def sibling(path: Path, ending: str) -> Path:
-    """A new hidden name beside `path` that says which process made it: `.{name}.{host}.{pid}.{random}.{ending}`."""
+    """A new hidden name beside `path` that tells which process uses it: `.{name}.{host}.{pid}.{random}.{ending}`."""
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.{ending}")
 
 
 def leftovers(path: Path) -> list[Path]:
-    """Siblings of `path` made by processes of this machine that are no longer alive.
+    """Siblings of `path` that processes of this machine created, which are no longer alive.
 
-    Another machine's are left alone: whether its process still writes cannot be seen from here.
+    Siblings that another machine created on a shared disk stay, because it cannot be seen from here whether their
+    processes are still writing.
     """
-    if os.name != "posix" or not path.parent.is_dir():  # elsewhere a process cannot be asked whether it is alive
+    if os.name != "posix" or not path.parent.is_dir():  # on Windows os.kill(pid, 0) sends Ctrl+C
         return []
     made_here = rf"\.{re.escape(path.name)}\.{re.escape(_host())}\.(\d+)\.[0-9a-f]{{8}}\.({PARTIAL}|{REPLACED})"
     matches = ((entry, re.fullmatch(made_here, entry.name)) for entry in path.parent.iterdir())
@@ -127,8 +130,11 @@ def remove_leftovers(path: Path) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Have the system write a file or a folder's entries out; a delayed full-disk error surfaces here, not later."""
-    if os.name != "posix" and path.is_dir():  # folders cannot be opened there
+    """Have the system write a file, or the entries of a folder, to the disk.
+
+    Without it a full disk may be reported only after the file was renamed, or a power cut may leave it empty.
+    """
+    if os.name != "posix" and path.is_dir():  # such a system cannot open folders
         return
     descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
@@ -146,7 +152,7 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
+    except (PermissionError, OverflowError):  # another user's process, or a number too large to ask about
         return True
     return True
 
@@ -155,7 +161,7 @@ def _check_replaceable(folder: Path, overwrite: bool, replaceable: Collection[st
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; name a folder.")
+        raise NotADirectoryError(f"{folder} is a file; expected a folder. Name another path.")
     names = sorted(path.name for path in folder.iterdir())
     strange = [name for name in names if name not in replaceable]
     if names and not overwrite:
