@@ -1,7 +1,8 @@
-"""Validation: on a sample of users, the same one every time, and on a domain kept apart by the pretraining losses."""
+"""Validation by the losses of pretraining, on a domain that is not trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,9 @@ from accelerate.utils import gather_object
 from ...data.collators import PretrainingCollator
 from ...data.dataset import SequentialDataset
 from ...data.sampling import SequenceSampler
-from ...data.sequences import Sequences
-from ...data.stable_hash import first_by_hash
 from ...data.tokenized_catalog import TokenizedCatalog
 from ...data.torch_datasets import TrainingSequences
+from ...modeling_recformer import RecformerForPretraining
 from ...recommending.vectors import evaluating
 from ...tokenization_recformer import RecformerTokenizer
 from .contrastive import loss_counts, mlm_sums, pair_loss
@@ -23,27 +23,20 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 VALIDATION_SEED = 0
-"""Of all draws, whatever the run's own seed: runs of other seeds compare."""
-
-
-def sample_users(split: Sequences, most: int | None, seed: int = 0) -> Sequences:
-    """A split, or of a larger one `most` users: those of the smallest hashes of id and seed, in the split's order."""
-    if most is None or len(split) <= most:
-        return split
-    return split.select(np.sort(first_by_hash(split.user_ids, most, seed)))
+"""Seed of all draws of validation. It does not depend on the run's seed, so that runs of different seeds compare."""
 
 
 class DomainValidation:
     """Batches of a domain's training sequences, and the losses over them.
 
     Args:
-        dataset: the domain; its `train` split is what is measured, with one target a sequence.
-        catalog: its catalogue, tokenized.
-        tokenizer: what it was tokenized with.
-        batch_size: pairs of a batch, as equal as they divide. Every batch is wholly on one process: its items are the
-            candidates of its contexts.
-        mlm_probability: share of tokens to mask; 0: no MLM losses.
-        max_sequences: take at most this many, drawn once.
+        dataset: the domain. Its `train` split is measured, with one target per sequence.
+        catalog: the domain's catalogue, tokenized.
+        tokenizer: the tokenizer of that catalogue.
+        batch_size: most pairs of a batch; the sizes of the batches are as equal as possible. A batch is never split
+            over processes: its items are the candidates of its contexts.
+        mlm_probability: share of tokens to mask; 0 for no MLM losses.
+        max_sequences: take at most this many sequences, drawn once; `None` for all.
     """
 
     def __init__(
@@ -67,24 +60,31 @@ class DomainValidation:
         self.batches = list(sampler.plan(0))
 
     def turns(self, rank: int, world_size: int) -> range:
-        """Which batches a process takes, all processes equally many; numbers past the last stand for the last again."""
+        """The turns of a process. All processes have equally many; a turn past the last batch takes that batch again.
+
+        Args:
+            rank: rank of the process.
+            world_size: number of processes.
+        """
         return range(rank, -(-len(self.batches) // world_size) * world_size, world_size)
 
     def batch_of(self, turn: int) -> np.ndarray:
-        """`INDEX` array of a turn's batch."""
+        """The batch of a turn, an `INDEX` array `[batch]`."""
         return self.batches[min(turn, len(self.batches) - 1)]
 
     @torch.no_grad()
-    def measure(self, model: Any, batches: Any, accelerator: Accelerator) -> tuple[dict[str, float], int]:
+    def measure(
+        self, model: RecformerForPretraining, batches: Iterable[dict[str, Any]], accelerator: Accelerator
+    ) -> tuple[dict[str, float], int]:
         """Losses and in-batch accuracy, the same on every process and for any number of processes.
 
         Args:
-            model: a [`RecformerForPretraining`].
-            batches: composed, in the order of this process's `turns`.
-            accelerator: of the run.
+            model: the model to measure.
+            batches: composed batches, in the order of this process's `turns`.
+            accelerator: accelerator of the run.
 
         Returns:
-            the metrics, and the number of pairs that they are of.
+            the metrics, and the number of pairs that they are means over.
         """
         config, rows = model.config, []
         turns = self.turns(accelerator.process_index, accelerator.num_processes)
@@ -96,6 +96,7 @@ class DomainValidation:
                 )
                 sums = torch.stack([contrastive, *mlm_sums(outputs, counts), correct])
                 rows.append((turn, torch.cat([sums.float(), counts]).cpu().numpy()))
+        # Summed in the order of the batches, in float64: the order of processes must not change a digit.
         gathered = dict(gather_object(rows) if accelerator.num_processes > 1 else rows)
         in_order = np.stack([gathered[turn] for turn in range(len(self.batches))])
         *sums_of, correct_pairs, pairs, in_contexts, in_items = in_order.sum(0, dtype=np.float64).tolist()

@@ -1,4 +1,4 @@
-"""Zero-shot ranking: how well an encoder that is still being pretrained ranks shops that it was not trained on."""
+"""Zero-shot ranking: how well an encoder ranks shops that it is not trained on, while it is being pretrained."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ from ...data.dataset import SequentialDataset
 from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
 from ...evaluation.ranking import RankingProtocol
-from ...modeling_recformer import RecformerForSeqRec
+from ...modeling_recformer import RecformerForSeqRec, RecformerModel
 from ...storage.atomic import atomic_file
 from ...tokenization_recformer import RecformerTokenizer
-from .validation import sample_users
+from ..validation_sample import sample_users
 
 logger = logging.get_logger(__name__)
 
 ROWS_FILE = "zero_shot.jsonl"
 PLOT_FILE = "zero_shot.png"
+# An underscore separates a dataset's name from the split and the metric.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 @dataclass(frozen=True)
 class ZeroShotTarget:
-    """A dataset to rank, tokenized.
+    """A tokenized dataset to rank.
 
     Args:
-        name: of its metrics.
-        num_items: of its catalogue.
-        item_collator, collator: of its items and histories.
-        splits: what is ranked, by the beginning of its metrics' names: the name, for a test split `name_test`.
+        name: name of the dataset in the names of its metrics.
+        num_items: number of items in its catalogue.
+        item_collator: collator of its items.
+        collator: collator of its histories.
+        splits: the splits to rank, by the prefix of their metrics ([`split_label`]).
     """
 
     name: str
@@ -59,14 +61,23 @@ class ZeroShotTarget:
         max_users: int | None,
         cache_dir: str | None = None,
     ) -> ZeroShotTarget:
-        """Tokenizes a dataset, and takes `max_users` of each split, by a hash of their ids.
+        """Tokenizes a dataset and samples the users of its splits.
+
+        Args:
+            name: name of the dataset, of letters, digits, `.` and `-`.
+            dataset: dataset to rank.
+            tokenizer: tokenizer of the encoder.
+            split_names: splits to rank, of `"validation"` and `"test"`.
+            max_users: rank at most this many users of each split, chosen by a hash of their ids; `None` for all.
+            cache_dir: folder for the tokenized catalogue.
 
         Raises:
-            ValueError: for a name that is none, or a split that the dataset does not have.
+            ValueError: if the name has other characters, or the dataset has no such split.
         """
         if not _NAME.fullmatch(name):
             raise ValueError(
-                f"The zero-shot dataset {name!r} needs a name of letters, digits, '.' and '-', which its metrics bear."
+                f"The zero-shot dataset {name!r} needs a name of letters, digits, '.' and '-': the names of its "
+                "metrics contain it."
             )
         splits = {}
         for split_name in split_names:
@@ -84,20 +95,20 @@ class ZeroShotTarget:
 
 
 def split_label(name: str, split_name: str) -> str:
-    """How the metrics of a dataset's split begin."""
+    """Prefix of a split's metrics: `name` for the validation split, `name_test` for the test split."""
     return name if split_name == "validation" else f"{name}_{split_name}"
 
 
-def scoring_head(encoder: Any, num_items: int) -> RecformerForSeqRec:
-    """A recommendation head around an encoder that stays where it is: no weight is copied.
+def scoring_head(encoder: RecformerModel, num_items: int) -> RecformerForSeqRec:
+    """Puts a recommendation head around an encoder without copying any of its weights.
 
     Args:
-        encoder: a [`RecformerModel`].
-        num_items: its item vectors are zeros, to be filled.
+        encoder: encoder to share with the head.
+        num_items: number of item vectors, which are zeros for the caller to fill.
     """
     config = copy.deepcopy(encoder.config)
     config.num_items = 0
-    with torch.device("meta"):  # the encoder that it makes for itself costs neither time nor memory
+    with torch.device("meta"):  # the head builds an encoder of its own, which is thrown away
         head = RecformerForSeqRec(config)
     head.recformer = encoder
     vectors = torch.zeros(num_items, config.hidden_size, dtype=torch.float32, device=encoder.device)
@@ -107,12 +118,12 @@ def scoring_head(encoder: Any, num_items: int) -> RecformerForSeqRec:
 
 
 class ZeroShotLog:
-    """Rows step -> metrics in `zero_shot.jsonl`, and their plot in `zero_shot.png`.
+    """The metrics of every evaluation in `zero_shot.jsonl`, a row for each step, and their plot in `zero_shot.png`.
 
     Args:
-        folder: of the run.
-        history: the protocol. Rows of the other one, from before the run was resumed under this one, stay in the file
-            and are neither given nor drawn.
+        folder: folder of the run.
+        history: protocol of the ranking. If the run was resumed under another protocol, the file keeps the rows of
+            both, but only rows of this one are returned and drawn.
     """
 
     def __init__(self, folder: Path, history: RankingProtocol) -> None:
@@ -121,7 +132,8 @@ class ZeroShotLog:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What was written so far, fewer steps first."""
+        """Rows written so far, in the order of their steps."""
+        # Rows of older versions name no protocol.
         return [row for row in self._written() if row.get("history", self.history) == self.history]
 
     def _written(self) -> list[dict[str, Any]]:
@@ -129,22 +141,24 @@ class ZeroShotLog:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
 
     def write(self, step: int, epoch: float, metrics: Mapping[str, float]) -> None:
-        """Adds the row of a step; a row of this step or a later one, from before the run was resumed, goes."""
+        """Adds the row of a step, and drops rows of this or later steps, which the run wrote before it was resumed."""
         earlier = [row for row in self._written() if row["step"] < step]
         with atomic_file(self.folder / ROWS_FILE) as temporary:
             rows = [*earlier, {"step": step, "epoch": epoch, "history": self.history, **metrics}]
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
     def plot(self, metric: str) -> None:
-        """Draws a metric of every dataset against steps, where matplotlib is installed (`pip install matplotlib`).
+        """Plots a metric of every dataset against steps, if matplotlib is installed (`pip install matplotlib`).
 
         Args:
-            metric: such as `"ndcg@10"`.
+            metric: name of the metric, such as `"ndcg@10"`.
         """
         try:
             from matplotlib.figure import Figure  # not pyplot, which would take over a notebook's state
         except ImportError:
-            logger.warning_once(f"matplotlib is not installed: {PLOT_FILE} is left out, {ROWS_FILE} has the numbers.")
+            logger.warning_once(
+                f"{PLOT_FILE} is not drawn because matplotlib is not installed; {ROWS_FILE} has the numbers."
+            )
             return
         rows = self.rows
         figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
@@ -161,14 +175,19 @@ class ZeroShotLog:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
         with atomic_file(self.folder / PLOT_FILE) as temporary:
+            # matplotlib writes its version into the file by default: the bytes would depend on it.
             figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
 def without_users(dataset: SequentialDataset, others: Iterable[SequentialDataset]) -> SequentialDataset:
-    """A dataset without the users of others, by user id: for figures of strict transfer.
+    """A dataset without the users of other datasets, by user id, to measure strict transfer.
 
-    A shop's customers may buy in several of its departments, so that pretraining on some departments has seen what the
-    users of another one bought elsewhere. Every split loses the users of every split of the others.
+    A shop's customers may buy in several of its departments. Pretraining on some departments has then seen what the
+    users of another department bought elsewhere.
+
+    Args:
+        dataset: dataset to pretrain on.
+        others: datasets whose users, of all splits, are removed from every split of `dataset`.
 
     Raises:
         ValueError: if no training sequence is left.
@@ -186,11 +205,12 @@ def without_users(dataset: SequentialDataset, others: Iterable[SequentialDataset
         shared = pc.is_in(split.user_ids.cast(text), value_set=known_ids)
         rows = np.flatnonzero(~shared.to_numpy(zero_copy_only=False))
         kept[name] = split.select(rows) if rows.size else None
-        logger.info(f"{name}: {len(split) - rows.size:,} of {len(split):,} users are users of a target: left out.")
+        logger.info(f"{name}: left out {len(split) - rows.size:,} of {len(split):,} users, who also use a target.")
     train = kept["train"]
     if train is None:
         raise ValueError(
-            f"Every one of the {len(dataset.train):,} training users is a user of a target dataset: nothing is left."
+            f"All {len(dataset.train):,} training users are also users of a target dataset: nothing is left to train "
+            "on."
         )
     info = {key: value for key, value in dataset.info.items() if key != "statistics"}
     return SequentialDataset(dataset.catalog, train, kept.get("validation"), kept.get("test"), info)
