@@ -16,7 +16,8 @@ from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.modeling_recformer import RecformerForPretraining
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 from recformer_hf.training import RecformerPretrainingArguments, RecformerPretrainingTrainer
-from tests.support.training import LIMITS, GradientRecorder, forkserver, shard_on_cpu
+from tests.support.training import LIMITS
+from tests.support.training_processes import GradientRecorder, forkserver, shard_on_cpu
 
 
 @lru_cache

@@ -5,30 +5,25 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import multiprocessing
-import multiprocessing.forkserver
-import os
-import signal
-import sys
-import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from accelerate import PartialState
-from accelerate.utils import DistributedType
 from transformers import TrainerCallback
 
 from recformer_hf.configuration_recformer import RecformerConfig
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.modeling_recformer import RecformerForSeqRec
+from recformer_hf.storage.staged import SIZES_FILE, Processes, staged_folder
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 from recformer_hf.training import RecformerFinetuningArguments, RecformerFinetuningTrainer
-from recformer_hf.training.checkpoints import is_complete, load_state
+from recformer_hf.training.checkpoints import STATE_FILE, is_complete, load_state
 
 gc.freeze()  # transformers collects garbage at the start of every run: spare it what imports made
+EVERY_TWO_STEPS = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
 LIMITS = {"max_attr_length": 8, "max_item_embeddings": 9, "max_token_num": 64}
 
 
@@ -103,192 +98,81 @@ def same_state(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) 
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-# Runs in processes of their own, to be killed
+# Checkpoints that somebody damages, and runs that somebody interrupts
 
 
-def run_in_child(
-    folder: str,
-    steps_file: str,
-    settings: dict[str, Any],
-    resume: bool,
-    kill_at: int,
-    kill_after: float,
-    events_file: str,
-) -> None:
-    """One run. Appends every optimizer step to `steps_file`, writes what it did to files of its folder, and how long
-    it took, to `events_file`. It dies before the `kill_at`-th of these, or after `kill_after` seconds; 0: it lives."""
-    began = time.perf_counter()
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once, as SIGKILL does
-    signal.setitimer(signal.ITIMER_REAL, kill_after)
-    torch.set_num_threads(1)
-    multiprocessing.set_start_method("fork", force=True)  # of loader workers; a forkserver's child inherits its method
-    watch = FileEvents(folder, kill_at)
-    sys.addaudithook(watch)
-    small_trainer(folder, trainer_callbacks=[StepCounter(steps_file)], **settings).train(resume_from_checkpoint=resume)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    Path(events_file).write_text(json.dumps({"events": watch.events, "seconds": time.perf_counter() - began}))
+def write_checkpoint(folder: Path, processes: Processes, step: int = 1, best: int | None = None) -> Path:
+    path = folder / f"checkpoint-{step}"
+    with staged_folder(path, processes) as staging:
+        (staging / "model.safetensors").write_bytes(b"weights" * 100)
+        (staging / "part").mkdir()
+        (staging / "part/shard").write_bytes(b"shard")
+        (staging / STATE_FILE).write_text(json.dumps({"global_step": step, "best_global_step": best}))
+    return path
 
 
-class StepCounter(TrainerCallback):
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        with open(self.path, "a") as file:
-            file.write(f"{Path(args.output_dir).name} {state.global_step}\n")
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-class FileEvents:
-    """An audit hook: what Python makes, writes, renames and removes below a folder. (Tensors are written by others;
-    the next event comes right after them.)"""
-
-    def __init__(self, folder: str, kill_at: int) -> None:
-        self.folder = os.path.abspath(folder)
-        self.kill_at = kill_at
-        self.pid = os.getpid()
-        self.events: list[tuple[str, str]] = []
-        self.removing = False
-
-    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        if event not in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"):
-            return
-        path = args[0]
-        if os.getpid() != self.pid or not isinstance(path, (str, os.PathLike)):
-            return
-        name = os.fspath(path)
-        within = isinstance(name, str) and name.startswith(self.folder + os.sep)
-        if event == "shutil.rmtree":
-            self.removing = within
-        elif event in ("os.remove", "os.rmdir") and not os.path.isabs(name):
-            within = self.removing  # rmtree names files within an open folder
-        elif event == "open":
-            within = within and isinstance(args[2], int) and bool(args[2] & (os.O_WRONLY | os.O_RDWR))
-        if not within:
-            return
-        self.events.append((event, os.path.relpath(name, self.folder) if os.path.isabs(name) else name))
-        if len(self.events) == self.kill_at:
-            os.kill(self.pid, signal.SIGKILL)
+def list_sizes(checkpoint: Path) -> None:
+    """Makes a checkpoint that was changed a complete one."""
+    (checkpoint / SIZES_FILE).unlink()
+    sizes = {name: len(content) for name, content in contents(checkpoint).items()}
+    (checkpoint / SIZES_FILE).write_text(json.dumps(sizes))
 
 
-@lru_cache
-def forkserver() -> Any:
-    """Children that start in milliseconds: the server has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.training"])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), before]))
-    try:
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
-    return context
+def remove_optimizer(checkpoint: Path) -> None:
+    """Leaves what `save_only_model` leaves."""
+    for name in ("optimizer.pt", "scheduler.pt"):
+        (checkpoint / name).unlink()
+    list_sizes(checkpoint)
 
 
-def child(target: Any, *args: Any) -> int:
-    """Runs a function of this module in a child; its exit code, below 0 if a signal ended it."""
-    process = forkserver().Process(target=target, args=args)
-    process.start()
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode
+class StopAt(TrainerCallback):
+    """Stops a run as a person's Ctrl-C does, at the beginning of a step of a stage."""
+
+    def __init__(self, stage: int, step: int) -> None:
+        self.stage, self.step = stage, step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if args.output_dir.endswith(f"stage-{self.stage}") and state.global_step == self.step:
+            raise KeyboardInterrupt
 
 
-def run_as_rank(
-    rank: int, world_size: int, folder: str, settings: dict[str, Any], fsdp: bool, resume: bool, work: str | None
-) -> None:
-    """One of several processes of a run, joined by gloo; leaves `rank-{rank}.pt` beside the folder."""
-    torch.set_num_threads(1)
-    multiprocessing.set_start_method("fork", force=True)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
-    os.environ |= {"LOCAL_WORLD_SIZE": str(world_size), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}-rendezvous-{resume}", rank=rank, world_size=world_size
-    )
-    if fsdp:
-        shard_on_cpu()
-    settings = dict(settings)
-    recorder = GradientRecorder()
-    trainer = small_trainer(
-        folder, settings.pop("model", without_dropout)(**settings.pop("config", {})),
-        trainer_callbacks=[recorder], **settings,
-    )  # fmt: skip
-    found: dict[str, Any] = {}
-    if work is None:
-        found["output"] = trainer.train(resume_from_checkpoint=resume).metrics
-    else:
-        found["result"] = globals()[work](trainer)
-    found["evaluations"] = evaluations(trainer)
-    found["results"] = [(each.checkpoint, each.improved, each.best_metric) for each in trainer.results]
-    found["test"] = trainer.predict(small_dataset().test).metrics
-    found["gradients"], found["notes"] = recorder.gradients, recorder.notes
-    found["losses"] = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    torch.save(found, f"{folder}-rank-{rank}.pt")
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+def interrupted(folder: Path, stage: int, step: int, **settings) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        small_trainer(folder, trainer_callbacks=[StopAt(stage, step)], **settings).train()
 
 
-def shard_on_cpu() -> None:
-    """Has accelerate use FSDP on CPUs, which it offers for accelerators only: torch and gloo can do it."""
-    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}
-    os.environ |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
-    begin = PartialState.__init__
-
-    def begin_as_on_accelerators(self: PartialState, *args: Any, **kwargs: Any) -> None:
-        begin(self, *args, **kwargs)
-        if self.distributed_type is DistributedType.MULTI_CPU:
-            self.distributed_type = DistributedType.MULTI_GPU
-
-    PartialState.__init__ = begin_as_on_accelerators
-
-
-class GradientRecorder(TrainerCallback):
-    """Whole gradients of the first optimizer step, and what kind of model was trained in which stage."""
+class Recorder(TrainerCallback):
+    """Keeps the model's state at the first step of every epoch, at the end of every stage, and the first gradients."""
 
     def __init__(self) -> None:
+        self.epochs: list[list[dict]] = []
+        self.stage_ends: list[dict] = []
+        self.matrices: list[list[torch.Tensor]] = []
         self.gradients: dict[str, torch.Tensor] = {}
-        self.notes: list[dict[str, Any]] = []
+        self.decay: list[dict[str, float]] = []
 
-    def on_train_begin(
-        self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kwargs: Any
-    ):
-        named = dict(model.named_parameters())
-        trained = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
-        self.notes.append(
-            {
-                "sharded": sorted(name for name, weight in named.items() if hasattr(weight, "device_mesh")),
-                "trained": sorted(name for name, weight in named.items() if id(weight) in trained),
-                "num_trained": len(trained),
-            }
+    def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+        self.epochs.append([])
+        self.matrices.append([])
+        decay_of = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+        self.decay.append(
+            {name: decay_of[id(weight)] for name, weight in model.named_parameters() if id(weight) in decay_of}
         )
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        if state.global_step in (0, round(state.epoch or 0) * 6):
+            self.epochs[-1].append(state_of(model))
+        self.matrices[-1].append(model.item_embeddings.detach().clone())
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         if not self.gradients:
-            for name, weight in model.named_parameters():
-                if weight.grad is not None:
-                    whole = weight.grad.full_tensor() if hasattr(weight.grad, "full_tensor") else weight.grad
-                    self.gradients[name] = whole.clone()
+            self.gradients = {
+                name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None
+            }
 
-
-def run_distributed(
-    folder: Path, settings: dict[str, Any], *, world_size: int = 2, fsdp: bool = False, resume: bool = False,
-    work: str | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Runs `run_as_rank` on every rank; what each left."""
-    processes = [
-        forkserver().Process(target=run_as_rank, args=(rank, world_size, str(folder), settings, fsdp, resume, work))
-        for rank in range(world_size)
-    ]
-    for process in processes:
-        process.start()
-    try:
-        while any(process.is_alive() for process in processes):
-            for process in processes:
-                process.join(0.1)
-            if any(process.exitcode for process in processes):  # the others would wait for it
-                break
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
-    assert [process.exitcode for process in processes] == [0] * world_size
-    return [torch.load(f"{folder}-rank-{rank}.pt", weights_only=False) for rank in range(world_size)]
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        self.stage_ends.append(state_of(model))

@@ -1,4 +1,4 @@
-"""A run that is killed anywhere and goes on is, to the bit, a run that was never stopped."""
+"""training/resume.py: where a run starts. One that was killed anywhere ends, to the bit, as if it had not been."""
 
 from __future__ import annotations
 
@@ -10,8 +10,140 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from accelerate import PartialState
 
-from tests.support.training import checkpoints_of, child, run_in_child, weights_of
+from recformer_hf.training.resume import (
+    RunFolder,
+    asked_to_resume,
+    check_best,
+    check_optimizer,
+    checkpoint_to_resume_from,
+)
+from tests.support.training import checkpoints_of, contents, weights_of, write_checkpoint
+from tests.support.training_processes import child, run_in_child
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> PartialState:
+    return PartialState(cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [(None, False), (False, False), ("false", False), (True, True), ("True", True), ("run/checkpoint-1",) * 2],
+)
+def test_what_a_command_line_says(said, meant):
+    assert asked_to_resume(said) == meant
+
+
+def test_where_none_can_be_gone_on_from(tmp_path, accelerator):
+    assert checkpoint_to_resume_from(tmp_path / "nowhere") is None
+    (tmp_path / ".checkpoint-1.partial").mkdir()  # killed before the first one was whole
+    assert checkpoint_to_resume_from(tmp_path) is None
+    write_checkpoint(tmp_path, accelerator, 2, best=1)
+    with pytest.raises(ValueError, match=r"holds checkpoints \(checkpoint-2\), but a run can resume from none"):
+        checkpoint_to_resume_from(tmp_path)
+
+
+class TestStart:
+    """`RunFolder.start`, of a run whose checkpoints lie in its folder, and of one with parts."""
+
+    @pytest.fixture
+    def simple(self, tmp_path, accelerator) -> RunFolder:
+        for step in (1, 2, 3):
+            write_checkpoint(tmp_path, accelerator, step, best=1)
+        (tmp_path / "run.json").write_text("{}")
+        return RunFolder(tmp_path, traces=("checkpoint-*",))
+
+    @pytest.fixture
+    def parted(self, tmp_path, accelerator) -> RunFolder:
+        for part in ("stage-1", "stage-2"):
+            for step in (1, 2):
+                write_checkpoint(tmp_path / part, accelerator, step)
+            (tmp_path / part / "stage.json").write_text("{}")
+        return RunFolder(tmp_path, ("stage-1", "stage-2"), traces=("stage-1", "stage-2"), part_file="stage.json")
+
+    def start(self, run: RunFolder, resume, *, done: bool = True, removes: bool = True, check=None) -> bool:
+        processes = PartialState(cpu=True)
+        return run.start(resume, processes, is_done=lambda checkpoint: done, removes=removes, check=check)
+
+    def test_an_empty_folder_begins_whatever_is_asked(self, tmp_path):
+        run = RunFolder(tmp_path / "run", traces=("checkpoint-*",))
+        assert [self.start(run, resume) for resume in (None, False, "false", True, "true")] == [False] * 3 + [True] * 2
+        assert not run.is_finished
+
+    def test_a_used_folder_is_refused(self, simple):
+        assert simple.is_finished
+        with pytest.raises(FileExistsError, match=r"holds a finished run \(run.json, checkpoint-1, checkpoint-2\)"):
+            self.start(simple, None)
+        (simple.path / "run.json").unlink()
+        with pytest.raises(
+            FileExistsError, match=r"a run that was begun \(checkpoint-1, .*--resume_from_checkpoint true"
+        ):
+            self.start(simple, False)
+
+    def test_a_named_checkpoint_becomes_the_last_one(self, simple):
+        assert self.start(simple, str(simple.path / "checkpoint-2"))
+        assert sorted(path.name for path in simple.path.iterdir()) == ["checkpoint-1", "checkpoint-2"]
+        assert checkpoint_to_resume_from(simple.path) == simple.path / "checkpoint-2"
+
+    def test_only_one_process_removes(self, simple):
+        before = contents(simple.path)
+        assert self.start(simple, str(simple.path / "checkpoint-2"), removes=False)
+        assert contents(simple.path) == before
+
+    def test_of_parts_the_later_ones_go(self, parted):
+        assert self.start(parted, str(parted.path / "stage-1/checkpoint-1"))
+        assert sorted(contents(parted.path)) == [
+            f"stage-1/checkpoint-1/{name}"
+            for name in ("checkpoint_files.json", "model.safetensors", "part/shard", "trainer_state.json")
+        ]
+
+    def test_of_parts_the_earlier_ones_stay(self, parted):
+        assert self.start(parted, str(parted.path / "stage-2/checkpoint-2"))
+        assert (parted.path / "stage-1/stage.json").exists()
+        assert not (parted.path / "stage-2/stage.json").exists()
+
+    @pytest.mark.parametrize("name", ["checkpoint-1", "stage-3/checkpoint-1", "stage-1/checkpoint-9"])
+    def test_a_checkpoint_elsewhere_is_refused(self, parted, accelerator, name):
+        if name != "stage-1/checkpoint-9":
+            write_checkpoint(parted.path / Path(name).parent, accelerator)
+        before = contents(parted.path)
+        expected = r"no complete checkpoint of this run: expected .*stage-1/checkpoint-N or .*stage-2/checkpoint-N"
+        with pytest.raises(ValueError, match=expected):
+            self.start(parted, str(parted.path / name))
+        assert contents(parted.path) == before
+
+    def test_what_else_is_refused_before_anything_is_removed(self, simple):
+        def refuse(checkpoint: Path) -> None:
+            raise ValueError(f"{checkpoint.name} has other items")
+
+        before = contents(simple.path)
+        named = str(simple.path / "checkpoint-2")
+        with pytest.raises(ValueError, match="checkpoint-2 has other items"):
+            self.start(simple, named, check=refuse)
+        with pytest.raises(ValueError, match="has no optimizer and schedule"):
+            self.start(simple, named, done=False)
+        assert contents(simple.path) == before
+        shutil.rmtree(simple.path / "checkpoint-1")
+        with pytest.raises(ValueError, match="refers to checkpoint-1 as the best one so far"):
+            self.start(simple, named)
+
+
+def test_a_checkpoint_needs_its_best_one_and_an_optimizer(tmp_path, accelerator):
+    path = write_checkpoint(tmp_path, accelerator, 2, best=1)
+    with pytest.raises(ValueError, match="checkpoint-1 as the best one"):
+        check_best(path)
+    write_checkpoint(tmp_path, accelerator, 1, best=1)
+    check_best(path)
+    with pytest.raises(ValueError, match="save_only_model=True"):
+        check_optimizer(path)
+    for name in ("optimizer.pt", "scheduler.pt"):
+        (path / name).touch()
+    check_optimizer(path)
+
+
+# Runs that are killed
 
 # Three steps an epoch, two batches a step; a checkpoint every two steps, and whenever the metric is better.
 SETTINGS = {

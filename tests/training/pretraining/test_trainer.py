@@ -10,22 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import HfArgumentParser, TrainerCallback
+from transformers import TrainerCallback
 
 from recformer_hf.modeling_recformer import RecformerForPretraining, RecformerForSeqRec
-from recformer_hf.training import LossNotFiniteError, RecformerPretrainingArguments
+from recformer_hf.training import LossNotFiniteError
+from recformer_hf.training.checkpoints import STATE_FILE
 from recformer_hf.training.pretraining.validation import DomainValidation
 from tests.support.pretraining import (
     TwoProcesses,
     domain,
     entries,
-    pretraining_arguments,
     pretraining_model,
     pretraining_trainer,
     run_scenario,
     tokenizer,
 )
-from tests.support.training import GradientRecorder, same_state, state_of, weights_of
+from tests.support.training import contents, list_sizes, remove_optimizer, same_state, state_of, weights_of
+from tests.support.training_processes import GradientRecorder
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +279,61 @@ class TestResume:
             pretraining_trainer(tmp_path / "run").train(resume_from_checkpoint=elsewhere)
 
 
+class TestRefusedCheckpoints:
+    SETTINGS = {
+        "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None,
+        "max_steps": 2, "eval_on_start": False,
+    }  # fmt: skip
+
+    @pytest.fixture(scope="class")
+    def pretrained(self, tmp_path_factory) -> Path:
+        folder = tmp_path_factory.mktemp("pretrained") / "run"
+        pretraining_trainer(folder, **self.SETTINGS).train()
+        return folder
+
+    @pytest.mark.parametrize("refused", ["best", "optimizer"])
+    def test_a_named_checkpoint_that_is_refused_leaves_everything(self, tmp_path, pretrained, refused):
+        folder = tmp_path / "run"
+        shutil.copytree(pretrained, folder)
+        named = folder / "checkpoint-1"
+        if refused == "best":
+            named = folder / "checkpoint-2"
+            state = json.loads((named / STATE_FILE).read_text()) | {"best_global_step": 1}
+            (named / STATE_FILE).write_text(json.dumps(state))
+            list_sizes(named)
+            shutil.rmtree(folder / "checkpoint-1")
+        else:
+            remove_optimizer(named)
+        before = contents(folder)
+        with pytest.raises(ValueError, match={"best": "refers to checkpoint-1", "optimizer": "no optimizer"}[refused]):
+            pretraining_trainer(folder, **self.SETTINGS).train(resume_from_checkpoint=str(named))
+        assert contents(folder) == before
+
+    def test_what_cannot_be_resumed_from(self, tmp_path, pretrained):
+        folder = tmp_path / "run"
+        shutil.copytree(pretrained, folder)
+        (folder / "run.json").unlink()
+        shutil.rmtree(folder / "checkpoint-2")
+        remove_optimizer(folder / "checkpoint-1")
+        with pytest.raises(ValueError, match="has no optimizer"):
+            pretraining_trainer(folder, **self.SETTINGS).train(resume_from_checkpoint=True)
+        (folder / "checkpoint-1/model.safetensors").unlink()
+        with pytest.raises(ValueError, match="a run can resume from none of them"):
+            pretraining_trainer(folder, **self.SETTINGS).train(resume_from_checkpoint=True)
+
+    def test_the_result_of_a_run_whose_checkpoints_were_removed(self, tmp_path, pretrained):
+        folder = tmp_path / "run"
+        shutil.copytree(pretrained, folder)
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+        before = contents(folder)
+        trainer = pretraining_trainer(folder, pretraining_model(seed=1), **self.SETTINGS)
+        assert trainer.train(resume_from_checkpoint=True).global_step == 2
+        saved = type(trainer.model).from_pretrained(folder)
+        assert same_state(state_of(saved), state_of(trainer.model))
+        assert contents(folder) == before
+
+
 class TestPrecisionAndMemory:
     def gradients(self, folder: Path, model=None, **overrides) -> dict[str, torch.Tensor]:
         gradients = GradientRecorder()
@@ -338,59 +394,3 @@ class TestErrors:
     def test_a_function_that_would_never_be_called(self, tmp_path):
         with pytest.raises(ValueError, match="hands no predictions to compute_metrics"):
             pretraining_trainer(tmp_path, trainer_compute_metrics=lambda prediction: {})
-
-    def test_nothing_to_evaluate(self, tmp_path):
-        with pytest.raises(ValueError, match="nothing to evaluate"):
-            pretraining_trainer(tmp_path, trainer_eval_dataset=None)
-
-    @pytest.mark.parametrize("metric", ["ndcg@10", "eval_kitchn_ndcg@10"])
-    def test_a_metric_that_is_not_evaluated(self, tmp_path, metric):
-        with pytest.raises(ValueError, match=r"not evaluated. It can be accuracy, .*kitchen_ndcg@10"):
-            pretraining_trainer(
-                tmp_path, metric_for_best_model=metric, trainer_zero_shot_datasets={"kitchen": domain("kitchen", 20)}
-            )
-
-    @pytest.mark.parametrize(
-        ("settings", "metric"),
-        [
-            ({}, "kitchen_ndcg@20"),
-            ({}, "kitchen_nonsense"),
-            ({}, "kitchen_test_ndcg@10"),
-            ({"zero_shot_splits": ["test"]}, "kitchen_ndcg@10"),
-            ({"mlm_probability": 0.0}, "mlm_loss"),
-            ({"trainer_eval_dataset": None}, "accuracy"),
-        ],
-    )
-    def test_a_metric_that_these_settings_do_not_evaluate(self, tmp_path, settings, metric):
-        targets = {"kitchen": domain("kitchen", 20)}
-        with pytest.raises(ValueError, match=rf"'{metric}' is not evaluated\. It can be .*kitchen_(test_)?auc\."):
-            pretraining_trainer(tmp_path, metric_for_best_model=metric, trainer_zero_shot_datasets=targets, **settings)
-
-    @pytest.mark.parametrize("settings", [{}, {"mlm_probability": 0.0}])
-    def test_every_metric_that_is_evaluated_can_choose(self, tmp_path, settings):
-        settings = {**settings, "zero_shot_splits": ["validation", "test"], "ranking_ks": [5, 10]}
-        settings["trainer_zero_shot_datasets"] = {"kitchen": domain("kitchen", 20)}
-        trainer = pretraining_trainer(tmp_path, **settings)
-        evaluated = {
-            name.removeprefix("eval_")
-            for name in trainer.evaluate()
-            if not name.endswith(("_runtime", "_per_second", "epoch"))
-        }
-        with pytest.raises(ValueError, match="It can be") as error:
-            pretraining_trainer(tmp_path, metric_for_best_model="none", **settings)
-        assert set(str(error.value).rpartition("can be ")[2].rstrip(".").split(", ")) == evaluated
-
-    @pytest.mark.parametrize(
-        "settings",
-        [{"mlm_probability": 1.0}, {"patience": 0}, {"contrastive_chunk_size": 0}, {"zero_shot_splits": ["train"]}],
-    )
-    def test_arguments_out_of_range(self, tmp_path, settings):
-        (name,) = settings
-        with pytest.raises(ValueError, match=name):
-            pretraining_arguments(tmp_path, **settings)
-
-
-def test_the_defaults_are_the_papers():
-    (args,) = HfArgumentParser(RecformerPretrainingArguments).parse_args_into_dataclasses(["--output_dir", "run"])
-    assert (args.learning_rate, args.per_device_train_batch_size, args.num_train_epochs) == (5e-5, 64, 32)
-    assert (args.patience, args.mlm_probability, args.freeze_word_embeddings) == (5, 0.15, True)

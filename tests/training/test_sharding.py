@@ -1,35 +1,22 @@
-"""Two processes, joined by gloo on the CPU, give what one gives with batches twice as large: with DDP and FSDP2."""
+"""training/sharding.py: two processes, joined by gloo on the CPU, give what one gives with batches twice as large."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from accelerate import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
 
 from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.training.sharding import set_up_fsdp
-from tests.support.training import (
-    GradientRecorder,
-    evaluations,
-    run_distributed,
-    small_dataset,
-    small_model,
-    small_trainer,
-    weights_of,
-    without_dropout,
-)
+from tests.support.training import evaluations, small_dataset, small_model, small_trainer, weights_of, without_dropout
+from tests.support.training_processes import GradientRecorder, run_distributed
 
 FSDP2 = pytest.param(
     True, id="FSDP2",
@@ -40,7 +27,6 @@ FSDP2 = pytest.param(
 DDP = pytest.param(False, id="DDP")
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 
-CONFIGS = Path(__file__).parents[3] / "examples/configs"
 # 48 users in 5 steps of 9 or 10: the processes' shares differ by a user.
 # Adam makes whole steps of gradients that are nothing but rounding (a key bias has no others) unless epsilon is large.
 SETTINGS: dict[str, Any] = {
@@ -137,7 +123,7 @@ def test_with(tmp_path, variant, fsdp):
 @pytest.mark.slow
 @pytest.mark.parametrize("fsdp", [DDP, FSDP2])
 @pytest.mark.parametrize("stage", [1, 2])
-def test_a_run_of_two_processes_goes_on_where_it_was(tmp_path, stage, fsdp):
+def test_a_run_of_two_processes_resumes_where_it_was(tmp_path, stage, fsdp):
     """In the middle of an epoch, with dropout, whose state every process keeps for itself."""
     settings = {**SETTINGS, **NARROW, "num_train_epochs": 2, "model": small_model}
     settings |= {"save_strategy": "steps", "save_steps": 3, "save_total_limit": None}
@@ -155,43 +141,6 @@ def test_a_run_of_two_processes_goes_on_where_it_was(tmp_path, stage, fsdp):
     again = run_distributed(folder, settings, fsdp=fsdp, resume=True)
     assert again[0]["evaluations"] == whole[0]["evaluations"]
     assert weights_of(folder) == weights
-
-
-class TestConfigurations:
-    """The `accelerate` configurations that the examples name."""
-
-    def test_each_says_what_it_is_named_for(self):
-        found = {path.stem: yaml.safe_load(path.read_text()) for path in CONFIGS.glob("*.yaml")}
-        assert found.keys() == {"one_process", "two_cpu_processes", "multi_gpu", "fsdp2"}
-        assert found["one_process"]["num_processes"] == 1
-        assert found["two_cpu_processes"]["use_cpu"]
-        assert found["two_cpu_processes"]["num_processes"] == 2
-        assert found["multi_gpu"]["distributed_type"] == "MULTI_GPU"
-        assert found["fsdp2"]["fsdp_config"]["fsdp_version"] == 2
-        assert all(config["mixed_precision"] == "no" for config in found.values())  # --bf16 of the script decides
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("name", ["one_process", "two_cpu_processes"])
-    def test_launches_a_script(self, tmp_path, name):
-        script = tmp_path / "script.py"
-        script.write_text(
-            f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n"
-            "from tests.support.training import small_trainer\n"
-            "trainer = small_trainer(sys.argv[1], max_steps=1)\n"
-            "trainer.train()\n"
-            "assert trainer.args.world_size == int(sys.argv[2])\n"
-            "trainer.accelerator.end_training()\n"
-        )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{name}.yaml")]
-        processes = "2" if name.startswith("two") else "1"
-        subprocess.run(
-            [*launch, "--main_process_port", str(port), str(script), str(tmp_path / "run"), processes],
-            check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        RecformerForSeqRec.from_pretrained(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""training/finetuning/arguments.py: from where settings come, what recipes make of them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import HfArgumentParser
+
+from recformer_hf.training import RecformerFinetuningArguments
+from tests.support.training import small_arguments
+
+
+class TestArguments:
+    OPTIONS = {
+        "output_dir": "run", "recipe": "lecture", "stage2_item_matrix": "trainable", "stage2_freeze": "none",
+        "skip_stage1": True, "ranking_ks": [5, 20], "ranking_ties": "optimistic", "max_batch_tokens": 4096,
+        "stage2_learning_rate": 1e-5, "report_to": "none",
+    }  # fmt: skip
+
+    def check(self, args: RecformerFinetuningArguments) -> None:
+        (stage,) = args.stages()
+        assert (stage.number, stage.item_matrix, stage.freeze, stage.learning_rate) == (2, "trainable", "none", 1e-5)
+        assert (args.ranking_ks, args.ranking_ties, args.max_batch_tokens) == ([5, 20], "optimistic", 4096)
+        assert args.report_to == []
+
+    def test_from_the_command_line(self):
+        words = []
+        for name, value in self.OPTIONS.items():
+            words += [f"--{name}", *(str(each) for each in (value if isinstance(value, list) else [value]))]
+        self.check(HfArgumentParser(RecformerFinetuningArguments).parse_args_into_dataclasses(words)[0])
+
+    def test_from_yaml_and_json(self, tmp_path):
+        text = json.dumps(self.OPTIONS)  # which is YAML too
+        for name in ("settings.json", "settings.yaml"):
+            (tmp_path / name).write_text(text)
+        parser = HfArgumentParser(RecformerFinetuningArguments)
+        self.check(parser.parse_json_file(tmp_path / "settings.json")[0])
+        self.check(parser.parse_yaml_file(tmp_path / "settings.yaml")[0])
+
+    def test_every_option_has_help(self):
+        fields = RecformerFinetuningArguments.__dataclass_fields__
+        assert [name for name in fields if not fields[name].metadata.get("help")] == []
+
+    def test_what_was_set_can_be_listed(self):
+        settings = small_arguments("run", recipe="ablation-3", weight_decay=0.1).settings()
+        assert settings["recipe"] == "ablation-3"
+        assert settings["weight_decay"] == 0.1
+        assert settings["stage2_item_matrix"] == "trainable"
+        assert "adam_beta1" not in settings
+        assert "greater_is_better" not in settings
+        json.dumps(settings)
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"recipe": "papper"}, "ablation-4, got 'papper'"),
+            ({"skip_stage1": True, "skip_stage2": True}, "nothing to train"),
+            ({"stage2_patience": 0}, "stage1_patience and stage2_patience must be at least 1"),
+            ({"max_validation_users": 0}, "max_validation_users must be at least 1 or None, got 0"),
+            ({"stage1_freeze": "words"}, "freeze must be one of none, word_embeddings, embeddings, got 'words'"),
+            ({"stage1_item_matrix": "fixed"}, "must be one of reencode, frozen, trainable, got 'fixed'"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, wrong, message):
+        with pytest.raises(ValueError, match=message):
+            small_arguments("run", **wrong)
+
+
+def test_each_recipe_is_a_setting_of_the_same_arguments():
+    table = {}
+    for recipe in ("paper", "lecture", "ablation-1", "ablation-2", "ablation-3", "ablation-4"):
+        stages = small_arguments("unused", recipe=recipe).stages()
+        table[recipe] = [(each.number, each.item_matrix, each.freeze) for each in stages]
+    assert table == {
+        "paper": [(1, "reencode", "none"), (2, "frozen", "none")],
+        "lecture": [(1, "reencode", "embeddings"), (2, "reencode", "none")],
+        "ablation-1": [(2, "frozen", "none")],
+        "ablation-2": [(2, "frozen", "word_embeddings")],
+        "ablation-3": [(2, "trainable", "none")],
+        "ablation-4": [(2, "trainable", "word_embeddings")],
+    }
+
+
+def test_a_stage_has_its_own_folder_epochs_rate_and_draws(tmp_path):
+    args = small_arguments(tmp_path / "run", stage2_num_train_epochs=7, stage2_learning_rate=1e-5, seed=3)
+    first, second = args.stages()
+    found = [
+        (each.output_dir, each.num_train_epochs, each.learning_rate) for each in map(args.of_stage, (first, second))
+    ]
+    assert found == [(str(tmp_path / "run/stage-1"), 2, 1e-3), (str(tmp_path / "run/stage-2"), 7, 1e-5)]
+    assert Path(args.output_dir) == tmp_path / "run"
+    assert (args.seed_of(first), args.seed_of(second)) == (3, 3 + 2**32)
+    assert small_arguments(tmp_path, seed=3, data_seed=8).seed_of(first) == 8
+
+
+def test_a_stage_that_the_recipe_skips_can_be_put_back():
+    stages = small_arguments("unused", recipe="ablation-3", skip_stage1=False).stages()
+    assert [(each.item_matrix, each.freeze) for each in stages] == [("reencode", "none"), ("trainable", "none")]

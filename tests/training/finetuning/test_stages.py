@@ -1,0 +1,47 @@
+"""training/finetuning/stages.py: recipes, and the result that a stage leaves."""
+
+from __future__ import annotations
+
+import shutil
+from typing import get_args
+
+import pytest
+from accelerate import PartialState
+
+from recformer_hf.training.finetuning.stages import RECIPES, ItemMatrix, StageResult, load_stage
+from recformer_hf.training.freezing import Freeze
+from tests.support.training import EVERY_TWO_STEPS, small_trainer, write_checkpoint
+
+
+def test_recipes_choose_what_there_is():
+    stages = [stage for recipe in RECIPES.values() for stage in recipe if stage is not None]
+    assert {stage.item_matrix for stage in stages} == set(get_args(ItemMatrix))
+    assert {stage.freeze for stage in stages} == set(get_args(Freeze))
+    assert all(second is not None for _, second in RECIPES.values())
+
+
+def test_the_record_of_a_stage_survives(tmp_path):
+    trainer = small_trainer(tmp_path / "run", max_steps=2, logging_steps=1)
+    trainer.train()
+    assert load_stage(tmp_path / "run/stage-2") == trainer.results[1]
+    lines = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert [(entry["stage"], entry["step"]) for entry in lines] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert all(entry["tokens_per_second"] > 0 and entry["data_wait"] >= 0 for entry in lines)
+
+
+def test_a_finished_stage_whose_checkpoint_is_gone(tmp_path, finished_run):
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    for checkpoint in folder.glob("stage-1/checkpoint-*"):
+        (checkpoint / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"stage\.json names checkpoint-\d+, which is not complete"):
+        small_trainer(folder, **EVERY_TWO_STEPS).train(resume_from_checkpoint=True)
+
+
+def test_a_result_names_the_step_of_its_checkpoint(tmp_path):
+    result = StageResult(1, "checkpoint-40", 0.5, True, 60, 1.25, [{"stage": 1, "step": 60, "loss": 1.25}])
+    assert result.step == 40
+    assert load_stage(tmp_path) is None
+    result.save(tmp_path)
+    write_checkpoint(tmp_path, PartialState(cpu=True), 40)
+    assert load_stage(tmp_path) == result

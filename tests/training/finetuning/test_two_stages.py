@@ -1,0 +1,284 @@
+"""training/finetuning/two_stages.py: Algorithm 1, the fallback to stage 1, and resuming over both stages."""
+
+from __future__ import annotations
+
+import logging as python_logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from recformer_hf.data.demo import load_demo_domain
+from recformer_hf.modeling_recformer import RecformerForSeqRec
+from recformer_hf.training.checkpoints import complete_checkpoints
+from tests.support.training import (
+    EVERY_TWO_STEPS,
+    Recorder,
+    contents,
+    evaluations,
+    interrupted,
+    remove_optimizer,
+    same_state,
+    small_dataset,
+    small_model,
+    small_tokenizer,
+    small_trainer,
+    state_of,
+    weights_of,
+)
+
+NUM_ITEMS = len(small_dataset().catalog)
+
+
+def scripted(*metrics: float):
+    """`compute_metrics` that says what it is told, evaluation after evaluation."""
+    values = iter(metrics)
+    return lambda prediction: {"told": next(values)}
+
+
+def told(tmp_path: Path, metrics: list[float], **overrides):
+    """A run of one step an epoch, whose validation metric is scripted."""
+    return small_trainer(
+        tmp_path / "run", metric_for_best_model="told", trainer_compute_metrics=scripted(*metrics),
+        per_device_train_batch_size=48, num_train_epochs=9, **overrides,
+    )  # fmt: skip
+
+
+class TestAlgorithm1:
+    def test_stage_1_encodes_the_items_anew_every_epoch_and_stage_2_keeps_the_best_matrix(self, tmp_path):
+        recorder = Recorder()
+        trainer = small_trainer(tmp_path / "run", trainer_callbacks=[recorder])
+        trainer.train()
+        first, second = recorder.epochs
+        assert len(first) == len(second) == 2
+        assert not torch.equal(first[0]["item_embeddings"], first[1]["item_embeddings"])
+        model = small_model(num_items=NUM_ITEMS)
+        for at_start in first:
+            model.load_state_dict(at_start)
+            expected = model.encode_items(small_dataset().catalog, small_tokenizer())
+            torch.testing.assert_close(at_start["item_embeddings"], expected, rtol=0, atol=1e-5)
+        for epoch in (slice(0, 6), slice(6, 12)):  # and never between
+            assert len({matrix.sum().item() for matrix in recorder.matrices[0][epoch]}) == 1
+        best = RecformerForSeqRec.from_pretrained(tmp_path / "run/stage-1" / trainer.results[0].checkpoint)
+        assert same_state(second[0], state_of(best))
+        assert all(torch.equal(matrix, best.item_embeddings) for matrix in recorder.matrices[1])
+
+    def test_each_stage_stops_by_its_own_patience_and_stage_2_has_stage_1_to_beat(self, tmp_path):
+        first, second = [0.1, 0.3, 0.2, 0.25], [0.29, 0.31, 0.3, 0.31, 0.1]
+        trainer = told(tmp_path, first + second, stage1_patience=2, stage2_patience=3)
+        output = trainer.train()
+        assert [(each.global_step, each.checkpoint, each.best_metric) for each in trainer.results] == [
+            (4, "checkpoint-2", 0.3), (5, "checkpoint-2", 0.31)
+        ]  # fmt: skip
+        assert output.global_step == 9
+        assert output.metrics["best_stage"] == 2
+        assert output.metrics["best_eval_told"] == 0.31
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "run/stage-2/checkpoint-2")
+
+    def test_a_stage_2_that_never_improves_gives_exactly_stage_1(self, tmp_path):
+        trainer = told(tmp_path, [0.1, 0.3, 0.2, 0.2] + [0.3] * 3, stage1_patience=2)
+        output = trainer.train()
+        assert [each.improved for each in trainer.results] == [True, False]
+        assert output.metrics["best_stage"] == 1
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "run/stage-1/checkpoint-2")
+
+    def test_a_stage_2_that_destroys_the_model_gives_exactly_stage_1(self, tmp_path):
+        recorder = Recorder()
+        trainer = small_trainer(tmp_path / "run", stage2_learning_rate=30.0, trainer_callbacks=[recorder])
+        trainer.train()
+        best = RecformerForSeqRec.from_pretrained(tmp_path / "run/stage-1" / trainer.results[0].checkpoint)
+        weight = "recformer.encoder.layer.0.intermediate.dense.weight"
+        assert (recorder.stage_ends[1][weight] - best.state_dict()[weight]).abs().max() > 10
+        assert same_state(state_of(trainer.model), state_of(best))
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "run/stage-1" / trainer.results[0].checkpoint)
+
+
+class TestResume:
+    def test_in_the_middle_of_an_epoch_with_the_matrix_of_the_checkpoint(self, tmp_path, finished_run):
+        """Encoding anew there would give items that the first half of the epoch did not train against."""
+        interrupted(tmp_path / "run", 1, 9, **EVERY_TWO_STEPS)
+        matrices: list[tuple[int, torch.Tensor]] = []
+
+        class Watch(TrainerCallback):
+            def on_step_begin(self, args, state, control, model=None, **kwargs):
+                matrices.append((state.global_step, model.item_embeddings.detach().clone()))
+
+        trainer = small_trainer(tmp_path / "run", trainer_callbacks=[Watch()], **EVERY_TWO_STEPS)
+        saved = type(trainer.model).from_pretrained(tmp_path / "run/stage-1/checkpoint-8")
+        trainer.train(resume_from_checkpoint=True)
+        step, matrix = matrices[0]
+        assert step == 8
+        assert torch.equal(matrix, saved.item_embeddings)
+        assert weights_of(tmp_path / "run") == weights_of(finished_run)
+
+    def test_between_the_stages(self, tmp_path, finished_run):
+        interrupted(tmp_path / "run", 2, 0, **EVERY_TWO_STEPS)
+        assert (tmp_path / "run/stage-1/stage.json").exists()
+        trainer = small_trainer(tmp_path / "run", **EVERY_TWO_STEPS)
+        trainer.train(resume_from_checkpoint="true")  # as a command line gives it
+        assert weights_of(tmp_path / "run") == weights_of(finished_run)
+
+    def test_from_the_start_where_there_is_no_checkpoint_yet(self, tmp_path, finished_run):
+        interrupted(tmp_path / "run", 1, 1, **EVERY_TWO_STEPS)
+        small_trainer(tmp_path / "run", **EVERY_TWO_STEPS).train(resume_from_checkpoint=True)
+        assert weights_of(tmp_path / "run") == weights_of(finished_run)
+
+    def test_a_run_that_was_begun_is_not_overwritten(self, tmp_path):
+        interrupted(tmp_path / "run", 1, 3, **EVERY_TWO_STEPS)
+        with pytest.raises(FileExistsError, match=r"a run that was begun .*--resume_from_checkpoint true"):
+            small_trainer(tmp_path / "run", **EVERY_TWO_STEPS).train()
+
+    def test_past_a_checkpoint_that_was_truncated(self, tmp_path, finished_run, caplog):
+        interrupted(tmp_path / "run", 1, 9, **EVERY_TWO_STEPS)
+        with open(tmp_path / "run/stage-1/checkpoint-8/optimizer.pt", "r+b") as file:
+            file.truncate(1000)
+        with caplog.at_level(python_logging.WARNING, logger="recformer_hf"):
+            small_trainer(tmp_path / "run", **EVERY_TWO_STEPS).train(resume_from_checkpoint=True)
+        assert "checkpoint-8 is not complete" in caplog.text
+        assert weights_of(tmp_path / "run") == weights_of(finished_run)
+
+    def test_past_a_checkpoint_whose_best_one_was_truncated(self, tmp_path, finished_run):
+        interrupted(tmp_path / "run", 1, 9, **EVERY_TWO_STEPS)
+        (tmp_path / "run/stage-1/checkpoint-6/model.safetensors").unlink()  # the best of the first epoch
+        small_trainer(tmp_path / "run", **EVERY_TWO_STEPS).train(resume_from_checkpoint=True)
+        assert weights_of(tmp_path / "run") == weights_of(finished_run)
+
+    def test_back_to_a_checkpoint_of_stage_1(self, tmp_path, finished_run):
+        folder = tmp_path / "run"
+        shutil.copytree(finished_run, folder)
+        trainer = small_trainer(folder, **{**EVERY_TWO_STEPS, "stage2_learning_rate": 1e-2})
+        trainer.train(resume_from_checkpoint=str(folder / "stage-1/checkpoint-8"))
+        assert weights_of(folder / "stage-1/checkpoint-12") == weights_of(finished_run / "stage-1/checkpoint-12")
+        assert weights_of(folder / "stage-2/checkpoint-12") != weights_of(finished_run / "stage-2/checkpoint-12")
+
+    def test_a_path_that_is_no_checkpoint_of_the_run(self, tmp_path, finished_run):
+        trainer = small_trainer(tmp_path / "run", **EVERY_TWO_STEPS)
+        with pytest.raises(ValueError, match="no complete checkpoint of this run"):
+            trainer.train(resume_from_checkpoint=str(finished_run / "stage-1/checkpoint-8"))
+
+    @pytest.mark.parametrize(
+        ("damage", "settings", "message"),
+        [
+            (lambda stage: None, {"trainer_train_dataset": 96}, "another catalogue"),
+            (lambda stage: shutil.rmtree(stage / "checkpoint-6"), {}, "refers to checkpoint-6 as the best one"),
+            (lambda stage: remove_optimizer(stage / "checkpoint-8"), {}, "has no optimizer"),
+            (lambda stage: None, {"skip_stage1": True}, r"that these settings skip \(only stage-2 is run\)"),
+        ],
+        ids=["catalogue", "best", "optimizer", "stage"],
+    )
+    def test_a_named_checkpoint_that_is_refused_leaves_everything(
+        self, tmp_path, finished_run, damage, settings, message
+    ):
+        folder = tmp_path / "run"
+        shutil.copytree(finished_run, folder)
+        damage(folder / "stage-1")
+        if users := settings.get("trainer_train_dataset"):
+            settings = {"trainer_train_dataset": load_demo_domain("kitchen", seed=1, num_users=users, num_items=60)}
+        before = contents(folder)
+        trainer = small_trainer(folder, **EVERY_TWO_STEPS, **settings)
+        with pytest.raises(ValueError, match=message):
+            trainer.train(resume_from_checkpoint=str(folder / "stage-1/checkpoint-8"))
+        assert contents(folder) == before
+
+    def test_a_checkpoint_of_stage_2_needs_stage_1(self, tmp_path, finished_run):
+        folder = tmp_path / "run"
+        shutil.copytree(finished_run, folder)
+        (folder / "stage-1/stage.json").unlink()
+        before = contents(folder)
+        with pytest.raises(ValueError, match="stage-1 is not finished"):
+            small_trainer(folder, **EVERY_TWO_STEPS).train(resume_from_checkpoint=str(folder / "stage-2/checkpoint-8"))
+        assert contents(folder) == before
+
+    def test_more_epochs_from_the_last_checkpoint(self, tmp_path, finished_run):
+        folder = tmp_path / "run"
+        shutil.copytree(finished_run, folder)
+        trainer = small_trainer(folder, **EVERY_TWO_STEPS, num_train_epochs=3, skip_stage2=True)
+        trainer.train(resume_from_checkpoint=str(folder / "stage-1/checkpoint-12"))
+        assert trainer.results[0].global_step == 18
+        assert [step for step, _, _ in evaluations(trainer)] == [6, 12, 18]
+
+    def test_where_training_was_done_no_optimizer_is_needed(self, tmp_path, finished_run):
+        folder = tmp_path / "run"
+        shutil.copytree(finished_run, folder)
+        remove_optimizer(folder / "stage-1/checkpoint-12")
+        trainer = small_trainer(folder, **EVERY_TWO_STEPS)
+        trainer.train(resume_from_checkpoint=str(folder / "stage-1/checkpoint-12"))
+        assert weights_of(folder) == weights_of(finished_run)
+
+    def test_with_the_model_alone_nothing_resumes(self, tmp_path):
+        interrupted(tmp_path / "run", 1, 3, **EVERY_TWO_STEPS, save_only_model=True)
+        with pytest.raises(ValueError, match=r"checkpoint-2 has no optimizer and schedule \(save_only_model=True\)"):
+            small_trainer(tmp_path / "run", **EVERY_TWO_STEPS, save_only_model=True).train(resume_from_checkpoint=True)
+
+    def test_a_finished_run_whose_stages_were_removed_is_not_trained_again(self, tmp_path, finished_run):
+        folder = tmp_path / "run"
+        shutil.copytree(finished_run, folder)
+        for stage in ("stage-1", "stage-2"):
+            shutil.rmtree(folder / stage)
+        before = contents(folder)
+        with pytest.raises(ValueError, match=r"is finished, and stage-1 and stage-2 removed.*result is in"):
+            small_trainer(folder, **EVERY_TWO_STEPS).train(resume_from_checkpoint=True)
+        assert contents(folder) == before
+
+    def test_where_no_checkpoint_is_whole_nothing_is_begun_anew(self, tmp_path):
+        interrupted(tmp_path / "run", 1, 3, **EVERY_TWO_STEPS)
+        (tmp_path / "run/stage-1/checkpoint-2/model.safetensors").unlink()
+        before = contents(tmp_path / "run")
+        with pytest.raises(ValueError, match="a run can resume from none of them"):
+            small_trainer(tmp_path / "run", **EVERY_TWO_STEPS).train(resume_from_checkpoint=True)
+        assert contents(tmp_path / "run") == before
+
+    def test_the_catalogue_of_a_checkpoint_must_be_the_dataset_s(self, tmp_path):
+        interrupted(tmp_path / "run", 1, 5, **EVERY_TWO_STEPS)
+        other = load_demo_domain("kitchen", seed=1, num_users=96, num_items=60)
+        trainer = small_trainer(tmp_path / "run", trainer_train_dataset=other, **EVERY_TWO_STEPS)
+        with pytest.raises(ValueError, match="another catalogue"):
+            trainer.train(resume_from_checkpoint=True)
+
+    def test_the_catalogue_of_a_finished_run_must_be_the_dataset_s(self, tmp_path, finished_run):
+        folder = tmp_path / "run"
+        shutil.copytree(finished_run, folder)
+        other = load_demo_domain("kitchen", seed=1, num_users=96, num_items=len(small_dataset().catalog))
+        with pytest.raises(ValueError, match="another catalogue"):
+            small_trainer(folder, trainer_train_dataset=other, **EVERY_TWO_STEPS).train(resume_from_checkpoint=True)
+        assert (folder / "item_catalog.arrow").read_bytes() == (finished_run / "item_catalog.arrow").read_bytes()
+
+    def test_an_evaluation_at_the_start_is_not_repeated(self, tmp_path):
+        settings = {**EVERY_TWO_STEPS, "eval_on_start": True, "num_train_epochs": 1}
+        small_trainer(tmp_path / "whole", **settings).train()
+        interrupted(tmp_path / "run", 1, 3, **settings)
+        small_trainer(tmp_path / "run", **settings).train(resume_from_checkpoint=True)
+        for stage in (1, 2):
+            steps = [
+                [step for step, _, _ in evaluations(complete_checkpoints(tmp_path / run / f"stage-{stage}")[-1])]
+                for run in ("whole", "run")
+            ]
+            assert steps == [[0, 6], [0, 6]]
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+
+
+def test_a_folder_that_holds_a_finished_run(tmp_path):
+    small_trainer(tmp_path / "run", max_steps=1).train()
+    with pytest.raises(FileExistsError, match="a finished run"):
+        small_trainer(tmp_path / "run", max_steps=1).train()
+    again = small_trainer(tmp_path / "run", max_steps=1)
+    before = weights_of(tmp_path / "run")
+    output = again.train(resume_from_checkpoint=True)  # straight to the result
+    assert output.global_step == 2
+    assert weights_of(tmp_path / "run") == before
+    assert same_state(state_of(again.model), state_of(RecformerForSeqRec.from_pretrained(tmp_path / "run")))
+
+
+def test_both_stages_leave_a_log_of_their_own(tmp_path):
+    pytest.importorskip("tensorboard")
+    small_trainer(tmp_path / "run", max_steps=1, report_to="tensorboard").train()
+    for stage in (1, 2):
+        assert list((tmp_path / f"run/stage-{stage}").rglob("events.out.tfevents.*"))
+
+
+def test_nothing_is_warned_about(tmp_path, caplog):
+    with caplog.at_level(python_logging.WARNING):
+        small_trainer(tmp_path / "run", max_steps=1).train()
+    assert [record.message for record in caplog.records if record.name.startswith("recformer_hf")] == []
