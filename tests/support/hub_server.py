@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 
 class Hub:
-    """What the server holds.
+    """State of the server.
 
-    `repositories`: id -> file name -> content. `commits`: (repository, message, names). `requests`: what was asked, and
-    with which token. `refuses`: the beginning of a path that is answered with an error.
+    `repositories` maps ids to file names to contents. `commits` lists (repository, message, file names), `requests`
+    lists (method, path, authorization). A request whose path matches the pattern `refuses` is answered with an error.
     """
 
     def __init__(self) -> None:
@@ -29,6 +29,7 @@ class Hub:
         self.url = ""
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the answer to a request."""
         if self.refuses is not None and re.search(self.refuses, path):
             return 403, {}, b'{"error": "no room"}'
         if path == "/api/repos/create":
@@ -68,10 +69,11 @@ class Hub:
             if files is None:
                 return 404, {"X-Error-Code": "RepoNotFound"}, b""
             return _json({"id": found[1], "sha": self.commit, "siblings": [{"rfilename": name} for name in files]})
-        return 404, {}, f"not played here: {method} {path}".encode()
+        return 404, {}, f"the stand-in has no {method} {path}".encode()
 
     @property
     def commit(self) -> str:
+        """Id of the last commit, of 40 hexadecimal digits as the client expects."""
         return hashlib.sha1(str(len(self.commits)).encode()).hexdigest()
 
 
@@ -81,7 +83,7 @@ def _json(content: object) -> tuple[int, dict[str, str], bytes]:
 
 @contextmanager
 def serve_hub() -> Iterator[Hub]:
-    """Runs a hub at `hub.url` until the block ends."""
+    """Runs a hub at `hub.url` for the block."""
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):

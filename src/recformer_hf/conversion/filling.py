@@ -74,7 +74,7 @@ def fill(
     """
     model = model_class(config)
     expected = model.state_dict()
-    bare = isinstance(model, RecformerModel)
+    bare = isinstance(model, RecformerModel)  # the encoder alone has no prefix
     found = {name.removeprefix("recformer.") if bare else name: weight for name, weight in weights.items()}
     foreign_heads = [
         part for part in model_class._droppable_weights if not any(name.startswith(part) for name in expected)
@@ -100,7 +100,7 @@ def fill(
         logger.info(f"Dropped weights of {origin} that a {model_class.__name__} does not have: {first_few(dropped)}.")
     if fresh := sorted(expected.keys() - found.keys()):
         logger.info(f"Initialised weights that {origin} does not have: {first_few(fresh)}.")
-    model.load_state_dict(found, strict=False)
+    model.load_state_dict(found, strict=False)  # what may be missing was checked above
     model.eval()  # type: ignore[no-untyped-call]
     return model
 
@@ -128,6 +128,7 @@ def check_tokenizer(tokenizer: RecformerTokenizer, config: RecformerConfig) -> N
     Raises:
         ValueError: if it gives ids that the model does not have, or its special ids differ from the configuration's.
     """
+    # Not len(tokenizer): ids may have gaps, and an embedding may have more rows than there are tokens.
     highest = max(tokenizer.get_vocab().values())
     if highest >= config.vocab_size:
         raise ValueError(

@@ -140,6 +140,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        # Before this mark, torch's message advises at length to load with weights_only=False.
         reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
         raise ValueError(
             f"{path} holds more than tensors, or is not a PyTorch file ({reason}). No code in it was run. If you trust "
@@ -166,10 +167,12 @@ def _replication_names(saved: Mapping[str, Tensor], path: Path) -> dict[str, Ten
     """Renames the replication's weights to those of a Recformer, and drops duplicates and what has no counterpart."""
     weights: dict[str, Tensor] = {}
     for name, weight in saved.items():
+        # DeepSpeed, DistributedDataParallel, torch.compile and Lightning each put their own word in front.
         new = re.sub(r"^((_forward_module|module|_orig_mod|model)\.)*", "", name)
         new = re.sub(r"^longformer\.", "recformer.", new)
         new = re.sub(r"^(?=(embeddings|encoder|pooler)\.)", "recformer.", new)
         new = re.sub(r"^item_embeddings?(\.weight)?$", "item_embeddings", new)
+        # Longformer's head has its bias under both names.
         new = "lm_head.decoder.bias" if new == "lm_head.bias" else new
         # A Recformer pools without weights, and computes positions instead of storing them.
         if new.startswith("recformer.pooler.") or new == "recformer.embeddings.position_ids":

@@ -127,7 +127,7 @@ def from_text_encoder(
     name = os.fspath(name_or_path)
     hub = {key: overrides.pop(key) for key in HUB_ARGUMENTS if key in overrides}
     settings = {"attention_window": attention_window, "max_token_num": max_token_num, **overrides}
-    check_settings(settings, fixed=_FROM_SOURCE)
+    check_settings(settings, fixed=_FROM_SOURCE)  # before anything is downloaded
     encoder_folder, pooler_type = _read_sentence_transformer(name, hub, settings.get("pooler_type"))
     if encoder_folder:
         hub["subfolder"] = "/".join(filter(None, [hub.get("subfolder"), encoder_folder]))
@@ -273,6 +273,7 @@ def _text_encoder_weights(source: PreTrainedModel, config: RecformerConfig, has_
     weights = {
         f"recformer.{name}": weight
         for name, weight in source.base_model.state_dict().items()
+        # The pooler has no counterpart, and position_ids and token_type_ids are buffers.
         if name.startswith(("embeddings.", "encoder.")) and not name.endswith("_ids")
     }
     # Only Longformer has global projections; its own are in `weights` already.
@@ -284,7 +285,7 @@ def _text_encoder_weights(source: PreTrainedModel, config: RecformerConfig, has_
     usable = positions[source.config.pad_token_id + 1 :] if layout.positions_behind_padding else positions
     first, rows = config.pad_token_id + 1, config.max_position_embeddings or 0
     tiled = usable[torch.arange(rows - first) % len(usable)]
-    token_type = weights.pop(TOKEN_TYPES)[0]
+    token_type = weights.pop(TOKEN_TYPES)[0]  # what a source adds to every token of a single text
     if config.use_token_type_embeddings:
         weights[TOKEN_TYPES] = token_type.repeat(config.token_type_size, 1)
     else:

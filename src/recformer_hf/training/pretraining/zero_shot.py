@@ -212,5 +212,6 @@ def without_users(dataset: SequentialDataset, others: Iterable[SequentialDataset
             f"All {len(dataset.train):,} training users are also users of a target dataset: nothing is left to train "
             "on."
         )
+    # Statistics are those of the whole dataset; they are computed again from what is left.
     info = {key: value for key, value in dataset.info.items() if key != "statistics"}
     return SequentialDataset(dataset.catalog, train, kept.get("validation"), kept.get("test"), info)

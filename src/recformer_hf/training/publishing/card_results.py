@@ -29,6 +29,7 @@ def eval_results(metrics: Mapping[str, Any], dataset: str, dataset_id: str | Non
         EvalResult(
             task_type="sequential-recommendation",
             task_name="Sequential recommendation, whole catalogue ranked",
+            # The Hub requires an id, even of a dataset that it does not have.
             dataset_type=dataset_id or dataset.lower().replace(" ", "-"),
             dataset_name=dataset,
             dataset_split="test",
@@ -113,6 +114,7 @@ def zero_shot_results(metrics: Mapping[str, Any]) -> list[str]:
     rows = {row["step"]: row for row in metrics.get("zero_shot", [])}
     if not rows:
         return []
+    # Without a choice the last weights are the result.
     chosen = metrics.get("validation", {}).get("step", max(rows))
     steps = sorted({min(rows), chosen if chosen in rows else max(rows)})
     names = [name for name in rows[steps[-1]] if name not in ("step", "epoch", "history")]

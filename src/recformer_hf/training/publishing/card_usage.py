@@ -77,6 +77,7 @@ def loading_encoder(name: str) -> str:
     Args:
         name: id of a repository, or name of a folder.
     """
+    # A JSON string is also a Python string: names and ids may contain quotes.
     return f"""```python
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 

@@ -78,6 +78,7 @@ def _curves(log: Sequence[Mapping[str, Any]], wanted: Callable[[str], object]) -
         for name, value in entry.items():
             if wanted(name) and isinstance(value, (int, float)):
                 steps, values = curves.setdefault(name, ([], []))
+                # matplotlib interrupts a line at NaN.
                 if stages.setdefault(name, stage) != stage:
                     steps.append(starts[stage])
                     values.append(math.nan)

@@ -74,7 +74,7 @@ class PushesRuns(Trainer):
         private = self.args.hub_private_repo if private is None else private
         repo = self._hub(token).create_repo(name, private=private, exist_ok=True)
         self.hub_model_id = repo.repo_id  # type: ignore[assignment]
-        self.push_in_progress = None
+        self.push_in_progress = None  # Trainer reads it when training ends
 
     def _hub(self, token: str | None) -> HfApi:
         return HfApi(token=self.args.hub_token if token is None else token)
@@ -111,7 +111,7 @@ class PushesRuns(Trainer):
         """
         self.refuse_untrained("push")
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        self.save_result()
+        self.save_result()  # on all processes: sharded weights have to be gathered
         if not self.is_world_process_zero():
             return None
         folder = Path(self.args.output_dir or "")

@@ -104,6 +104,7 @@ class PublishesRuns(PushesRuns):
             test = None
         elif test is None:
             test = dataset.test
+        # All processes rank together; the result is the same on each of them, and only the main process writes it.
         rankings = {} if test is None else self.rank_protocols(test)
         if test is not None:
             metrics["test"] = {
@@ -142,6 +143,7 @@ class PublishesRuns(PushesRuns):
                 "chosen_by": self.args.metric_for_best_model,
                 **({} if self.catalog is None else {"exclude_history": self.args.exclude_history}),
                 **({} if self.validation_sample is None else {"sample": self.validation_sample}),
+                # A log read from a file has its names in another order, and the same run must give the same bytes.
                 "metrics": dict(sorted(values.items())),
             }
         return metrics
