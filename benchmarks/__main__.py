@@ -1,11 +1,11 @@
-"""Every benchmark that needs no GPU, one after the other, each in a process of its own.
+"""Runs every benchmark that needs no GPU, one after another, each in its own process.
 
     python -m benchmarks --size small       # minutes, to see that all run
     python -m benchmarks --size base        # hours on two cores; leave the machine alone meanwhile
     python -m benchmarks --only encoder ablation --output_dir outputs/benchmarks
 
-Prints the tables and writes a JSON file for each to `--output_dir`. Data and search run at a small scale: their own
-modules go further. One that fails does not stop the others; the run then ends with status 1.
+Prints the tables and writes a JSON file for each to `--output_dir`. Data and search run at a small scale here; their
+own modules take larger ones. A benchmark that fails does not stop the others, and the run then ends with status 1.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def main() -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=[*RUNS, "all"], default="all")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="these benchmarks")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/benchmarks"), help="for the JSON files")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="benchmarks to run")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/benchmarks"), help="folder of the JSON files")
     arguments = parser.parse_args()
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     failed = []

@@ -1,14 +1,14 @@
-"""What each technique of the encoder gives: the same work with one of them switched off, in turns with all of them on.
+"""What each technique of the encoder gives: the same work with one of them off, in turns with all of them on.
 
     python -m benchmarks.ablation                                   # base size, float32
     python -m benchmarks.ablation --size small --works encode_items --repeats 1
     python -m benchmarks.ablation --dtype bfloat16 --works finetune_8 --memory --output ablation.json
 
 `times` is the time without the technique over the time with all of them, the median over turns: 1 means that it gives
-nothing here. Results are the same without it (`tests/test_benchmarks.py`), but for dropout's draws and for
-`no padding`, where the sequences of a batch are filled up to its longest one (items in batches of 16, in the order
-given) and the encoder takes the padding for words. `gradient checkpointing` is an option and no part of `all`: its row
-shows what switching it on costs, and saves.
+nothing here. Results are the same without it (`tests/benchmarks/test_ablation.py`), with two exceptions: dropout draws
+other masks, and without `no padding` the sequences of a batch are padded to its longest one (items in batches of 16, in
+the given order) and the encoder treats the padding as words. `gradient checkpointing` is an option that is not part of
+`all`: its row shows what it costs and saves when it is switched on.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ INFERENCE, TRAINING = ("encode_items", "scores_1", "scores_16"), ("finetune_4", 
 
 @dataclass
 class Technique:
-    """How it is switched off while a function runs, and the works that it concerns."""
+    """How a technique is switched off, and the works that use it."""
 
     off: Callable[[Bench], AbstractContextManager[Any]]
     works: tuple[str, ...] = (*INFERENCE, *TRAINING)
     at_door: bool = False
-    """Whether it is switched off while batches are made, not while they run."""
+    """Whether it is switched off while batches are created, instead of while they run."""
 
 
 def always(value: Any) -> Callable[..., Any]:
-    """A function of this value; a mock would keep the tensors that it was called with."""
+    """A function that returns this value. A mock would keep the tensors that it was called with."""
     return lambda *_: value
 
 
@@ -94,7 +94,7 @@ def drawn_mask(shape: tuple[int, ...], probability: float) -> tuple[Tensor, floa
 def window_by_autograd(
     query: Tensor, key: Tensor, value: Tensor, layout: SequenceLayout, heads: int, half_window: int, dropout: float
 ) -> tuple[Tensor, None]:
-    """The window's blocks through `scaled_dot_product_attention`, the backward left to autograd."""
+    """The window's blocks through `scaled_dot_product_attention`, with autograd's backward."""
     blocks = WindowBlocks.of(layout, half_window, len(query))
     keys, values = (torch.cat([blocks.window_view(x, heads), blocks.first_of(x, heads)], 2) for x in (key, value))
     allowed = torch.cat([blocks.near, blocks.far[:, :, None]], 2)[None]
@@ -105,7 +105,7 @@ def window_by_autograd(
 
 def dense_window(query: Tensor, *arguments: Any) -> tuple[Tensor, None]:
     output = attention.eager_window_attention(query, *arguments)[0]
-    return F.pad(output, (0, 0, 0, len(query) - len(output))), None  # rows beyond the tokens
+    return F.pad(output, (0, 0, 0, len(query) - len(output))), None  # the model expects rows for its padding, too
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def masks(function: Callable[..., Any]) -> Iterator[None]:
 def checkpointing(bench: Bench) -> Iterator[None]:
     models = [bench.head, bench.model, *chain.from_iterable(bench.converted.values())]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # newer transformers have another name for it
+        warnings.simplefilter("ignore", FutureWarning)  # newer transformers rename it
         for model in models:
             model.gradient_checkpointing_enable()
         try:
@@ -139,7 +139,7 @@ def checkpointing(bench: Bench) -> Iterator[None]:
         finally:
             for model in models:
                 model.gradient_checkpointing_disable()
-                model.disable_input_require_grads()  # a hook on the words that would stay
+                model.disable_input_require_grads()  # or a hook on the word embeddings would stay
 
 
 TECHNIQUES: dict[str, Technique] = {

@@ -1,5 +1,4 @@
-"""Data at the paper's size: a raw log -> reading -> 5-core -> splitting -> saving -> tokenizing -> an epoch of
-packed batches.
+"""From a raw log of the paper's size to an epoch of packed batches: seconds and memory of every step.
 
     python -m benchmarks.data_scale --share 0.01                                  # a minute
     python -m benchmarks.data_scale --share 0.1 --work_dir /tmp/data_scale
@@ -9,9 +8,9 @@ The raw log is invented (`raw_log.py`): reviews and metadata in the layout of th
 lines. At share 1 its 5-core has the size of the paper's pretraining set: 3.6 M users, 1.02 M items, 33.6 M
 interactions.
 
-Each stage runs in a process of its own; `peak` is the largest resident memory during a step (where Linux lets a
-process reset its own high-water mark, of that step alone). The log and what is made of it are deleted in the end,
-unless --keep.
+The steps read the log, take its 5-core, split, save and tokenize it. Each stage runs in its own process. `peak` is the
+largest resident memory during a step; where the system does not let a process reset it, it is the largest so far. The
+log and everything created from it are deleted at the end, unless --keep is given.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
-        """Measure what is done inside; counts put into the dictionary that it gives are reported beside."""
+        """Measure the block. The counts that it puts into the yielded dictionary are reported in the same row."""
         reset_peak()
         counts: dict[str, Any] = {}
         start = time.perf_counter()
@@ -137,7 +136,7 @@ def batches(folder: Path, share: float) -> list[dict[str, Any]]:
 
 
 def run_stage(stage: str, folder: Path, share: float) -> list[dict[str, Any]]:
-    """A stage in a process of its own."""
+    """Run a stage in its own process, so that its peak memory is its own."""
     arguments = ["--stage", stage, "--work_dir", str(folder), "--share", str(share)]
     command = [sys.executable, "-m", "benchmarks.data_scale", *arguments]
     with tempfile.TemporaryDirectory() as results:
@@ -156,12 +155,12 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=0.01, help="of the paper's size, above 0 to 1")
-    parser.add_argument("--work_dir", type=Path, help="where the log is made; a temporary folder if left out")
+    parser.add_argument("--share", type=float, default=0.01, help="share of the paper's size, above 0 and up to 1")
+    parser.add_argument("--work_dir", type=Path, help="folder of the log (default: a temporary one)")
     parser.add_argument("--output", type=Path, help="a JSON file for the results")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    parser.add_argument("--keep", action="store_true", help="keep the log and what is made of it")
-    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)  # a child's own
+    parser.add_argument("--keep", action="store_true", help="keep the log and everything created from it")
+    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)  # only for its own processes
     arguments = parser.parse_args()
     if arguments.stage:
         work = {"generate": generate, "prepare": prepare, "tokenize": tokenize, "batches": batches}[arguments.stage]

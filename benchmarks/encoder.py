@@ -1,16 +1,16 @@
-"""The encoder at work: encoding items, scoring users, a finetuning step, a pretraining step; ours against the peers.
+"""The encoder's works beside transformers' Longformer: encoding, scoring, a finetuning step, a pretraining step.
 
     python -m benchmarks.encoder                          # base size, most of an hour on two cores
     python -m benchmarks.encoder --size small             # seconds, to see that it runs
     python -m benchmarks.encoder --works finetune_8 --dtypes float32 --memory --operations --output results.json
 
-All sides get the same weights and the same ragged batches, and must agree in float32 before they are timed, in results
-and in gradients. The peers (`peers.py`) run in float32, as their users run them on a CPU; ours in float32 and in
-bfloat16, which take turns with them. `ratio` is a peer's time over ours, the median over turns. `share` is the floor
-over our time: the floor is what the needed matrix products on real tokens (`floor.py`) take at the best rate that this
-machine reaches on the model's linear layers, measured before each work and once more at the end. `score_error` is the
-largest difference of a score from float32's. A step is forward and backward, without the optimizer, which is the same
-for all. `--memory` runs ours and the faithful peer once more, each in a process of its own that holds nothing else.
+All sides get the same weights and the same ragged batches. Before they are timed, their results and gradients must
+agree in float32. The peers (`peers.py`) run in float32, as their users run them on a CPU; ours runs in float32 and in
+bfloat16, in turns with them. `ratio` is a peer's time over ours, the median over turns. `share` is the floor over our
+time. The floor is the time that the necessary matrix products on real tokens (`floor.py`) take at the best rate that
+this machine reaches on the model's linear layers, measured before each work and again at the end. `score_error` is the
+largest difference of a score from its float32 value. A step is forward and backward, without the optimizer, which is
+the same for all sides. `--memory` runs ours and the faithful peer again, each in a process that holds nothing else.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ GOALS: dict[str, dict[tuple[str, str], float]] = {
     },
     "pretrain_2": {("float32", "ratio"): 3.5, ("float32", "share"): 0.65, ("bfloat16", "ratio"): 5.5},
 }  # fmt: skip
-"""At base size on a CPU, against the faithful peer: the least, for those of `AT_MOST` the most."""
+"""At base size on a CPU, against the faithful peer: lower bounds, and upper bounds for the names in `AT_MOST`."""
 AT_MOST = ("peak_ratio", "score_error")
 
 Sequence = dict[str, np.ndarray]
@@ -89,7 +89,7 @@ Call = Callable[[], Tensor]
 
 @dataclass
 class Work:
-    """What one row does: how each side does it, the operations that it needs, and the tokens that it sees."""
+    """One row: the function of each side, the operations that it needs, and the lengths of its sequences."""
 
     functions: dict[str, Call]
     flops: float
@@ -97,12 +97,12 @@ class Work:
 
 
 def pack_batches(batches: list[list[Sequence]]) -> dict[str, Tensor]:
-    """All batches in one packed row."""
+    """Pack all batches into one row."""
     return pack_sequences(list(chain.from_iterable(batches)))
 
 
 class Bench:
-    """Models and batches of one size. The functions that it makes hold what they need and nothing else of it."""
+    """Models and batches of one size. Its functions hold only what they need, so that peak memory is theirs."""
 
     def __init__(self, size: str, num_encoded: int = 96) -> None:
         torch.manual_seed(0)
@@ -117,7 +117,7 @@ class Bench:
         self.converted: dict[str, tuple[RecformerForPretraining, RecformerForSeqRec]] = {}
 
     def work(self, name: str, sides: list[str]) -> Work:
-        """One of `WORKS`, for these of `SIDES`."""
+        """One of `WORKS`, for some of `SIDES`."""
         kind, _, count = name.partition("_")
         if kind == "encode":
             return self._encode_items(sides)
@@ -127,7 +127,7 @@ class Bench:
         return self._finetune(users, sides) if kind == "finetune" else self._pretrain(users, sides)
 
     def ours(self, side: str) -> tuple[RecformerForPretraining, RecformerForSeqRec]:
-        """Both heads over one encoder, in the dtype that the side's name ends with."""
+        """Both heads with one encoder, in the dtype that the side's name ends with."""
         dtype = side.removeprefix("ours_")
         if dtype == "float32":
             return self.head, self.model
@@ -150,7 +150,7 @@ class Bench:
         }
 
     def _forward_flops(self, lengths: list[int]) -> int:
-        """All layers but the last, which serves `<s>` alone."""
+        """All layers except the last, which computes `<s>` only."""
         return encoder_flops(self.config, lengths, self.config.num_hidden_layers - 1)
 
     def _encode_items(self, sides: list[str]) -> Work:
@@ -242,7 +242,8 @@ class Bench:
         def theirs(peer: LongformerPeer) -> Call:
             return training_step(lambda: peer.pretraining_loss(lm_head, masked_sides), peer, lm_head)
 
-        # Originals and copies run through all layers but one; the copies' last layer projects keys and values for all.
+        # Originals and masked copies run through all layers except the last. There the copies still need keys and
+        # values of all tokens.
         num_masked = int((labels != -100).sum())
         width, inner = self.config.hidden_size, self.config.intermediate_size
         flops = 2 * self._forward_flops(lengths) + sum(lengths) * 4 * width**2
@@ -251,7 +252,7 @@ class Bench:
 
 
 def training_step(loss_of: Call, *models: nn.Module) -> Call:
-    """Forward and backward of models in training, whose gradients begin anew; it returns the loss."""
+    """Forward and backward in training mode, from zeroed gradients; the step returns the loss."""
     for model in models:
         model.train()
 
@@ -274,7 +275,7 @@ def no_gradient(peer: LongformerPeer) -> Any:
 
 
 def pad_masked(batches: list[list[Sequence]], mask_id: int) -> list[tuple[dict[str, Tensor], Tensor, Tensor]]:
-    """Padded batches with their masked ids and labels, masked where all of them in one packed row are."""
+    """Padded batches with masked ids and labels. The masked words are those of the same batches packed into one row."""
     packed = pack_batches(batches)
     masked_ids, labels = (values[0] for values in mask_words(packed, mask_id))
     found, start = [], 0
@@ -292,11 +293,11 @@ def pad_masked(batches: list[list[Sequence]], mask_id: int) -> list[tuple[dict[s
 def disagreement(bench: Bench, name: str) -> float:
     """How far the peers are from ours in float32 without dropout, relative to the largest value.
 
-    Of a step the gradient of the position embeddings counts too: it has come through all layers.
+    For a step, the gradient of the position embeddings is compared, too, because it passes through all layers.
     """
-    weight = bench.head.recformer.embeddings.position_embeddings.weight  # the peers' own as well
+    weight = bench.head.recformer.embeddings.position_embeddings.weight  # the peers share it
     results: list[list[Tensor]] = []
-    weight.grad = None  # of a step that was timed before
+    weight.grad = None  # an earlier step may have left one
     with no_dropout(bench.head, bench.model):
         for function in bench.work(name, ["ours_float32", *PEERS]).functions.values():
             results.append([function()] + ([] if weight.grad is None else [weight.grad.clone()]))
@@ -311,7 +312,7 @@ def disagreement(bench: Bench, name: str) -> float:
 
 @contextmanager
 def no_dropout(*models: Any) -> Iterator[None]:
-    """Sets every dropout rate to 0, in modules and configurations, which the peers are made from, and back."""
+    """Set every dropout rate to 0 inside the block, in modules and in configurations, from which peers are created."""
     names = ("p", "dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
     modules = [module for model in models for module in model.modules()]
     holders = [*modules, *(module.config for module in modules if hasattr(module, "config"))]
@@ -326,14 +327,14 @@ def no_dropout(*models: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        for holder, name, value in reversed(rates):  # a configuration that was met twice gets its first value back
+        for holder, name, value in reversed(rates):  # a config that occurs twice gets its first value back
             setattr(holder, name, value)
 
 
 def measure(
     bench: Bench, name: str, rates: dict[str, float], arguments: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """A row for each dtype, and what else is to be reported of the work."""
+    """A row for each dtype, and further details of the work for the report."""
     peers = [] if arguments.no_peers else PEERS
     sides = [*(f"ours_{dtype}" for dtype in arguments.dtypes), *peers]
     details: dict[str, Any] = {}
@@ -378,7 +379,7 @@ def set_share(row: dict[str, Any], flops: float, rates: dict[str, float]) -> Non
 
 
 def against_goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What of `GOALS` the rows tell something about, and whether it is met."""
+    """The goals that the rows have figures for, and whether they are met."""
     found = []
     for row in rows:
         for (dtype, what), goal in GOALS.get(row["work"], {}).items():
@@ -391,7 +392,7 @@ def against_goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def run_once(bench: Bench, name: str, side: str) -> Callable[[], Any]:
-    """One side's function, which holds all that is left of the bench."""
+    """One side's function. It keeps only its own part of the bench alive."""
     return bench.work(name, [side]).functions[side]
 
 
@@ -399,11 +400,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
-    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="of ours")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="dtypes of our side")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--no-peers", action="store_true", help="time ours alone")
+    parser.add_argument("--no-peers", action="store_true", help="time our side only")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory, in fresh processes")
-    parser.add_argument("--operations", action="store_true", help="also list ours' five most expensive operations")
+    parser.add_argument("--operations", action="store_true", help="also list the most expensive operations of our side")
     parser.add_argument("--only", choices=SIDES, help="run one side of one work once (for --memory)")
     parser.add_argument("--output", help="write the results here as JSON")
     arguments = parser.parse_args()
@@ -420,7 +421,7 @@ def main() -> None:
     report: dict[str, Any] = {"options": vars(arguments), "environment": settings, "rows": [], "works": {}}
 
     def raise_ceiling() -> None:
-        """The best rates so far: a ceiling measured in a bad moment would flatter every share."""
+        """Keep the best rates so far: a ceiling measured under load would make every share look better."""
         for dtype, rate in rates.items():
             rates[dtype] = max(rate, matrix_product_rate(DTYPES[dtype], width, inner))
 

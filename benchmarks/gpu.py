@@ -1,14 +1,14 @@
-"""One GPU: training and item encoding in bfloat16 at base size, window 64, beside transformers' Longformer; 8 minutes.
+"""Training and item encoding on one GPU, in bfloat16 at base size, beside transformers' Longformer; 8 minutes.
 
     python -m benchmarks.gpu --output gpu.json
-    python -m benchmarks.gpu --device cpu --size small --smoke    # the logic alone, where there is no GPU
+    python -m benchmarks.gpu --device cpu --size small --smoke    # only the logic, without a GPU
 
-A training step is a finetuning step, forward and backward, over 5,000 items, at 1,024 and at 256 tokens a sequence; the
-peer (`peers.py`) has the same weights, batches and precision. `mfu` is model FLOP utilisation: the operations of the
-linear layers (467 M a token of training at base size) over the GPU's dense peak for bfloat16, known by its name or
-given by `--peak_tflops`; `share` is the same over the rate that linear layers reach in the same run. `peak_gb` is
-weights, gradients and activations of one side. First the attention that is chosen by itself is compared with `eager`,
-and one step is run with waiting for the GPU forbidden; if either fails, the run goes on and ends with status 1.
+A training step is a finetuning step, forward and backward, over 5,000 items, with window 64 and 1,024 or 256 tokens a
+sequence. The peer (`peers.py`) has the same weights, batches and precision. `mfu` is model FLOP utilisation: the
+operations of the linear layers (467 M for each token of training at base size) over the GPU's dense bfloat16 peak, by
+its name or `--peak_tflops`. `share` is the same over the rate that linear layers reach in the same run.
+`peak_gb` counts the weights, gradients and activations of one side. First the default attention is compared with
+`eager`, and one step runs with synchronisation forbidden. If either fails, the run continues and ends with status 1.
 """
 
 from __future__ import annotations
@@ -43,30 +43,30 @@ from recformer_hf import RecformerConfig, RecformerForSeqRec, RecformerModel
 from recformer_hf.encoder.packing import pack_sequences
 
 PEAK_TFLOPS = {"H100 80GB HBM3": 989.0, "H200": 989.0, "A100": 312.0}
-"""Dense bfloat16, by what the device's name contains."""
+"""Dense bfloat16 peak, by a part of the device's name."""
 TOLERANCES = {torch.float32: (1e-4, 1e-3), torch.bfloat16: (0.05, 0.05)}
-"""Against `eager`: of hidden states, relative to the largest, and of gradients, relative to their norm."""
+"""Largest differences from `eager`: of hidden states relative to the largest, of gradients relative to their norm."""
 NUM_ITEMS = 5000
 
 Sequence = dict[str, np.ndarray]
 
 
 def peak_flops(device_name: str, given_tflops: float | None) -> float | None:
-    """FLOP/s, or None where nobody knows."""
+    """FLOP/s, or None for an unknown device."""
     if given_tflops is not None:
         return given_tflops * 1e12
     return next((tflops * 1e12 for name, tflops in PEAK_TFLOPS.items() if name in device_name), None)
 
 
 def even_sequences(vocab_size: int, length: int, num_tokens: int) -> list[Sequence]:
-    """Histories of exactly `length` tokens, `num_tokens` or a little fewer in all."""
+    """Histories of exactly `length` tokens, with a total of `num_tokens` or slightly fewer."""
     workload = make_workload(vocab_size, max_tokens=length, num_users=1)
     generator = np.random.default_rng(length)
     return [workload.history(generator.integers(0, NUM_ITEMS, 50)) for _ in range(max(1, num_tokens // length))]
 
 
 def item_sequences(vocab_size: int, num_tokens: int) -> list[Sequence]:
-    """Items, each alone behind `<s>`, until there are `num_tokens`."""
+    """Items, each in a sequence of its own, until there are `num_tokens`."""
     workload = make_workload(vocab_size, num_users=1)
     found: list[Sequence] = []
     tokens = 0
@@ -77,17 +77,17 @@ def item_sequences(vocab_size: int, num_tokens: int) -> list[Sequence]:
 
 
 def packed_on(device: str, sequences: list[Sequence]) -> dict[str, Any]:
-    """A packed batch on a device, with the longest length, so that no forward has to read the device."""
+    """A packed batch on a device, with its longest length, so that the forward need not read it from the device."""
     batch: dict[str, Any] = {name: value.to(device) for name, value in pack_sequences(sequences).items()}
     return {**batch, "max_seqlen": max(len(sequence["input_ids"]) for sequence in sequences)}
 
 
 class Bench:
-    """Our model and the peer, of the same weights, with the peer's precision that of ours."""
+    """Our model and the peer, with the same weights and precision."""
 
     def __init__(self, size: str, device: str, precision: str) -> None:
         torch.manual_seed(0)
-        # The probabilities' dropout is off on both sides: flex_attention has none.
+        # flex_attention cannot drop attention probabilities, so both sides do without.
         self.config = RecformerConfig(num_items=NUM_ITEMS, attention_probs_dropout_prob=0.0, **SIZES[size])
         self.device, self.precision = device, precision
         model = RecformerForSeqRec(self.config)
@@ -102,7 +102,7 @@ class Bench:
         return torch.autocast(self.device, torch.bfloat16) if self.precision == "autocast" else nullcontext()
 
     def training_steps(self, sequences: list[Sequence]) -> dict[str, Callable[[], None]]:
-        """Forward and backward of both sides; what they wait for is left running."""
+        """Forward and backward of both sides, without waiting for the GPU to finish."""
         batch = packed_on(self.device, sequences)
         padded = {name: value.to(self.device) for name, value in pad(sequences).items()}
         labels = (torch.arange(len(sequences)) * 7 % NUM_ITEMS).to(self.device)
@@ -122,7 +122,7 @@ class Bench:
         return {"ours": ours, "longformer": longformer}
 
     def finished(self, function: Callable[[], Any]) -> Callable[[], None]:
-        """The function, and waiting for all that it started."""
+        """The function, followed by a wait for everything that it started."""
 
         def run() -> None:
             function()
@@ -132,7 +132,7 @@ class Bench:
         return run
 
     def peak_bytes(self, model: nn.Module, step: Callable[[], None]) -> int | None:
-        """Weights, gradients and activations; None on a CPU, where `benchmarks.encoder` tells it."""
+        """Weights, gradients and activations; None on a CPU, where `benchmarks.encoder` measures them."""
         if self.device != "cuda":
             return None
         model.zero_grad()
@@ -154,7 +154,7 @@ def training_rows(
     try:
         peaks["longformer"] = bench.peak_bytes(bench.peer, steps["longformer"])
     except torch.cuda.OutOfMemoryError:
-        print(f"Longformer does not fit with {tokens:,} tokens: left out; --tokens takes fewer")
+        print(f"Longformer runs out of memory with {tokens:,} tokens and is skipped; pass a smaller --tokens")
         del steps["longformer"]
         bench.peer.zero_grad()
         torch.cuda.empty_cache()
@@ -197,7 +197,7 @@ def encoding_row(bench: Bench, num_tokens: int, repeats: int, rate: float, peak:
 
 
 def states_and_gradients(model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Hidden states, and all gradients of the mean of their squares, in float32."""
+    """Hidden states, and the gradients of the mean of their squares, in float32."""
     model.zero_grad()
     states = model(**batch).last_hidden_state
     states.square().mean().backward()
@@ -208,7 +208,7 @@ def states_and_gradients(model: nn.Module, batch: dict[str, Any]) -> tuple[Tenso
 
 @torch.no_grad()
 def peaky(model: RecformerModel) -> RecformerModel:
-    """Queries and keys scaled up: attention of a fresh model is nearly even, which would hide mistakes in it."""
+    """Scale up queries and keys: the attention of a fresh model is nearly uniform, which would hide mistakes in it."""
     for layer in model.encoder.layer:
         for name in ("query", "key", "query_global", "key_global"):
             getattr(layer.attention.self, name).weight.mul_(2.5)
@@ -216,7 +216,7 @@ def peaky(model: RecformerModel) -> RecformerModel:
 
 
 def peer_check(bench: Bench, length: int) -> dict[str, Any]:
-    """Pooled vectors of ours and of the peer, in float32 without dropout: the same function is timed."""
+    """Compare the pooled vectors of both sides, in float32 without dropout, to show that they compute the same."""
     sequences = even_sequences(bench.config.vocab_size, length, 2 * length)
     peer = LongformerPeer(copy.deepcopy(bench.exact.recformer).cpu(), fair=True).to(bench.device).eval()
     padded = {name: value.to(bench.device) for name, value in pad(sequences).items()}
@@ -227,7 +227,7 @@ def peer_check(bench: Bench, length: int) -> dict[str, Any]:
 
 
 def attention_checks(bench: Bench, lengths: list[int]) -> list[dict[str, Any]]:
-    """The attention that is chosen by itself against `eager`, in both dtypes."""
+    """Compare the default attention with `eager`, in both dtypes."""
     sequences = [even_sequences(bench.config.vocab_size, length, length)[0] for length in lengths]
     batch, rows = packed_on(bench.device, sequences), []
     for dtype, (limit, gradient_limit) in TOLERANCES.items():
@@ -245,7 +245,7 @@ def attention_checks(bench: Bench, lengths: list[int]) -> list[dict[str, Any]]:
 
 
 def waiting_check(bench: Bench, length: int, num_tokens: int) -> dict[str, Any]:
-    """A warmed training step of ours with waiting for the GPU forbidden."""
+    """Run a warmed-up training step of ours with synchronisation forbidden."""
     step = bench.training_steps(even_sequences(bench.config.vocab_size, length, num_tokens))["ours"]
     for _ in range(2):  # compiles
         step()
@@ -265,17 +265,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--size", choices=SIZES, default="base")
-    parser.add_argument("--precision", choices=["weights", "autocast"], default="weights", help="bfloat16 how")
+    parser.add_argument(
+        "--precision", choices=["weights", "autocast"], default="weights", help="where bfloat16 is used"
+    )
     parser.add_argument("--lengths", nargs="+", type=int, default=[1024, 256], help="tokens a sequence")
-    parser.add_argument("--tokens", type=int, default=16_384, help="of a batch")
+    parser.add_argument("--tokens", type=int, default=16_384, help="tokens of a batch")
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--peak_tflops", type=float, help="the GPU's dense bfloat16 peak, if its name says nothing")
+    parser.add_argument("--peak_tflops", type=float, help="the GPU's dense bfloat16 peak, if its name is unknown")
     parser.add_argument("--smoke", action="store_true", help="tiny batches, to see that it runs")
     parser.add_argument("--output", help="write the results here as JSON")
     arguments = parser.parse_args()
     on_gpu = arguments.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
-        sys.exit("There is no CUDA device here. The logic alone runs with --device cpu --size small --smoke.")
+        sys.exit("There is no CUDA device here. To run only the logic, pass --device cpu --size small --smoke.")
     if arguments.smoke:
         arguments.lengths, arguments.tokens, arguments.repeats = [64, 32], 128, 1
     report: dict[str, Any] = {"options": vars(arguments), "environment": environment()}

@@ -27,13 +27,13 @@ from recformer_hf.encoder.kernels import linear
 Part = TypeVar("Part")
 
 PEAK = "peak bytes "
-"""What a process that was started to be measured writes before its peak memory."""
+"""What a measured process prints before its peak memory."""
 
 
 def interleaved_medians(
     functions: dict[str, Callable[[], Any]], repeats: int = 5, warmup: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of each function, the functions taking turns so that the machine's moods meet all of them."""
+    """Seconds of each function. The functions take turns, so that other load on the machine slows all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     began, others = time.perf_counter(), system_seconds() - time.process_time()
     for turn in range(warmup + repeats):
@@ -47,17 +47,17 @@ def interleaved_medians(
 
 
 def median_ratio(above: list[float], below: list[float]) -> float:
-    """The median over turns taken side by side."""
+    """The median of the ratios within each turn."""
     return statistics.median(one / other for one, other in zip(above, below, strict=True))
 
 
 def matrix_product_rate(
     dtype: torch.dtype, width: int, inner: int, device: str = "cpu", rows: tuple[int, ...] = (1024, 4096)
 ) -> float:
-    """FLOP/s of the model's own linear layers, the ceiling that a share of the floor refers to.
+    """The best FLOP/s of the model's linear layers: the ceiling that a share of the floor refers to.
 
-    Of three shapes (width x width, width x inner and back) by several numbers of tokens, through torch and through
-    what the model takes on a CPU: the best of all turns, so that no share looks better than it is.
+    The layers have three shapes (width x width, width x inner and back) and run on several numbers of tokens, through
+    torch and through the model's own function on a CPU. The best of all turns counts, or shares would look too good.
     """
     rates = []
     for count in rows:
@@ -87,7 +87,7 @@ def _products(layer: nn.Linear, hidden: Tensor) -> dict[str, Callable[[], Any]]:
 def most_expensive(
     function: Callable[[], Any], count: int = 5, repeats: int = 3, device: str = "cpu"
 ) -> list[dict[str, Any]]:
-    """The operations of a call that take the most time themselves: milliseconds and calls, means of `repeats` calls."""
+    """The operations of a call with the most time of their own: milliseconds and calls, means of `repeats` calls."""
     function()
     on_gpu = device == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
@@ -103,7 +103,7 @@ def most_expensive(
 
 
 def peak_memory(arguments: list[str]) -> int:
-    """Peak resident bytes that a fresh `python -m` with these arguments writes after [`PEAK`]."""
+    """Run `python -m` with these arguments and return the peak resident bytes that it prints after [`PEAK`]."""
     command = [sys.executable, "-m", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -112,7 +112,7 @@ def peak_memory(arguments: list[str]) -> int:
 
 
 def system_seconds() -> float:
-    """Seconds that all processors together have worked, for whomever; nan where there is no /proc."""
+    """Seconds that all processors have worked, for any process; NaN on systems without /proc."""
     if not Path("/proc/stat").exists():
         return float("nan")
     fields = [float(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
@@ -120,7 +120,7 @@ def system_seconds() -> float:
 
 
 def other_load(seconds: float = 1.0) -> float:
-    """Processors that others use, measured while this process sleeps; nan where there is no /proc."""
+    """Processors that other processes use, measured while this one sleeps; NaN on systems without /proc."""
     before = system_seconds()
     time.sleep(seconds)
     return (system_seconds() - before) / seconds
@@ -128,18 +128,18 @@ def other_load(seconds: float = 1.0) -> float:
 
 def warn_of_load(load: float) -> None:
     if load > 0.2:
-        print(f"warning: other processes use {load:.2f} processors; the figures will be off", flush=True)
+        print(f"warning: other processes use {load:.2f} processors; the figures are not reliable", flush=True)
 
 
 def checked_load() -> float:
-    """[`other_load`], with a warning if it spoils the figures."""
+    """[`other_load`], with a warning if there is any to speak of."""
     load = round(other_load(), 2)
     warn_of_load(load)
     return load
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor and settings that a figure depends on; warns if the machine is not idle."""
+    """The versions, processor and settings that figures depend on; warns if the machine is not idle."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -154,7 +154,7 @@ def environment() -> dict[str, Any]:
 
 
 def processor() -> dict[str, Any]:
-    """Model and number of the processors, and which of the instructions for bfloat16 they have."""
+    """Model and number of the processors, and their bfloat16 instructions."""
     text = ""
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text()
@@ -179,7 +179,7 @@ def write_report(path: str | Path | None, report: dict[str, Any]) -> None:
 def report_rows(
     arguments: argparse.Namespace, parts: Iterable[Part], rows_of: Callable[[Part], list[dict[str, Any]]]
 ) -> None:
-    """Measures one part after the other: prints the rows of each, and writes all so far to `arguments.output`."""
+    """Measure one part after another, print the rows of each, and write all rows so far to `arguments.output`."""
     report: dict[str, Any] = {"options": vars(arguments), "environment": environment(), "rows": []}
     for part in parts:
         rows = rows_of(part)
@@ -191,7 +191,7 @@ def report_rows(
 
 
 def difference_text(test: dict[str, Any], digits: int = 4) -> str:
-    """A paired test's difference with its 95 % interval."""
+    """The difference of a paired test with its 95 % interval."""
     return f"{test['difference']:+.{digits}f} [{test['low']:+.{digits}f}, {test['high']:+.{digits}f}]"
 
 

@@ -1,4 +1,4 @@
-"""Resident memory of this process, now and at its peak; without torch, which some measurements are to do without."""
+"""Resident memory of this process, now and at its peak. Imports no torch, whose own memory would count."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def reset_peak() -> None:
-    """Starts [`peak_bytes`] anew, where Linux lets a process do so; elsewhere it is the process's whole life's."""
+    """Reset [`peak_bytes`]. Only Linux can; elsewhere the peak is that of the whole life of the process."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -23,7 +23,7 @@ def peak_bytes() -> int:
 
 
 def resident_bytes() -> float:
-    """nan where there is no /proc."""
+    """Resident memory; NaN on systems without /proc."""
     return _kibibytes("VmRSS") * 1024 if _STATUS.exists() else float("nan")
 
 

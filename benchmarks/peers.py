@@ -1,8 +1,9 @@
 """The peer: Recformer on transformers' own `LongformerEncoder`, as scripts usually run it.
 
-*faithful*: padded batches in the order given, a mask of 0, 1 and 2, cosine by broadcasting, four encoder passes in
-pretraining, the MLM head at every token: how the public replication works. *fair*: what an attentive user of the same
-encoder would do: batches sorted by length, inference mode, a normalised matrix product, the MLM head at masked tokens.
+The *faithful* peer works like the public replication: padded batches in the given order, a mask of 0, 1 and 2, cosine
+by broadcasting, four encoder passes in pretraining, and the MLM head at every token. The *fair* peer does what a
+careful user of the same encoder would do: batches sorted by length, inference mode, a normalised matrix product, and
+the MLM head at masked tokens only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from recformer_hf import RecformerModel
 
 
 class LongformerPeer(nn.Module):
-    """A Recformer whose encoder is transformers' Longformer, with the weights of one of ours."""
+    """A Recformer whose encoder is transformers' Longformer, with the weights of our model."""
 
     def __init__(self, model: RecformerModel, fair: bool) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class LongformerPeer(nn.Module):
         return F.cosine_similarity(users[:, None], items[None], dim=-1) / self.config.temperature
 
     def pretraining_loss(self, lm_head: nn.Module, sides: list[tuple[dict[str, Tensor], Tensor, Tensor]]) -> Tensor:
-        """`sides`: contexts and items, each a padded batch with its masked ids and labels."""
+        """The loss of `sides`: contexts and items, each a padded batch with its masked ids and labels."""
         vectors, losses = [], []
         for batch, masked_ids, labels in sides:
             vectors.append(self(batch)[:, 0])

@@ -3,9 +3,9 @@
     python -m benchmarks.pipeline_overhead                         # about a minute on two idle cores
     python -m benchmarks.pipeline_overhead --size small            # seconds, to see that it runs
 
-`bare` is the model's forward on the tensors of the tokenized history, and the top ten of its scores. `pipeline` is what
-a person calls: from ids to ids, scores and attributes. They take turns, and `added` is the pipeline's time over the
-bare model's in the same turn, less 1: its median and quartiles.
+`bare` is the model's forward pass on the tokenized history, and the top ten of its scores. `pipeline` is the call of a
+user: from ids to ids, scores and attributes. They take turns. `added` is the pipeline's time over the bare model's in
+the same turn, minus 1: its median and quartiles.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def overhead(num_items: int, num_tokens: int, repeats: int, size: str) -> dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=5000)
-    parser.add_argument("--tokens", type=int, default=300, help="of the history, at most")
+    parser.add_argument("--tokens", type=int, default=300, help="the most tokens of the history")
     parser.add_argument("--size", choices=["base", "small"], default="base")
     parser.add_argument("--repeats", type=int, default=51)
-    parser.add_argument("--threads", type=int, help="torch's; all processors if left out")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: all processors)")
     parser.add_argument("--output", help="write everything as JSON")
     options = parser.parse_args()
     if options.threads:

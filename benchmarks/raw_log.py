@@ -1,10 +1,10 @@
 """An invented raw log in the layout of the Amazon 2018 files, of the paper's pretraining size or a share of it.
 
-Nothing in it was observed. Sizes are: users with five and more reviews (a few with hundreds), items by a long-tailed
-popularity, two in five reviews on the same day as another of their user, review texts of a median of 30 words,
-titles of about 11, a brand, a path of three to five categories, feature sentences after some of them, and what else
-a metadata line carries. Around the core stand users with few reviews, items with few and with none, a few exact
-duplicates and a few damaged lines; a 5-core takes several rounds over them.
+Nothing in it was observed. Users have five or more reviews (a few have hundreds), items have a long-tailed popularity,
+and two in five reviews are on the same day as another review of their user. Review texts have a median of 30 words and
+titles about 11. An item has a brand, a path of three to five categories, feature sentences after some of them, and
+the other fields of a metadata line. Beyond that core there are users with few reviews, items with few or none, a few
+exact duplicates and a few damaged lines, so that a 5-core takes several rounds.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ VOCABULARY = 40_000
 
 
 def write_raw_log(folder: Path, share: float, seed: int = 0) -> dict[str, int]:
-    """Write `reviews_<n>.json.gz` and `meta_<n>.json.gz` for seven categories; returns what was written."""
+    """Write `reviews_<n>.json.gz` and `meta_<n>.json.gz` for seven categories; returns counts of lines and bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     num_items = round(ITEMS * share)
     words = _words(rng)
     user, item, day = _interactions(rng, round(USERS * share), num_items, round(INTERACTIONS * share))
-    order = np.argsort(item, kind="stable")  # raw files stand by item
+    order = np.argsort(item, kind="stable")  # the real files are sorted by item
     user, item, day = user[order], item[order], day[order]
     texts = _pool(rng, words, 20_000, median=30, spread=1.1)
-    all_items = num_items + num_items * 3 // 10  # three in ten more, rare or without a review
+    all_items = num_items + num_items * 3 // 10  # plus three in ten that are rare or have no review
     review_bounds = np.linspace(0, num_items + num_items // 10, FILES + 1).astype(np.int64)
     metadata_bounds = np.linspace(0, all_items, FILES + 1).astype(np.int64)
     written = {"reviews": len(user), "metadata": all_items, "bytes": 0, "inflated_bytes": 0}
@@ -73,15 +73,16 @@ def _interactions(
         np.int64
     )
     core = int(lengths.sum())
-    short = rng.integers(1, 7, num_users // 5)  # users whom a 5-core takes out, sooner or later
+    short = rng.integers(1, 7, num_users // 5)  # users that a 5-core removes in some round
     lengths = np.concatenate([lengths, short])
     user = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    # Five reviews of core users for every item, so that the core keeps them all; the rest by popularity.
+    # Every item gets five reviews of core users, so that the core keeps all items. Popularity decides about the rest.
     item = np.empty(len(user), dtype=np.int32)
     item[: 5 * num_items] = np.tile(np.arange(num_items, dtype=np.int32), 5)
     item[5 * num_items :] = _by_popularity(rng, num_items, len(user) - 5 * num_items)
     item[:core] = rng.permutation(item[:core])
-    # Where they have five reviews, one is of a rare item: without it, in the next round, they are too few.
+    # Short users with five or more reviews get one of a rare item. Once a round removes the item, the next one removes
+    # those users who then have too few.
     enough = core + np.concatenate([[0], np.cumsum(short)[:-1]])[short >= 5]
     item[enough] = num_items + rng.integers(0, num_items // 10, len(enough))
     gaps = np.where(rng.random(len(user)) < 0.35, 0, rng.geometric(1 / 60, len(user)))
@@ -101,7 +102,7 @@ def _by_popularity(rng: np.random.Generator, num_items: int, number: int) -> np.
 
 
 def _words(rng: np.random.Generator) -> np.ndarray:
-    """Invented words of two to four syllables, the commonest the shortest."""
+    """Invented words; the most common ones are the shortest."""
     syllables = np.array([a + b + c for a in "bdfgklmnprstvz" for b in "aeiou" for c in ("", "n", "r", "s", "l")])
     count = np.sort(rng.choice([1, 2, 2, 3, 3, 4], VOCABULARY))
     return np.array(["".join(rng.choice(syllables, number)) for number in count])
@@ -114,7 +115,7 @@ def _pool(rng: np.random.Generator, words: np.ndarray, number: int, median: floa
 
 
 def _texts(rng: np.random.Generator, words: np.ndarray, lengths: np.ndarray, *, capital: bool = False) -> pl.Series:
-    """One text of each length in words, the words by Zipf's law."""
+    """One text for each length in words, drawn by Zipf's law."""
     number = int(lengths.sum())
     chosen = np.minimum((len(words) ** rng.random(number)).astype(np.int64) - 1, len(words) - 1)
     flat = pl.Series(words).gather(chosen)
@@ -208,7 +209,7 @@ def _lines(frame: pl.DataFrame) -> bytes:
 
 
 def _write(path: Path, chunks, progress: tqdm, written: dict[str, int]) -> None:
-    """Compress each chunk, a gzip member of its own, while the next one is made."""
+    """Compress each chunk into its own gzip member while the next chunk is created."""
     with path.open("wb") as file, ThreadPoolExecutor(1) as compressing:
 
         def finish(pending) -> None:

@@ -4,15 +4,17 @@
         --target scientific --sources games toys beauty                        # a CPU: MiniLM's size, 128 tokens
     python -m benchmarks.real_data ... --text_encoder allenai/longformer-base-4096 --max_token_num 512 \
         --learning_rates 2e-5 5e-5 1e-4 --epochs 40 --stage2_epochs 15 --patience 5 --pretrain_epochs 5 --seeds 0 1 2
-    python -m benchmarks.real_data ... --only a b                             # some rows; the same call again goes on
+    python -m benchmarks.real_data ... --only baselines b                     # some rows; run it again to resume
 
-`--folders` holds one folder a domain, in the layout of the public replication (`meta_data.json`, `train.json`, ...).
+`--folders` has one folder for each domain, in the layout of the public replication (`meta_data.json`, `train.json`,
+...).
 
 Rows: *a* zero-shot without any training, *b* finetuned without pretraining, *c* pretrained on the sources and
-zero-shot, *d* that finetuned. b and d go through the same grid of learning rates. Every choice is made on
-validation: training sees a copy of the dataset without a test split, and the test split is read once for each row,
-of the chosen run. Users of the target are left out of pretraining. Every command is one of `examples/`, and is
-written to `commands.txt`; rankings, `results.json` and `results.md` (the table, paired bootstrap tests) lie beside it.
+zero-shot, *d* pretrained and finetuned. b and d go through the same grid of learning rates. Every choice is made on
+validation: training sees a copy of the dataset without a test split, and the test split is read once for each row, with
+the chosen run. Users of the target are removed from pretraining. Every command is one of `examples/`, and is written to
+`commands.txt`. Beside it are the rankings, `results.json`, `tables.json` (rows as in docs/results/tables.json) and
+`results.md` (tables with intervals and paired tests).
 """
 
 from __future__ import annotations
@@ -29,17 +31,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import difference_text
+from benchmarks.results_tables import PROTOCOLS, TABLES, differences_row, markdown, test_split_row
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.evaluation import Ranking, paired_test
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PROTOCOLS = ("kept", "excluded")
 BASELINES = ("popularity", "markov", "last_item_text", "last_item_vectors")
 
 
 class Study:
-    """The folder of a study: what is done there is not done again."""
+    """The folder of a study. A step whose result is in the folder is not run again."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
@@ -48,7 +49,7 @@ class Study:
         self.seconds: dict[str, float] = self._read("seconds.json")
 
     def run(self, name: str, result: str, *command: str) -> Path:
-        """Runs a command unless its result is there; `name` is its folder and its line in `commands.txt`."""
+        """Run a command unless its result exists; `name` is the name of its folder and log."""
         folder = self.folder / name
         if not (folder / result).is_file():
             print(f"[{time.strftime('%H:%M:%S')}] {name}: {shlex.join(command)}", flush=True)
@@ -58,7 +59,9 @@ class Study:
             with open(self.folder / f"{name}.log", "ab") as log:
                 done = subprocess.run([sys.executable, *command], stdout=log, stderr=log, check=False)
             if done.returncode:
-                raise SystemExit(f"{name} failed; see {self.folder / f'{name}.log'}")
+                raise SystemExit(
+                    f"{name} failed; see {self.folder / f'{name}.log'}. The same call again resumes after it."
+                )
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
             self._write("seconds.json", self.seconds)
         return folder
@@ -71,7 +74,7 @@ class Study:
         )  # fmt: skip
 
     def without_test(self, dataset: Path) -> Path:
-        """A copy to train on and to choose with."""
+        """A copy to train on and to select models with, so that neither can see the test split."""
         folder = dataset.with_name(f"{dataset.name}-without-test")
         if not folder.exists():
             whole = SequentialDataset.load(dataset)
@@ -122,7 +125,7 @@ class Study:
         ]  # fmt: skip
 
     def ranked(self, row: str, dataset: Path, *scorers: str) -> Path:
-        """Reads the test split: once a row."""
+        """Rank the test split, once for each row."""
         name = f"test-{row}"
         return self.run(
             name, "metrics.json", str(EXAMPLES / "evaluate.py"), "--dataset", str(dataset), "--protocol", "both",
@@ -146,7 +149,7 @@ def reports_of(folder: Path) -> dict[str, Any]:
 
 
 def rows_of(study: Study) -> dict[str, tuple[Path, str]]:
-    """Does what is to be done: folder of rankings and name of the scorer, by row."""
+    """Run all steps that are missing. Returns the folder of rankings and the name of the scorer for each row."""
     arguments = study.arguments
     target = study.dataset(arguments.target)
     warm = study.warm()
@@ -156,7 +159,7 @@ def rows_of(study: Study) -> dict[str, tuple[Path, str]]:
             "baselines", target, "--model", str(warm), "--encode_items", "true", "--baselines", *BASELINES
         )
         rows |= {name: (folder, name) for name in BASELINES}
-        rows["a"] = (folder, "model")  # one encoding of the items serves both
+        rows["a"] = (folder, "model")  # both use the same encoding of the items
     starts = {"b": warm}
     if {"c", "d"} & set(arguments.only):
         pretrained = study.pretrained([study.dataset(name) for name in arguments.sources], target)
@@ -177,34 +180,22 @@ def rows_of(study: Study) -> dict[str, tuple[Path, str]]:
     return rows
 
 
-def report(study: Study, rows: dict[str, tuple[Path, str]]) -> str:
-    lines = [
-        "| row | history | NDCG@10 [95 %] | Recall@10 | MRR | NDCG@10 in-set | cold |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rankings: dict[tuple[str, str], Ranking] = {}
+def figures_of(rows: dict[str, tuple[Path, str]]) -> dict[str, list[dict[str, Any]]]:
+    """The figures of both tables, from the folder of rankings and the name of the scorer for each row."""
+    test_split, differences = [], []
+    rankings: dict[str, dict[str, Ranking]] = {}
     for row, (folder, scorer) in rows.items():
         reports = reports_of(folder)
-        for protocol in PROTOCOLS:
-            rankings[row, protocol] = Ranking.load(folder / f"{scorer}-{protocol}.npz")
-            found = reports[f"{scorer}-{protocol}"]
-            overall, (low, high) = found["overall"]["metrics"], found["overall"]["intervals"]["ndcg@10"]
-            groups = [found[group].get("metrics", {}).get("ndcg@10") for group in ("in_set", "cold")]
-            cells = [
-                row, protocol, f"{overall['ndcg@10']:.4f} [{low:.4f}, {high:.4f}]", f"{overall['recall@10']:.4f}",
-                f"{overall['mrr']:.4f}", *("" if value is None else f"{value:.4f}" for value in groups),
-            ]  # fmt: skip
-            lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "| difference in NDCG@10 | history | mean [95 %] | p |", "|---|---|---|---|"]
-    for better, worse in pairs(list(rows)):
-        for protocol in PROTOCOLS:
-            test = paired_test(rankings[better, protocol], rankings[worse, protocol])
-            lines.append(f"| {better} minus {worse} | {protocol} | {difference_text(test)} | {test['p_value']:.4f} |")
-    return "\n".join(lines) + "\n"
+        test_split.append(test_split_row(row, {protocol: reports[f"{scorer}-{protocol}"] for protocol in PROTOCOLS}))
+        rankings[row] = {protocol: Ranking.load(folder / f"{scorer}-{protocol}.npz") for protocol in PROTOCOLS}
+    for one, other in pairs(list(rows)):
+        tests = {protocol: paired_test(rankings[one][protocol], rankings[other][protocol]) for protocol in PROTOCOLS}
+        differences.append(differences_row(f"{one} minus {other}", tests))
+    return {"test_split": test_split, "differences": differences}
 
 
 def pairs(rows: list[str]) -> list[tuple[str, str]]:
-    """d against b of the same seed, both against every baseline, c against a."""
+    """The rows to compare: d with b of the same seed, both with every baseline, c with a."""
     found = [(f"d{row[1:]}", row) for row in rows if row.startswith("b,") and f"d{row[1:]}" in rows]
     trained = [row for row in rows if row[:2] in ("b,", "d,")]
     found += [(row, name) for row in trained for name in BASELINES if name in rows]
@@ -213,34 +204,36 @@ def pairs(rows: list[str]) -> list[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folders", required=True, help="folder of the domains' folders")
+    parser.add_argument("--folders", required=True, help="folder with one folder for each domain")
     parser.add_argument("--text_encoder", required=True, help="folder or Hub id of the encoder to start from")
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--target", default="scientific")
     parser.add_argument("--sources", nargs="+", default=["games", "toys", "beauty"])
     parser.add_argument("--only", nargs="+", choices=["baselines", "b", "c", "d"], default=["baselines", "b", "c", "d"],
-                        help="baselines has row a too")  # fmt: skip
+                        help="rows to run; baselines includes row a")  # fmt: skip
     parser.add_argument("--max_token_num", type=int, default=128)
     parser.add_argument("--float32", action="store_true", help="train in float32, not in bfloat16 autocast")
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--learning_rates", nargs="+", type=float, default=[1e-4], help="the grid of b and of d")
+    parser.add_argument("--learning_rates", nargs="+", type=float, default=[1e-4], help="the grid for b and d")
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--stage2_epochs", type=float, default=2)
     parser.add_argument("--patience", type=int, default=2)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="the grid is searched with the first")
-    parser.add_argument("--pretrain_steps", type=int, help="in place of --pretrain_epochs")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="the first one searches the grid")
+    parser.add_argument("--pretrain_steps", type=int, help="instead of --pretrain_epochs")
     parser.add_argument("--pretrain_epochs", type=float, default=1)
     parser.add_argument("--pretrain_batch_size", type=int, default=64)
     parser.add_argument("--pretrain_learning_rate", type=float, default=1e-4)
-    parser.add_argument("--mlm_probability", type=float, default=0.15, help="0: contrastive learning alone")
+    parser.add_argument("--mlm_probability", type=float, default=0.15, help="0 for contrastive learning alone")
     parser.add_argument(
-        "--mixing", default="steps", choices=["sequences", "steps"], help="steps: negatives of one shop"
+        "--mixing", default="steps", choices=["sequences", "steps"], help="steps takes negatives from one shop"
     )
-    parser.add_argument("--eval_steps", type=int, default=200, help="of pretraining's zero-shot figures")
+    parser.add_argument("--eval_steps", type=int, default=200, help="steps between zero-shot evaluations")
     study = Study(parser.parse_args())
     rows = rows_of(study)
-    text = report(study, rows)
+    figures = figures_of(rows)
+    text = "\n\n".join("\n".join(markdown(TABLES[name](figures[name]))) for name in figures) + "\n"
     (study.folder / "results.md").write_text(text, "utf-8")
+    study._write("tables.json", figures)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     study._write("results.json", {
         "settings": vars(study.arguments), "seconds": study.seconds, "device": device, "torch": torch.__version__,

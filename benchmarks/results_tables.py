@@ -16,21 +16,46 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from recformer_hf.evaluation.report import PairedTest, RankingReport
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROTOCOLS = ("kept", "excluded")
 
 Figures = Any
-"""The JSON of one table: a list of rows, or for `epochs` a dictionary; the functions below show which keys it has."""
+"""The JSON of one table: a list of rows, or for `epochs` a dictionary. The function of the table shows its keys."""
 
 _TABLE = re.compile(
     r"^(?P<indent> *)<!-- table: (?P<name>\w+) -->\n(?P<table>.*?)^ *<!-- end of table -->$", re.MULTILINE | re.DOTALL
 )
 
 
-def number(value: float, digits: int = 4, sign: bool = False) -> str:
-    """`.0171`, `+.0040`: without the zero in front."""
+def test_split_row(row: str, reports: dict[str, RankingReport]) -> dict[str, Any]:
+    """The figures of one row of `test_split`, from a report under each protocol."""
+    figures: dict[str, Any] = {"row": row}
+    for protocol, report in reports.items():
+        metrics, bounds = report["overall"]["metrics"], report["overall"]["intervals"]["ndcg@10"]
+        groups = {group: report[group].get("metrics", {}).get("ndcg@10") for group in ("in_set", "cold")}
+        found = {"recall@10": metrics["recall@10"], "mrr": metrics["mrr"], **groups}
+        figures[protocol] = {
+            "ndcg@10": [round(value, 4) for value in (metrics["ndcg@10"], *bounds)],
+            **{name: None if value is None else round(value, 4) for name, value in found.items()},
+        }
+    return figures
+
+
+def differences_row(difference: str, tests: dict[str, PairedTest]) -> dict[str, Any]:
+    """The figures of one row of `differences`, from a paired test under each protocol."""
+    names: tuple[Literal["difference", "low", "high", "p_value"], ...] = ("difference", "low", "high", "p_value")
+    figures = {protocol: [round(test[name], 4) for name in names] for protocol, test in tests.items()}
+    return {"difference": difference, **figures}
+
+
+def number(value: float | None, digits: int = 4, sign: bool = False) -> str:
+    """`.0171`, `+.0040`: without the zero in front; empty if there are no users to take a mean over."""
+    if value is None:
+        return ""
     return _without_zero(f"{value:{'+' if sign else ''}.{digits}f}")
 
 

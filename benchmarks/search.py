@@ -4,15 +4,15 @@
     python -m benchmarks.search --items 20000 --width 128          # seconds, to see that it runs
     python -m benchmarks.search --kinds numpy faiss-flat exact bfloat16 --repeats 9 --output results.json
 
-Building hnsw takes most of the time, faiss-flat's batches of 64 most of the rest: with the build effort of 40 that is
-the default here 50,000 items took 32 s on one busy core, and 20,000 took 20 s in place of 70 s with the library's 128.
+Building hnsw takes most of the time, and faiss-flat's batches of 64 take most of the rest. With a build effort of 40,
+the default here, 50,000 items took 32 s on one busy core, and 20,000 took 20 s instead of 70 s with the library's 128.
 
-Vectors are invented: items lie in clusters, as texts of one brand or category do (random directions alone would be far
-harder for the approximate kinds than any catalogue), and a query is near an item, as a history's vector is. `numpy` is
-what one writes by hand: a product with normalised vectors and `argpartition`. `extra_MB` is resident memory that a kind
-needs beside the float32 vectors, `search_MB` what a search of the largest batch adds at its peak (Linux). `recall@10`
-is the share of the exact ten that are found. `flat_over_it` is faiss-flat's time over this kind's, the median of turns
-taken side by side.
+The vectors are invented. Items lie in clusters, like the texts of one brand or category: uniformly random directions
+would be much harder for the approximate kinds than any catalogue. A query lies near an item, like a history's vector.
+`numpy` is a handwritten search: a product with normalised vectors and `argpartition`. `extra_MB` is the resident memory
+that a kind needs in addition to the float32 vectors, and `search_MB` is what a search of the largest batch adds at its
+peak (Linux). `recall@10` is the share of the exact ten that are found. `flat_over_it` is faiss-flat's time over this
+kind's, the median over turns.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Search = Callable[[torch.Tensor], np.ndarray]
 
 
 def clustered_vectors(count: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Unit vectors, float32 `[count, width]`: one cluster for every 200, made in blocks."""
+    """Unit vectors, float32 `[count, width]`, with one cluster for every 200; drawn in blocks to save memory."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(max(1, count // 200), width, generator=generator)
     vectors = torch.empty(count, width)
@@ -64,7 +64,7 @@ def near_items(vectors: torch.Tensor, count: int, seed: int = 1) -> torch.Tensor
 
 
 def peak_above(function: Callable[[], Any]) -> float:
-    """MB that a call adds at its peak; nan where there is no /proc."""
+    """MB that a call adds at its peak; NaN on systems without /proc."""
     reset_peak()
     before = resident_bytes()
     function()
@@ -148,9 +148,9 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument(
-        "--hnsw_effort", type=int, default=40, help="build_effort of hnsw: 128 is the library's default"
+        "--hnsw_effort", type=int, default=40, help="build_effort of hnsw; the library's default is 128"
     )
-    parser.add_argument("--threads", type=int, help="torch's and faiss's; all processors if left out")
+    parser.add_argument("--threads", type=int, help="threads of torch and faiss (default: all processors)")
     parser.add_argument("--output", help="write everything as JSON")
     options = parser.parse_args()
     if options.threads:
@@ -163,7 +163,7 @@ def main() -> None:
         report["environment"]["faiss"] = faiss.__version__
     except ImportError:
         options.kinds = [kind for kind in options.kinds if kind in ("numpy", "exact", "bfloat16")]
-        print("faiss is not installed: pip install recformer-hf[faiss]. Left out: its kinds.")
+        print("faiss is not installed, so its kinds are skipped: pip install recformer-hf[faiss]")
     report["search"] = search_rows(
         options.items, options.width, options.kinds, options.batches, options.repeats, options.hnsw_effort
     )

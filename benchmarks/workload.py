@@ -22,7 +22,7 @@ PADDING = {"input_ids": PAD_ID, "token_type_ids": 3, "item_position_ids": MAX_IT
 
 @dataclass
 class Workload:
-    """Items as (ids, types) pairs and users as lists of item rows, oldest first."""
+    """Items as pairs of token ids and types, and users as arrays of item rows, oldest first."""
 
     items: list[tuple[np.ndarray, np.ndarray]]
     users: list[np.ndarray]
@@ -32,7 +32,7 @@ class Workload:
         return self.history(np.array([row]))
 
     def history(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """`<s>` and the items, newest first, cut at `max_tokens`."""
+        """`<s>` and the items, newest first, truncated to `max_tokens`."""
         newest = [self.items[row] for row in rows[::-1][:MAX_ITEMS]]
         lengths = [len(ids) for ids, _ in newest]
         columns = {
@@ -48,7 +48,7 @@ def make_workload(vocab_size: int, max_tokens: int = 1024, num_users: int = 4000
     sizes = np.clip(np.exp(generator.normal(np.log(32), 0.38, NUM_ITEMS)).round().astype(int), *ITEM_TOKENS)
     items = []
     for size in sizes:
-        # A long title and two short attributes: each a key token, then value tokens.
+        # A long title and two short attributes, each with one key token and then value tokens.
         types = np.full(size, 2)
         types[[0, size * 3 // 5, size * 4 // 5]] = 1
         items.append((generator.integers(FIRST_WORD_ID, vocab_size, size), types))
@@ -57,7 +57,7 @@ def make_workload(vocab_size: int, max_tokens: int = 1024, num_users: int = 4000
 
 
 def typical_users(workload: Workload, count: int, window: int, seed: int = 0) -> list[np.ndarray]:
-    """Of 3,000 random batches, the one nearest to the average in tokens and in padding when padded to the window."""
+    """The one of 3,000 random batches that is nearest to their average in tokens, and in padding up to the window."""
     generator = np.random.default_rng(seed)
     lengths = np.array([len(workload.history(user)["input_ids"]) for user in workload.users])
     draws = np.stack([generator.choice(len(lengths), count, replace=False) for _ in range(3000)])
@@ -68,7 +68,7 @@ def typical_users(workload: Workload, count: int, window: int, seed: int = 0) ->
 
 
 def fill(sequences: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-    """Each as long as the longest, with padding at its end."""
+    """Pad every sequence at its end to the length of the longest."""
     width = max(len(sequence["input_ids"]) for sequence in sequences)
     return [
         {
@@ -89,7 +89,7 @@ def pad(sequences: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
 
 
 def mask_words(batch: dict[str, Tensor], mask_id: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Masks 15 % of the words: the masked ids and the labels, -100 elsewhere."""
+    """Mask 15 % of the words; returns the masked ids, and labels that are -100 elsewhere."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.rand(batch["input_ids"].shape, generator=generator) < 0.15
     chosen &= (batch["token_type_ids"] == 1) | (batch["token_type_ids"] == 2)  # neither <s> nor padding

@@ -8,6 +8,9 @@ import sys
 import pytest
 
 from benchmarks import results_tables
+from recformer_hf.baselines import Markov, Popularity
+from recformer_hf.data.demo import load_demo_domain
+from recformer_hf.evaluation import paired_test, rank_protocols, ranking_report
 
 DOCUMENT = """Before.
 
@@ -111,3 +114,30 @@ def test_differences_have_signs():
         ["b minus a", "kept", "+.0040 [+.0002, +.0080]", ".043"],
         ["", "excluded", "-.0000 [-.0010, +.0010]", ".9"],
     ]
+
+
+def test_rows_are_made_of_reports_and_tests():
+    dataset = load_demo_domain("kitchen", num_users=60, num_items=60)
+    rankings = {
+        name: rank_protocols(scorer.fit(dataset), dataset.test)
+        for name, scorer in (("m", Markov()), ("p", Popularity()))
+    }
+    reports = {kind: ranking_report(ranking, dataset, dataset.test) for kind, ranking in rankings["m"].items()}
+    row = results_tables.test_split_row("m", reports)
+    low, high = reports["kept"]["overall"]["intervals"]["ndcg@10"]
+    assert row["kept"]["ndcg@10"] == pytest.approx([rankings["m"]["kept"].metrics()["ndcg@10"], low, high], abs=5e-5)
+    assert row["excluded"]["mrr"] == pytest.approx(rankings["m"]["excluded"].metrics()["mrr"], abs=5e-5)
+    assert len(results_tables.test_split([row])) == 3
+    tests = {kind: paired_test(rankings["m"][kind], rankings["p"][kind]) for kind in results_tables.PROTOCOLS}
+    row = results_tables.differences_row("m minus p", tests)
+    assert row["kept"][0] == pytest.approx(tests["kept"]["difference"], abs=5e-5)
+    assert row["excluded"][3] == round(tests["excluded"]["p_value"], 4)
+    assert len(results_tables.differences([row])) == 3
+
+
+def test_a_group_without_users_has_an_empty_cell():
+    group = {"users": 2, "misses": 0, "metrics": {"ndcg@10": 0.5, "recall@10": 1.0, "mrr": 0.25}}
+    overall = group | {"intervals": {"ndcg@10": [0.4, 0.6]}}
+    report = {"overall": overall, "in_set": group, "cold": {"users": 0, "misses": 0}}
+    row = results_tables.test_split_row("m", {"kept": report, "excluded": report})
+    assert results_tables.test_split([row])[1] == ["m", "kept", ".5000 [.4000, .6000]", "1.0000", ".2500", ".5000", ""]
