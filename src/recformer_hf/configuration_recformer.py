@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: `@strict` checks values against the annotations, and skips strings.
 
+import os
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -13,7 +14,7 @@ from transformers.activations import ACT2FN
 class RecformerConfig(PreTrainedConfig):
     r"""Configuration of [`RecformerModel`] and its heads. The defaults are the paper's base size.
 
-    All arguments are keywords. A configuration saved by the public replication (`temp`, `item_num`) loads too.
+    All arguments are keyword-only. A configuration saved by the public replication (`temp`, `item_num`) loads too.
 
     Args:
         vocab_size (`int`, defaults to 50265): tokens in the vocabulary.
@@ -26,14 +27,14 @@ class RecformerConfig(PreTrainedConfig):
         hidden_dropout_prob (`float`, defaults to 0.1): dropout of embeddings and of both sub-layers, in [0, 1).
         attention_probs_dropout_prob (`float`, defaults to 0.1): dropout of attention probabilities, in [0, 1).
         max_position_embeddings (`int`, *optional*): rows of the token-position table. Positions start at
-            `pad_token_id + 1` (the RoBERTa convention), so `max_token_num + pad_token_id + 1` are needed; that is
-            the default.
+            `pad_token_id + 1` (the RoBERTa convention), so at least `max_token_num + pad_token_id + 1` rows are
+            needed, which is the default.
         initializer_range (`float`, defaults to 0.02): standard deviation of initial weights.
         layer_norm_eps (`float`, defaults to 1e-5): epsilon of the layer norms.
         pad_token_id, bos_token_id, eos_token_id (`int`, defaults to 1, 0, 2): special tokens; `bos_token_id` is the
             `<s>` (or `[CLS]`) that starts every sequence.
         attention_window (`int` or `list[int]`, defaults to 64): tokens that a token sees around itself, half on each
-            side; even and positive; one number, or one a layer.
+            side; even and positive; one number, or one per layer.
         token_type_size (`int`, defaults to 4): token types (`<s>`, key, value, padding); at least 4.
         max_token_num (`int`, defaults to 1024): tokens in a sequence, `<s>` included.
         max_item_embeddings (`int`, defaults to 51): item positions; a history keeps its newest
@@ -86,18 +87,21 @@ class RecformerConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
-        # The replication's names. Its files also carry `temperature: 1.0`, a generation default of transformers 4.
+        # The replication's names come first, because its files also hold `temperature: 1.0`, a generation default of
+        # transformers 4.
         if kwargs.get("temp") is not None:
             self.temperature = kwargs.pop("temp")
         if kwargs.get("item_num") is not None:
             self.num_items = max(kwargs.pop("item_num"), 0)
         if self.max_position_embeddings is None:
             self.max_position_embeddings = self.max_token_num + self.pad_token_id + 1
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def get_config_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedConfig.get_config_dict`; the replication saves itself as a Longformer, but is a Recformer."""
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As `PreTrainedConfig.get_config_dict`, but reads the replication's files, which say `longformer`."""
         config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if config_dict.get("model_type") == "longformer" and {"temp", "item_num"} & config_dict.keys():
             config_dict = {**config_dict, "model_type": cls.model_type}
@@ -105,26 +109,33 @@ class RecformerConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> "RecformerConfig":
-        """As `PreTrainedConfig.from_dict`, but refuses a configuration of another model in place of half-reading it."""
+        """As `PreTrainedConfig.from_dict`, but raises ValueError for the configuration of another model."""
         if config_dict.get("model_type", cls.model_type) != cls.model_type:
             raise ValueError(
-                f"This is no Recformer configuration: its model type is {config_dict['model_type']!r}. A Recformer can "
-                "be started from a text encoder with recformer_hf.conversion.from_text_encoder."
+                f"This is not a Recformer configuration: its model type is {config_dict['model_type']!r}. To start a "
+                "Recformer from a text encoder, use recformer_hf.conversion.from_text_encoder."
             )
         if not __name__.startswith("transformers_modules."):
-            # The package is installed: its own pipeline serves, and code beside the checkpoint need not be trusted.
+            # The package is installed and has the pipeline, so transformers must not ask to trust the code beside the
+            # checkpoint.
             config_dict = {name: value for name, value in config_dict.items() if name != "custom_pipelines"}
         return super().from_dict(config_dict, **kwargs)
 
     @property
     def attention_windows(self) -> list[int]:
-        """`attention_window` spelt out, one number a layer."""
+        """The `attention_window` of each layer."""
         if isinstance(self.attention_window, int):
             return [self.attention_window] * self.num_hidden_layers
         return list(self.attention_window)
 
     def validate_architecture(self) -> None:
-        """Cross-field checks, run by `@strict` at the end of construction."""
+        """Checks of values and between fields, run by `@strict` at the end of construction."""
+        self._check_ranges()
+        self._check_layers()
+        self._check_tokens()
+        super().validate_architecture()  # type: ignore[no-untyped-call]
+
+    def _check_ranges(self) -> None:
         positive = (
             "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_token_num max_attr_num "
             "max_attr_length temperature layer_norm_eps"
@@ -135,39 +146,9 @@ class RecformerConfig(PreTrainedConfig):
         for name in ("num_items", "mlm_weight", "pad_token_id", "bos_token_id"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative or infinite, got {getattr(self, name)}.")
-        if self.hidden_act not in ACT2FN:
-            raise ValueError(f"hidden_act {self.hidden_act!r} is unknown; known are {', '.join(ACT2FN)}.")
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
-                f"({self.num_attention_heads})."
-            )
-        windows = self.attention_windows
-        if len(windows) != self.num_hidden_layers:
-            raise ValueError(
-                f"attention_window names {len(windows)} layers ({windows}), but num_hidden_layers is "
-                f"{self.num_hidden_layers}; give one number, or one a layer."
-            )
-        if any(window <= 0 or window % 2 for window in windows):
-            raise ValueError(f"attention_window must be even and positive in every layer, got {self.attention_window}.")
-        needed = self.max_token_num + self.pad_token_id + 1
-        if self.max_position_embeddings is None or self.max_position_embeddings < needed:
-            raise ValueError(
-                f"max_position_embeddings ({self.max_position_embeddings}) is too small for max_token_num "
-                f"({self.max_token_num}): positions start at pad_token_id + 1 = {self.pad_token_id + 1}, so {needed} "
-                "rows are needed. Leave max_position_embeddings out to get them."
-            )
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            if getattr(self, name) is not None and getattr(self, name) >= self.vocab_size:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be below vocab_size ({self.vocab_size}).")
-        if self.bos_token_id == self.pad_token_id:
-            raise ValueError(
-                f"bos_token_id and pad_token_id are both {self.pad_token_id}: <s> would have the row of padding, which "
-                "is never trained."
-            )
         if self.token_type_size < 4:
             raise ValueError(
                 f"token_type_size must be at least 4 (<s>, key, value, padding), got {self.token_type_size}."
@@ -177,7 +158,40 @@ class RecformerConfig(PreTrainedConfig):
                 f"max_item_embeddings must be at least 2 (position 0 is <s>, 1 the newest item), got "
                 f"{self.max_item_embeddings}."
             )
-        super().validate_architecture()
+
+    def _check_layers(self) -> None:
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act {self.hidden_act!r} is unknown; known are {', '.join(ACT2FN)}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
+                f"({self.num_attention_heads})."
+            )
+        windows = self.attention_windows
+        if len(windows) != self.num_hidden_layers:
+            raise ValueError(
+                f"attention_window names {len(windows)} layers ({windows}), but num_hidden_layers is "
+                f"{self.num_hidden_layers}; set one number, or one per layer."
+            )
+        if any(window <= 0 or window % 2 for window in windows):
+            raise ValueError(f"attention_window must be even and positive in every layer, got {self.attention_window}.")
+
+    def _check_tokens(self) -> None:
+        needed = self.max_token_num + self.pad_token_id + 1
+        if self.max_position_embeddings is None or self.max_position_embeddings < needed:
+            raise ValueError(
+                f"max_position_embeddings ({self.max_position_embeddings}) is too small for max_token_num "
+                f"({self.max_token_num}): positions start at pad_token_id + 1 = {self.pad_token_id + 1}, so {needed} "
+                "rows are needed. By default max_position_embeddings is what is needed."
+            )
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            if getattr(self, name) is not None and getattr(self, name) >= self.vocab_size:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be below vocab_size ({self.vocab_size}).")
+        if self.bos_token_id == self.pad_token_id:
+            raise ValueError(
+                f"bos_token_id and pad_token_id are both {self.pad_token_id}: <s> would share the embedding of padding, which "
+                "is never trained. Set them to different tokens."
+            )
 
 
 __all__ = ["RecformerConfig"]

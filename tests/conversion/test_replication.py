@@ -148,7 +148,7 @@ class TestReplication:
         path = write_weights(tmp_path, replication_weights, config=False)
         LongformerConfig().save_pretrained(tmp_path)
         assert_golden_states(from_replication(path, num_attention_heads=4, attention_window=8), golden)
-        with pytest.raises(ValueError, match="no Recformer configuration"):
+        with pytest.raises(ValueError, match="not a Recformer configuration"):
             from_replication(path, config=tmp_path)
 
     @pytest.mark.parametrize("given", ["folder", "object"])

@@ -25,7 +25,7 @@ class TestBadInput:
             ({"attention_mask": torch.ones(2, 6)}, r"attention_mask has shape \[2, 6\]"),
             ({"attention_mask": torch.zeros(1, 6)}, "row 0 has no real token"),
             ({"position_ids": torch.full((1, 6), 130)}, "position_ids must lie between 0 and 129"),
-            ({"cu_seqlens": torch.tensor([0, 6])}, "attention_mask left out"),
+            ({"cu_seqlens": torch.tensor([0, 6])}, "attention_mask must be None"),
         ],
     )
     def test_padded(self, model, change, message):

@@ -26,11 +26,9 @@ def flex_window_attention(
 ) -> tuple[Tensor, None]:
     """Window attention by `flex_attention`; see `eager_window_attention` for arguments and result."""
     assert dropout == 0, "select_implementation refuses dropout"
-    cache_key = ("flex_mask", half_window)
-    if cache_key not in layout.cache:
-        layout.cache[cache_key] = flex_block_mask(layout, half_window)
+    mask = layout.derive(("flex_mask", half_window), lambda: flex_block_mask(layout, half_window))
     q, k, v = (x.unflatten(1, (num_heads, -1)).transpose(0, 1)[None] for x in (query, key, value))
-    output = _flex_attention(query.device.type)(q, k, v, block_mask=layout.cache[cache_key])
+    output = _flex_attention(query.device.type)(q, k, v, block_mask=mask)
     return output[0].transpose(0, 1).flatten(1), None
 
 

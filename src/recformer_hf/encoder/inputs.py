@@ -1,4 +1,4 @@
-"""A forward's inputs: checked, and packed into the one form that the encoder knows."""
+"""The inputs of a forward: checks, and packing into the only form that the encoder knows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .packing import PaddedIndex, SequenceLayout
 
 @dataclass
 class PackedInputs:
-    """What the encoder runs on, and the way back to the caller's form.
+    """What the encoder runs on, and how to return to the caller's form.
 
     Args:
         tokens (`Tensor`): ids `[total_tokens]` or embedded words `[total_tokens, hidden_size]`.
         token_type_ids, item_position_ids, position_ids (`Tensor` `[total_tokens]`): rows of the other embeddings.
         layout: where the sequences lie.
-        padded: how the caller's batch was padded; None if it came packed.
+        padded: how the caller's batch was padded; None if it was packed.
     """
 
     tokens: Tensor
@@ -31,17 +31,17 @@ class PackedInputs:
     padded: PaddedIndex | None
 
     def pack_alike(self, values: Tensor) -> Tensor:
-        """Another tensor in the caller's form, `[batch, seq_len]` or `[1, total_tokens]` -> `[total_tokens]`."""
+        """Packs another tensor in the caller's form: `[batch, seq_len]` or `[1, total_tokens]` -> `[total_tokens]`."""
         return values[0] if self.padded is None else self.padded.pack(values)
 
     def restore(self, packed: Tensor) -> Tensor:
-        """`[total_tokens, ...]` in the caller's form: `[batch, seq_len, ...]` with zeros at padding, or packed."""
+        """`[total_tokens, ...]` -> the caller's form: `[batch, seq_len, ...]` with zeros at padding, or `[1, ...]`."""
         return packed[None] if self.padded is None else self.padded.pad(packed)
 
     def followed_by_copies(self, tokens: Tensor) -> PackedInputs:
         """The same sequences twice in one row, the second time with other `tokens` `[total_tokens]`."""
         layout = self.layout
-        if layout.lengths is None:
+        if layout.lengths is None:  # on an accelerator, which is not to be waited for
             bounds = torch.cat([layout.cu_seqlens, layout.cu_seqlens[1:] + layout.total_tokens])
         else:
             bounds = torch.tensor([0, *accumulate(layout.lengths * 2)])
@@ -73,7 +73,7 @@ def pack_inputs(
         ValueError: for arguments that contradict each other or the configuration.
     """
     if (input_ids is None) == (inputs_embeds is None):
-        raise ValueError("Give either input_ids or inputs_embeds, and not both.")
+        raise ValueError("Pass either input_ids or inputs_embeds, and not both.")
     tokens = input_ids if input_ids is not None else inputs_embeds
     assert tokens is not None
     if tokens.ndim != (2 if input_ids is not None else 3) or tokens.numel() == 0:
@@ -99,8 +99,8 @@ def pack_inputs(
         cu_seqlens = padded.cu_seqlens
     elif shape[0] != 1 or attention_mask is not None:
         raise ValueError(
-            "With cu_seqlens the batch is packed: input_ids must be [1, total_tokens] and attention_mask left out, "
-            f"got input_ids {list(shape)} and attention_mask {'left out' if attention_mask is None else 'given'}."
+            "With cu_seqlens the batch is packed: input_ids must be [1, total_tokens] and attention_mask must be None, "
+            f"got input_ids {list(shape)} and {'no' if attention_mask is None else 'an'} attention_mask."
         )
     total_tokens = shape[1] if padded is None else padded.rows.numel()
     layout = SequenceLayout(cu_seqlens, total_tokens, tokens.device, max_seqlen)
@@ -138,7 +138,10 @@ def _check_values(config: RecformerConfig, packed: PackedInputs, ids_given: bool
 
 
 def check_range(name: str, ids: Tensor, size: int, limit: str) -> None:
-    """Raises ValueError unless `ids` are integers from 0 to `size - 1`; values are looked at on a CPU only."""
+    """Raises ValueError unless `ids` are integers from 0 to `size - 1`, which `limit` names.
+
+    Values are checked on a CPU only, because reading them would make an accelerator wait.
+    """
     if ids.is_floating_point() or ids.dtype == torch.bool:
         raise ValueError(f"{name} must be integers, got {ids.dtype}.")
     if ids.device.type != "cpu" or torch.compiler.is_compiling() or ids.numel() == 0:

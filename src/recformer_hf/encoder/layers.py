@@ -5,6 +5,8 @@ Everything here works on a packed row `[total_tokens, hidden_size]`.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ class RecformerLayerNorm(nn.LayerNorm):
     """Layer norm of hidden states that may have a wider dtype than its weights."""
 
     def forward(self, hidden: Tensor) -> Tensor:
+        # The norms may be in 16 bits, but the residual stream never is.
         weight, bias = self.weight.to(hidden.dtype), self.bias.to(hidden.dtype)
         return F.layer_norm(hidden, self.normalized_shape, weight, bias, self.eps)
 
@@ -60,11 +63,12 @@ class RecformerEmbeddings(nn.Module):
             hidden = hidden + self.token_type_embeddings(token_type_ids)
         if self.config.use_item_position_embeddings:
             hidden = hidden + self.item_position_embeddings(item_position_ids)
-        return self.dropout(self.LayerNorm(hidden))
+        output: Tensor = self.dropout(self.LayerNorm(hidden))
+        return output
 
 
 class RecformerSelfAttention(nn.Module):
-    """The two attentions of a layer: the window of every token, and `<s>` over its sequence."""
+    """The two attentions of a layer: every token over its window, and `<s>` over its sequence."""
 
     def __init__(self, config: RecformerConfig, layer_index: int) -> None:
         super().__init__()
@@ -87,15 +91,19 @@ class RecformerSelfAttention(nn.Module):
         rows: Tensor | None = None,
         first_tokens_only: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attends from all tokens of `hidden` `[total_tokens, hidden_size]`, or from those asked for; see the layer."""
+        """Attends from all tokens of `hidden`, or from some of them; arguments are those of [`RecformerLayer`].
+
+        Returns:
+            the attended values `[num_tokens, hidden_size]` and, if `eager`, the probabilities.
+        """
         dropout = self.dropout if self.training else 0.0
         with_probabilities = implementation == "eager"
         if first_tokens_only:
             return first_token_attention(self, hidden, layout, dropout)
         key, value = linear(self.key, hidden), linear(self.value, hidden)
         if rows is not None:
-            wanted = linear(self.query, hidden[rows])
-            query = torch.zeros_like(key).index_copy(0, rows, wanted)
+            # The window attends from every token; only these get a query of their own, and are read afterwards.
+            query = torch.zeros_like(key).index_copy(0, rows, linear(self.query, hidden[rows]))
         else:
             query = linear(self.query, hidden)
         window = ALL_ATTENTION_FUNCTIONS[implementation]
@@ -111,6 +119,8 @@ class RecformerSelfAttention(nn.Module):
 
 
 class RecformerSelfOutput(nn.Module):
+    """What follows the attention: projection, residual, layer norm."""
+
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
@@ -118,10 +128,14 @@ class RecformerSelfOutput(nn.Module):
         self.dropout = RecformerDropout(config.hidden_dropout_prob)
 
     def forward(self, attended: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(linear(self.dense, attended), residual))
+        """Projects `attended`, adds the residual and normalises, all `[num_tokens, hidden_size]`."""
+        output: Tensor = self.LayerNorm(self.dropout(linear(self.dense, attended), residual))
+        return output
 
 
 class RecformerAttention(nn.Module):
+    """The first half of a layer."""
+
     def __init__(self, config: RecformerConfig, layer_index: int) -> None:
         super().__init__()
         self.self = RecformerSelfAttention(config, layer_index)
@@ -136,23 +150,28 @@ class RecformerAttention(nn.Module):
         rows: Tensor | None = None,
         first_tokens_only: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attention computed in `dtype`, added to its input and normalised; otherwise as the layer."""
+        """Computes attention in `dtype`, adds the input and normalises; the rest is as in [`RecformerLayer`]."""
         attended, probabilities = self.self(hidden.to(dtype), layout, implementation, rows, first_tokens_only)
         residual = hidden[layout.first_tokens] if first_tokens_only else hidden if rows is None else hidden[rows]
         return self.output(attended, residual), probabilities
 
 
 class RecformerIntermediate(nn.Module):
+    """The first linear layer of the feed-forward and its activation."""
+
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACT2FN[config.hidden_act]
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.activation(linear(self.dense, hidden))
+        activated: Tensor = self.activation(linear(self.dense, hidden))
+        return activated
 
 
 class RecformerOutput(nn.Module):
+    """What follows the feed-forward: residual and layer norm. Its `dense` is the second linear layer."""
+
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.intermediate_size, config.hidden_size)
@@ -160,7 +179,9 @@ class RecformerOutput(nn.Module):
         self.dropout = RecformerDropout(config.hidden_dropout_prob)
 
     def forward(self, projected: Tensor, residual: Tensor) -> Tensor:
-        return self.LayerNorm(self.dropout(projected, residual))
+        """Adds the residual to what `dense` gave, which the layer calls, and normalises."""
+        output: Tensor = self.LayerNorm(self.dropout(projected, residual))
+        return output
 
 
 class RecformerLayer(GradientCheckpointingLayer):
@@ -173,8 +194,8 @@ class RecformerLayer(GradientCheckpointingLayer):
         self.output = RecformerOutput(config)
 
     def compute_dtype(self, device_type: str) -> torch.dtype:
-        """What the linear layers take: autocast's dtype, else their weights', or the norms' where quantised."""
-        if torch.is_autocast_enabled(device_type):  # cast once here, not once by every linear layer
+        """The dtype that the linear layers compute in: autocast's, else their weights', or the norms' if quantised."""
+        if torch.is_autocast_enabled(device_type):  # one cast by the layer replaces one by every linear layer
             return torch.get_autocast_dtype(device_type)
         weight = getattr(self.output.dense, "weight", None)
         if isinstance(weight, Tensor) and weight.is_floating_point():
@@ -194,11 +215,11 @@ class RecformerLayer(GradientCheckpointingLayer):
             hidden (`Tensor` `[total_tokens, hidden_size]`): the packed row.
             layout: where the sequences lie.
             implementation: a name of `ALL_ATTENTION_FUNCTIONS`.
-            rows (`Tensor` `[num_rows]`, *optional*): compute these tokens only (none of them a `<s>`).
-            first_tokens_only: compute every `<s>` only, which needs no window at all.
+            rows (`Tensor` `[num_rows]`, *optional*): compute only these tokens; none of them may be a `<s>`.
+            first_tokens_only: compute only every `<s>`, which needs no window at all.
 
         Returns:
-            the tokens asked for, `[num_tokens, hidden_size]`, and the attention probabilities if `eager`.
+            the computed tokens, `[num_tokens, hidden_size]`, and the attention probabilities if `eager`.
         """
         dtype = self.compute_dtype(hidden.device.type)
         hidden, probabilities = self.attention(hidden, layout, implementation, dtype, rows, first_tokens_only)
@@ -228,11 +249,11 @@ class RecformerEncoder(nn.Module):
         num_layers: int | None = None,
         keep_states: bool = False,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Runs the first `num_layers` layers (all).
+        """Runs the first `num_layers` layers; by default all of them.
 
         Returns:
-            the last states `[total_tokens, hidden_size]`; all states, the input's among them, if `keep_states`; and the
-            attentions of each layer, if `eager`.
+            the last states `[total_tokens, hidden_size]`; with `keep_states` the input and the states after every
+            layer; and, if `eager`, the attentions of every layer.
         """
         states, attentions = [hidden] if keep_states else [], []
         hidden = self._with_extra_rows(hidden, implementation)
@@ -252,9 +273,13 @@ class RecformerEncoder(nn.Module):
         rows: Tensor | None = None,
         first_tokens_only: bool = False,
     ) -> Tensor:
-        """Runs the last layer, which `num_layers` left out, for the tokens that are asked for, or for all of them.
+        """Runs the last layer alone, after `forward` ran all others, for the tokens whose states are needed.
 
-        Args and result are those of [`RecformerLayer`], without the attention probabilities.
+        Args:
+            hidden, layout, implementation, rows, first_tokens_only: as in [`RecformerLayer`].
+
+        Returns:
+            the computed tokens, `[num_tokens, hidden_size]`.
         """
         if not first_tokens_only:  # <s> alone needs no window
             hidden = self._with_extra_rows(hidden, implementation)
@@ -262,8 +287,8 @@ class RecformerEncoder(nn.Module):
         return output[: layout.total_tokens] if rows is None and not first_tokens_only else output
 
     def extra_rows(self, num_rows: int, device: torch.device) -> int:
-        """How many rows to add to `num_rows` for speed; see `kernels.extra_rows`."""
-        first: RecformerLayer = self.layer[0]
+        """How many rows to run in addition to `num_rows`, for speed; see `kernels.extra_rows`."""
+        first = cast(RecformerLayer, self.layer[0])
         return extra_rows(num_rows, first.compute_dtype(device.type), device)
 
     def _with_extra_rows(self, hidden: Tensor, implementation: str) -> Tensor:

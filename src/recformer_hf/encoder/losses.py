@@ -16,7 +16,7 @@ def similarity_scores(users: Tensor, items: Tensor, temperature: float) -> Tenso
     Args:
         users (`Tensor` `[num_users, hidden_size]`): user vectors, of any length.
         items (`Tensor` `[num_items, hidden_size]`): item vectors, of any length.
-        temperature (`float`, positive): what the cosine is divided by.
+        temperature (`float`, positive): divides the cosine.
 
     Returns:
         scores `[num_users, num_items]` in at least float32.
@@ -26,16 +26,17 @@ def similarity_scores(users: Tensor, items: Tensor, temperature: float) -> Tenso
     # The items' norms divide the product: a normalised copy of a large catalogue never exists.
     norms = torch.linalg.vector_norm(items, dim=-1).clamp_min(EPSILON)
     with torch.autocast(users.device.type, enabled=False):
-        return torch.matmul(users, items.T) / (norms * temperature)
+        scores: Tensor = torch.matmul(users, items.T) / (norms * temperature)
+    return scores
 
 
 def candidate_scores(users: Tensor, candidates: Tensor, temperature: float) -> Tensor:
-    """Cosine similarity over temperature of every user with candidates of its own.
+    """Cosine similarity over temperature of every user with its own candidates.
 
     Args:
         users (`Tensor` `[num_users, hidden_size]`): user vectors.
         candidates (`Tensor` `[num_users, num_candidates, hidden_size]`): vectors of each user's candidates.
-        temperature (`float`, positive): what the cosine is divided by.
+        temperature (`float`, positive): divides the cosine.
 
     Returns:
         scores `[num_users, num_candidates]` in at least float32.
@@ -56,10 +57,10 @@ def contrastive_loss(
         scores (`Tensor` `[batch, num_positives]`): score of each context with each positive; row `i`'s own positive is
             column `first_positive + i`.
         target_ids (`Tensor` `[num_positives]`, *optional*): which item each column is. An item that is the positive of
-            several rows is no negative of any of them: its other columns leave the denominator.
+            several rows is not a negative of any of them: its other columns leave the denominator.
         reduction: `"mean"`, `"sum"` or `"none"`, over the batch.
-        first_positive (`int`, defaults to 0): column of the first row's positive; above 0 where the columns of other
-            processes come first.
+        first_positive (`int`, defaults to 0): column of the first row's positive; above 0 if columns of other processes
+            come first.
 
     Returns:
         the loss; uniform scores give `log(num_positives)`.
@@ -71,7 +72,7 @@ def contrastive_loss(
 
 
 def mask_duplicates(scores: Tensor, target_ids: Tensor, first_positive: int = 0) -> Tensor:
-    """The scores of [`contrastive_loss`] with -inf wherever a row's own item stands in another column."""
+    """Sets the scores of [`contrastive_loss`] to -inf wherever a row's own item stands in another column."""
     rows = torch.arange(scores.shape[0], device=scores.device)
     own = rows + first_positive
     duplicate = target_ids[own, None] == target_ids[None, :]
@@ -80,16 +81,17 @@ def mask_duplicates(scores: Tensor, target_ids: Tensor, first_positive: int = 0)
 
 
 def draw_negatives(labels: Tensor, num_items: int, num_negatives: int) -> Tensor:
-    """Draws negatives uniformly from the catalogue without each row's target, from torch's generator.
+    """Draws negatives uniformly from the catalogue, except each row's target, with torch's generator.
 
     Args:
         labels (`Tensor`, integer `[batch]`): target of each row.
         num_items (`int`): size of the catalogue, at least 2.
-        num_negatives (`int`): negatives a row; the same item may come more than once.
+        num_negatives (`int`): negatives per row; the same item may be drawn more than once.
 
     Returns:
         item rows `[batch, num_negatives]`, never the row's own label.
     """
+    # Drawn from one item fewer; the rows from the target on move up by one, so no draw is repeated or thrown away.
     drawn = torch.randint(num_items - 1, (labels.shape[0], num_negatives), device=labels.device)
     return drawn + (drawn >= labels[:, None])
 
@@ -99,14 +101,14 @@ def masked_token_losses(logits: Tensor, labels: Tensor, in_context: Tensor) -> t
 
     Args:
         logits (`Tensor` `[num_masked, vocab_size]`): predictions at the masked tokens.
-        labels (`Tensor` `[num_masked]`): the tokens that stood there.
-        in_context (`Tensor`, bool `[num_masked]`): whether the token is a context's; else it is an item's.
+        labels (`Tensor` `[num_masked]`): the original tokens.
+        in_context (`Tensor`, bool `[num_masked]`): True for a token of a context, False for one of an item.
 
     Returns:
         the loss of the contexts and that of the items; a side without masked tokens contributes 0.
     """
     losses = F.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels, reduction="none")
     sides = torch.stack([in_context, ~in_context]).to(losses.dtype)
-    # No product of matrices, which autocast would take in 16 bits.
+    # Elementwise, because autocast would compute a matrix product in 16 bits.
     means = (sides * losses).sum(1) / sides.sum(1).clamp_min(1)
     return means[0], means[1]

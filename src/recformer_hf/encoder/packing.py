@@ -1,20 +1,24 @@
-"""Padded and packed batches: one meaning, two forms.
+"""Padded and packed batches: two forms of the same sequences.
 
-*Padded* is what a tokenizer gives: every tensor is `[batch, seq_len]` and `attention_mask` marks the real tokens.
-*Packed* is what the encoder runs on: the same sequences end to end in one row, `[1, total_tokens]`, with `cu_seqlens`
-`[batch + 1]` telling where each begins. The model packs a padded batch at its door, so no linear layer ever sees a
-padding token.
+*Padded* is what a tokenizer returns: every tensor is `[batch, seq_len]` and `attention_mask` marks the real tokens.
+*Packed* is what the encoder runs on: the same sequences end to end in one row, `[1, total_tokens]`, where `cu_seqlens`
+`[batch + 1]` says where each begins. The model packs a padded batch before its first layer, so no linear layer ever
+sees a padding token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .autograd import Context
+
+T = TypeVar("T")
 
 
 class SequenceLayout:
@@ -24,11 +28,12 @@ class SequenceLayout:
         cu_seqlens (`Tensor`, integer `[batch + 1]`): cumulative lengths, from 0 to `total_tokens`, strictly growing.
         total_tokens (`int`): tokens in the packed row.
         device (`torch.device`): where the hidden states live.
-        max_seqlen (`int`, *optional*): length of the longest sequence. Given, a `cu_seqlens` on an accelerator is
+        max_seqlen (`int`, *optional*): length of the longest sequence. With it, `cu_seqlens` on an accelerator is
             neither read back nor checked, so building the layout does not wait for the device.
 
     Raises:
-        ValueError: if `cu_seqlens` has another shape or type, does not start at 0, end at `total_tokens` or grow.
+        ValueError: if `cu_seqlens` has another shape or type, does not start at 0, does not end at `total_tokens`, or
+            does not grow.
     """
 
     def __init__(
@@ -57,58 +62,76 @@ class SequenceLayout:
         """Sequence that each token belongs to, `[total_tokens]`."""
         self.positions = torch.arange(total_tokens, device=device) - self.first_tokens[self.sequence_ids]
         """Place of each token in its sequence, from 0, `[total_tokens]`."""
-        self.cache: dict[Any, Any] = {}
-        """What attention derives from the layout once and every layer reuses (window blocks, masks)."""
+        self._derived: dict[Hashable, object] = {}
 
     @property
     def device(self) -> torch.device:
         return self.cu_seqlens.device
 
+    def derive(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Computes something from the layout once, for every layer to reuse: window blocks, masks.
+
+        Args:
+            key: names it among all that is derived from a layout.
+            compute: called the first time.
+        """
+        if key not in self._derived:
+            self._derived[key] = compute()
+        return cast(T, self._derived[key])
+
     @property
     def padded_mask(self) -> Tensor:
         """`[batch, max_seqlen]`, True at real tokens."""
-        if "padded_mask" not in self.cache:
-            columns = torch.arange(self.max_seqlen, device=self.device)
-            self.cache["padded_mask"] = columns < self.sequence_lengths[:, None]
-            self.cache["padded_rows"] = (self.first_tokens[:, None] + columns).clamp_(max=self.total_tokens - 1)
-        return self.cache["padded_mask"]
+        return self.derive("padded_mask", lambda: self._columns() < self.sequence_lengths[:, None])
+
+    @property
+    def padded_rows(self) -> Tensor:
+        """Row of each token of the padded form, `[batch, max_seqlen]`; at padding that of some other token."""
+        last = self.total_tokens - 1
+        return self.derive("padded_rows", lambda: (self.first_tokens[:, None] + self._columns()).clamp_(max=last))
+
+    def _columns(self) -> Tensor:
+        return torch.arange(self.max_seqlen, device=self.device)
 
     def to_padded(self, packed: Tensor) -> Tensor:
         """`[total_tokens, ...]` -> `[batch, max_seqlen, ...]`.
 
-        Padding repeats tokens of other sequences: mask it. What comes back there as gradient is left out, and so are
-        rows beyond the tokens.
+        Padding repeats tokens of other sequences, so mask it. Gradients at padding are ignored, and rows after the last
+        token get a gradient of 0.
         """
-        self.padded_mask  # noqa: B018 (fills the cache)
-        return _ToPadded.apply(packed, self.cache["padded_rows"], self.packed_rows)
+        padded: Tensor = _ToPadded.apply(packed, self.padded_rows, self.packed_rows)  # type: ignore[no-untyped-call]
+        return padded
 
     def to_packed(self, padded: Tensor) -> Tensor:
         """`[batch, max_seqlen, ...]` -> `[total_tokens, ...]`."""
-        return padded.flatten(0, 1)[self.packed_rows]
+        packed: Tensor = padded.flatten(0, 1)[self.packed_rows]
+        return packed
 
     @property
     def packed_rows(self) -> Tensor:
         """Place of each token in the flattened padded form, `[total_tokens]`."""
-        if "packed_rows" not in self.cache:
-            self.cache["packed_rows"] = self.sequence_ids * self.max_seqlen + self.positions
-        return self.cache["packed_rows"]
+        return self.derive("packed_rows", lambda: self.sequence_ids * self.max_seqlen + self.positions)
+
+
+class _ToPaddedContext(Context, Protocol):
+    extra_rows: int
 
 
 class _ToPadded(torch.autograd.Function):
-    """A gather whose gradient is a gather too: that of indexing adds up row by row, at several times the cost."""
+    """A gather whose gradient is a gather too. The gradient of indexing adds row by row, at several times the cost."""
 
     @staticmethod
-    def forward(ctx: Any, packed: Tensor, padded_rows: Tensor, packed_rows: Tensor) -> Tensor:
+    def forward(ctx: _ToPaddedContext, packed: Tensor, padded_rows: Tensor, packed_rows: Tensor) -> Tensor:
         ctx.save_for_backward(packed_rows)
-        ctx.beyond = len(packed) - len(packed_rows)
+        ctx.extra_rows = len(packed) - len(packed_rows)
         return packed[padded_rows]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: _ToPaddedContext, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (packed_rows,) = ctx.saved_tensors
         gradient = gradients[0].flatten(0, 1)[packed_rows]
-        if ctx.beyond:
-            gradient = torch.cat([gradient, gradient.new_zeros(ctx.beyond, *gradient.shape[1:])])
+        if ctx.extra_rows:
+            gradient = torch.cat([gradient, gradient.new_zeros(ctx.extra_rows, *gradient.shape[1:])])
         return gradient, None, None
 
 
@@ -128,7 +151,7 @@ def _checked_lengths(bounds: list[int], total_tokens: int) -> list[int]:
 
 
 class PaddedIndex:
-    """The way from a padded batch to the packed row and back.
+    """Converts a padded batch to the packed row, and back.
 
     Args:
         attention_mask (`Tensor` `[batch, seq_len]`): non-zero at real tokens, wherever they stand in their row.
@@ -144,19 +167,20 @@ class PaddedIndex:
         if attention_mask.device.type == "cpu" and not bool((lengths > 0).all()):
             raise ValueError(
                 f"attention_mask row {int((lengths == 0).nonzero()[0])} has no real token: an encoder input has at "
-                "least its <s>. Leave empty rows out of the batch."
+                "least its <s>. Remove empty rows from the batch."
             )
         self.rows = real.flatten().nonzero().squeeze(1)
         self.cu_seqlens = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
 
     def pack(self, padded: Tensor) -> Tensor:
         """`[batch, seq_len, ...]` -> `[total_tokens, ...]`."""
-        return padded.flatten(0, 1)[self.rows]
+        packed: Tensor = padded.flatten(0, 1)[self.rows]
+        return packed
 
     def pad(self, packed: Tensor) -> Tensor:
         """`[total_tokens, ...]` -> `[batch, seq_len, ...]`, zero at padding."""
-        padded = packed.new_zeros(self.shape.numel(), *packed.shape[1:])
-        return padded.index_copy(0, self.rows, packed).unflatten(0, self.shape)
+        padded = packed.new_zeros(self.shape.numel(), *packed.shape[1:]).index_copy(0, self.rows, packed)
+        return padded.view(*self.shape, *packed.shape[1:])
 
 
 def pack_sequences(sequences: Sequence[dict[str, Sequence[int]]]) -> dict[str, Tensor]:
@@ -169,7 +193,7 @@ def pack_sequences(sequences: Sequence[dict[str, Sequence[int]]]) -> dict[str, T
         `input_ids`, `token_type_ids`, `item_position_ids` `[1, total_tokens]` and `cu_seqlens` `[batch + 1]` (int32).
     """
     if not sequences:
-        raise ValueError("There is nothing to pack: give at least one sequence.")
+        raise ValueError("There is nothing to pack: pass at least one sequence.")
     names = ("input_ids", "token_type_ids", "item_position_ids")
     batch = {
         name: torch.from_numpy(np.concatenate([np.asarray(sequence[name]) for sequence in sequences]).astype(np.int64))[
@@ -183,10 +207,10 @@ def pack_sequences(sequences: Sequence[dict[str, Sequence[int]]]) -> dict[str, T
 
 
 def length_sorted_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
-    """Cuts sequences into batches of at most `max_tokens` tokens, longest first, so that a batch is even in length.
+    """Cuts sequences into batches of at most `max_tokens` tokens, sorted by length, so that a batch is even in length.
 
-    Longest first because memory then peaks at once, not at the end of a long run. A sequence longer than `max_tokens`
-    is a batch of its own.
+    The longest come first: memory then peaks at once, and not at the end of a long run. A sequence longer than
+    `max_tokens` becomes a batch of its own.
 
     Args:
         lengths (`np.ndarray` `[num_sequences]`): tokens of each sequence.
@@ -206,18 +230,33 @@ def length_sorted_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.n
         yield order[start:]
 
 
-def pack_items(encoded: Any, rows: np.ndarray, bos_token_id: int, max_token_num: int) -> dict[str, Tensor]:
-    """Packs items, each alone behind `<s>`: item position 1 for its tokens.
+class FlatItems(Protocol):
+    """Tokens of many items in flat arrays, as `RecformerTokenizer.encode_items` returns them."""
+
+    @property
+    def input_ids(self) -> np.ndarray:
+        """`[total]`."""
+
+    @property
+    def token_type_ids(self) -> np.ndarray:
+        """`[total]`."""
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Where each item begins, and the end, `[num_items + 1]`."""
+
+
+def pack_items(encoded: FlatItems, rows: np.ndarray, bos_token_id: int, max_token_num: int) -> dict[str, Tensor]:
+    """Packs items, each alone after its own `<s>`; their tokens have item position 1.
 
     Args:
-        encoded: flat arrays `input_ids`, `token_type_ids` `[total]` and `offsets` `[num_items + 1]`
-            (`RecformerTokenizer.encode_items`).
+        encoded: the tokens of all items.
         rows (`np.ndarray`, int `[batch]`): which items.
         bos_token_id (`int`): the id of `<s>`.
         max_token_num (`int`): tokens of a sequence, `<s>` included.
 
     Returns:
-        a packed batch as of [`pack_sequences`].
+        a packed batch, as [`pack_sequences`] returns it.
     """
     starts = np.asarray(encoded.offsets)[rows]
     lengths = np.minimum(np.asarray(encoded.offsets)[rows + 1] - starts, max_token_num - 1)

@@ -54,11 +54,7 @@ class WindowBlocks:
     @classmethod
     def of(cls, layout: SequenceLayout, half: int, num_rows: int) -> WindowBlocks:
         """The blocks of a layout, built once and shared by all layers."""
-        key = ("window_blocks", half, num_rows)
-        if key not in layout.cache:
-            layout.cache[key] = cls(layout, half, num_rows)
-        blocks: WindowBlocks = layout.cache[key]
-        return blocks
+        return layout.derive(("window_blocks", half, num_rows), lambda: cls(layout, half, num_rows))
 
     def bias(self, dtype: torch.dtype) -> Tensor:
         """The window's mask as a term to add to scores, `[num_blocks, block, width]`."""

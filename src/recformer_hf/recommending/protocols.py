@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..configuration_recformer import RecformerConfig
+from ..encoder.packing import FlatItems
 from ..items.catalog import ItemCatalog
 from ..items.places import Place
 
@@ -18,17 +18,6 @@ Items = ItemCatalog | Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, An
 
 Entry = Mapping[str, Any] | str | int
 """An item of a history: a dictionary of attributes, or an id of the catalogue."""
-
-
-class FlatItems(Protocol):
-    """Tokenized items end to end, such as `RecformerTokenizer.encode_items` returns."""
-
-    @property
-    def input_ids(self) -> np.ndarray: ...
-    @property
-    def token_type_ids(self) -> np.ndarray: ...
-    @property
-    def offsets(self) -> np.ndarray: ...
 
 
 class ItemTokenizer(Protocol):
