@@ -37,6 +37,7 @@ class LastItemText:
         if array.ndim != 2 or not np.isfinite(array).all():
             raise ValueError(f"vectors must be [num_items, width] and finite, got the shape {list(array.shape)}.")
         array = array.astype(np.float32)
+        # A vector of zeros is divided by a small number and stays zero, where its norm would give NaN.
         self.vectors = array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12)
 
     def fit(self, dataset: SequentialDataset) -> LastItemText:

@@ -31,7 +31,7 @@ class Markov:
         # A pair of items is counted as one number below num_items ** 2, which does not fit into the int32 of a dataset.
         items, num_items = dataset.train.items.astype(np.int64), len(dataset.catalog)
         frequency = np.bincount(items, minlength=num_items)
-        self.popularity = frequency / (frequency.max() + 1)
+        self.popularity = frequency / (frequency.max() + 1)  # + 1 keeps even the most frequent item below 1
         within = np.ones(len(items), bool)  # False where an item starts a sequence: it followed none
         within[dataset.train.offsets[:-1]] = False
         pairs, self.counts = np.unique(items[:-1][within[1:]] * num_items + items[1:][within[1:]], return_counts=True)

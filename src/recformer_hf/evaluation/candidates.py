@@ -28,6 +28,7 @@ def padded_candidates(candidates: CandidateLists | None, num_users: int) -> np.n
         return None
     if isinstance(candidates, Tensor):
         candidates = candidates.cpu().numpy()
+    # numpy makes no array of lists that have different lengths, so they are padded first.
     if not isinstance(candidates, np.ndarray) and len(candidates) and np.ndim(candidates[0]) == 1:
         lists = [np.asarray(items) for items in candidates]
         width = max(len(items) for items in lists)
@@ -47,7 +48,7 @@ def candidates_of(users: np.ndarray, candidates: np.ndarray | None) -> Tensor | 
     if candidates is None:
         return None
     if len(candidates) == 1:
-        return torch.from_numpy(candidates).expand(len(users), -1)
+        return torch.from_numpy(candidates).expand(len(users), -1)  # all rows share the memory of one
     return torch.from_numpy(candidates[users])
 
 

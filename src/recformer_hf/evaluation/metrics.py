@@ -78,6 +78,7 @@ def metric_names(ks: Sequence[int]) -> list[str]:
     Raises:
         ValueError: if a k is not a whole number from 1 on, or occurs twice.
     """
+    # In Python True is an int.
     wrong = [k for k in ks if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1]
     if wrong or len(set(ks)) < len(ks):
         raise ValueError(f"ks are {list(ks)}; expected different whole numbers from 1 on.")

@@ -115,6 +115,7 @@ def rank_protocols(
     def ranked() -> Iterator[dict[RankingProtocol, RankedBatch]]:
         step = chunk_size or _default_chunk_size(scorer, split)
         chunks = [np.arange(start, min(start + step, len(split))) for start in range(0, len(split), step)]
+        # Chunks are dealt in turns, so that no process has more than one chunk above the others.
         for users in _with_progress(chunks[rank::num_processes], progress if rank == 0 else False):
             scores, listed = checked_scores(scorer, split, users), candidates_of(users, lists)
             parts = rank_batch(scores, split, users, protocols, ties=ties, candidates=listed, top_k=top_k)
@@ -149,7 +150,7 @@ def rank_batch(
     """
     assert split.targets is not None
     targets = split.targets[users]
-    as_indices = torch.from_numpy(targets.astype(np.int64))
+    as_indices = torch.from_numpy(targets.astype(np.int64))  # torch gathers by int64 only
     parts: dict[RankingProtocol, RankedBatch] = {}
     for protocol in protocols:
         excluded = history_pairs(split, users) if protocol == "excluded" else None

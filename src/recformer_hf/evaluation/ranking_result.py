@@ -41,6 +41,7 @@ class RankedBatch(NamedTuple):
     """int `[batch]`, catalogue rows."""
 
 
+# A dataclass's own __eq__ asks for the truth value of whole arrays, which numpy refuses.
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """The rank of every user's target. Rows are in the order of the split.
@@ -124,7 +125,7 @@ class Ranking:
             ValueError: if it is not such a file.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(path, allow_pickle=False) as file:  # a pickle could run any code
                 return cls(**{name: file[name] for name in _COLUMNS})
         except FileNotFoundError:
             raise
@@ -154,6 +155,7 @@ class Ranking:
         users, *columns = (np.concatenate(column) for column in zip(*arrays, strict=True))
         if num_users is None:
             num_users = int(users.max()) + 1 if users.size else 0
+        # Of a user who occurs again, `first` is the only occurrence that counts.
         present, first = np.unique(users, return_index=True)
         if present.size and not 0 <= present[0] <= present[-1] < num_users:
             raise ValueError(f"The parts rank users {present[0]} to {present[-1]}; expected 0 to {num_users - 1}.")

@@ -87,6 +87,7 @@ class RecformerScorer:
         """
         batch = len(histories)
         offsets = offsets_from_lengths([len(history) for history in histories])
+        # The collator's data needs users and targets, but no score depends on them.
         split = Sequences([""] * batch, np.concatenate(histories), offsets, np.zeros(batch, np.int32))
         data = EvaluationSequences(split)
         model, config = self.model, self.model.config

@@ -65,7 +65,7 @@ def rank_targets(
     target_scores = scores.gather(1, targets)
     higher, equal = scores > target_scores, scores == target_scores
     broken = scores.isnan().any(1)
-    if is_candidate is None:
+    if is_candidate is None:  # the most common case does without masks as large as the scores
         num_candidates = torch.full_like(targets[:, 0], num_items)
     else:
         higher, equal = higher & is_candidate, equal & is_candidate
@@ -114,10 +114,12 @@ def _best_items(scores: Tensor, top_k: int) -> Tensor:
     best, items = scores.topk(k)
     last = best[:, -1:]
     num_above = (best > last).sum(1, keepdim=True)
+    # `topk` of these numbers takes the lowest rows among the items that tie with the last one.
     lowest_first = torch.arange(num_items, 0, -1, dtype=torch.int32, device=scores.device)
     tied = torch.where(scores == last, lowest_first, 0).topk(k).indices
     place = torch.arange(k, device=scores.device).expand(batch, k)
     items = torch.where(place < num_above, items, tied.gather(1, (place - num_above).clamp_min(0)))
+    # In the order of rows first, so that the stable sort by score leaves equal scores in that order.
     items = items.sort(dim=1).values
     best, order = scores.gather(1, items).sort(dim=1, descending=True, stable=True)
     items = items.gather(1, order).masked_fill(best == float("-inf"), -1).int()
