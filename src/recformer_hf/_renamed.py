@@ -19,7 +19,7 @@ def renamed_names(module: str, names: Mapping[str, str]) -> Callable[[str], obje
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         warnings.warn(
-            f"{module}.{name} is now {names[name]}; the old name goes with the next release.",
+            f"{module}.{name} is now {names[name]}; the next release removes the old name.",
             DeprecationWarning,
             stacklevel=2,
         )
