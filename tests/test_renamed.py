@@ -19,7 +19,7 @@ from recformer_hf.evaluation import ranking, target_ranks
     ],
 )
 def test_an_old_name_is_the_new_one_with_a_warning(module, old, new):
-    with pytest.warns(DeprecationWarning, match=rf"{old} is now {new}; the old name goes with the next release"):
+    with pytest.warns(DeprecationWarning, match=rf"{old} is now {new}; the next release removes the old name"):
         assert getattr(module, old) is getattr(module, new)
 
 
