@@ -189,8 +189,8 @@ class RecformerConfig(PreTrainedConfig):
                 raise ValueError(f"{name} ({getattr(self, name)}) must be below vocab_size ({self.vocab_size}).")
         if self.bos_token_id == self.pad_token_id:
             raise ValueError(
-                f"bos_token_id and pad_token_id are both {self.pad_token_id}: <s> would share the embedding of padding, which "
-                "is never trained. Set them to different tokens."
+                f"bos_token_id and pad_token_id are both {self.pad_token_id}: <s> would have the embedding of padding, "
+                "which is never trained. Set them to different tokens."
             )
 
 

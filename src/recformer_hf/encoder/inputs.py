@@ -72,27 +72,15 @@ def pack_inputs(
     Raises:
         ValueError: for arguments that contradict each other or the configuration.
     """
-    if (input_ids is None) == (inputs_embeds is None):
-        raise ValueError("Pass either input_ids or inputs_embeds, and not both.")
-    tokens = input_ids if input_ids is not None else inputs_embeds
-    assert tokens is not None
-    if tokens.ndim != (2 if input_ids is not None else 3) or tokens.numel() == 0:
-        raise ValueError(
-            "input_ids must be [batch, seq_len] (inputs_embeds [batch, seq_len, hidden_size]) and not empty, got "
-            f"shape {list(tokens.shape)}."
-        )
-    if inputs_embeds is not None and inputs_embeds.shape[2] != config.hidden_size:
-        raise ValueError(f"inputs_embeds have width {inputs_embeds.shape[2]}, hidden_size is {config.hidden_size}.")
+    tokens = _checked_tokens(config, input_ids, inputs_embeds)
     shape = tokens.shape[:2]
-    others = {
-        "token_type_ids": token_type_ids,
-        "item_position_ids": item_position_ids,
-        "attention_mask": attention_mask,
-        "position_ids": position_ids,
-    }
-    for name, value in others.items():
-        if value is not None and value.shape != shape:
-            raise ValueError(f"{name} has shape {list(value.shape)}, but the tokens are {list(shape)}.")
+    _check_shapes(
+        shape,
+        token_type_ids=token_type_ids,
+        item_position_ids=item_position_ids,
+        attention_mask=attention_mask,
+        position_ids=position_ids,
+    )
     padded = None
     if cu_seqlens is None:
         padded = PaddedIndex(tokens.new_ones(shape) if attention_mask is None else attention_mask)
@@ -118,6 +106,28 @@ def pack_inputs(
     return packed
 
 
+def _checked_tokens(config: RecformerConfig, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+    """The ids `[batch, seq_len]` or embedded words `[batch, seq_len, hidden_size]`, whichever was passed."""
+    if (input_ids is None) == (inputs_embeds is None):
+        raise ValueError("Pass either input_ids or inputs_embeds, and not both.")
+    tokens = input_ids if input_ids is not None else inputs_embeds
+    assert tokens is not None
+    if tokens.ndim != (2 if input_ids is not None else 3) or tokens.numel() == 0:
+        raise ValueError(
+            "input_ids must be [batch, seq_len] (inputs_embeds [batch, seq_len, hidden_size]) and not empty, got "
+            f"shape {list(tokens.shape)}."
+        )
+    if inputs_embeds is not None and inputs_embeds.shape[2] != config.hidden_size:
+        raise ValueError(f"inputs_embeds have width {inputs_embeds.shape[2]}, hidden_size is {config.hidden_size}.")
+    return tokens
+
+
+def _check_shapes(shape: torch.Size, **others: Tensor | None) -> None:
+    for name, value in others.items():
+        if value is not None and value.shape != shape:
+            raise ValueError(f"{name} has shape {list(value.shape)}, but the tokens are {list(shape)}.")
+
+
 def _check_values(config: RecformerConfig, packed: PackedInputs, ids_given: bool, positions_given: bool) -> None:
     if ids_given:
         check_range("input_ids", packed.tokens, config.vocab_size, "vocab_size")
@@ -126,7 +136,7 @@ def _check_values(config: RecformerConfig, packed: PackedInputs, ids_given: bool
     if config.use_item_position_embeddings:
         check_range("item_position_ids", packed.item_position_ids, config.max_item_embeddings, "max_item_embeddings")
     table = config.max_position_embeddings
-    assert table is not None, "set when the configuration is made"
+    assert table is not None, "set by the configuration's constructor"
     longest = table - config.pad_token_id - 1
     if positions_given:
         check_range("position_ids", packed.position_ids, table, "max_position_embeddings")

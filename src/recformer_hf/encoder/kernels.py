@@ -1,6 +1,6 @@
-"""The operations of the encoder that have faster ways than the plain expression of torch.
+"""The operations of the encoder that have a faster implementation than the plain expression of torch.
 
-Each function gives the result of the plain expression in its docstring, and falls back to it. The faster ways, most of
+Each function computes the plain expression in its docstring, and falls back to it. The faster implementations, most of
 them for CPUs only, are in `cpu/` and `feed_forward.py`; a reader of the model need not open them.
 `python -m benchmarks.ablation` measures what each of them gives.
 """
@@ -26,7 +26,7 @@ from .window_blocks import WindowBlocks
 
 
 def _runs_on_cpu(device: torch.device) -> bool:
-    """Whether the ways for CPUs serve: a compiler makes better ones itself."""
+    """Whether to use the implementations for CPUs. A compiler fuses the plain expressions itself."""
     return device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -40,6 +40,7 @@ def linear(module: nn.Module, hidden: Tensor) -> Tensor:
     Returns:
         `[num_rows, out_features]`.
     """
+    # The backward for CPUs multiplies matrices; other modules (LoRA, quantised, hooked) have to be called.
     if hidden.ndim == 2 and _runs_on_cpu(hidden.device) and is_plain_linear(module):
         return cpu_linear(hidden, module.weight, module.bias)
     output: Tensor = module(hidden)
@@ -64,6 +65,7 @@ def feed_forward(first: nn.Module, activation: nn.Module, second: nn.Module, hid
         and not torch.compiler.is_compiling()
     ):
         weights = (first.weight, first.bias, second.weight, second.bias)
+        # Each case that is not taken here has nothing to gain: inference on a GPU, and a forward of frozen weights.
         if not torch.is_grad_enabled():
             if hidden.device.type == "cpu":
                 return feed_forward_in_blocks(hidden, *(weight.to(hidden.dtype) for weight in weights))

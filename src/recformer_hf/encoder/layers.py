@@ -45,7 +45,7 @@ class RecformerEmbeddings(nn.Module):
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__()
         width = config.hidden_size
-        assert config.max_position_embeddings is not None, "set when the configuration is made"
+        assert config.max_position_embeddings is not None, "set by the configuration's constructor"
         self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, width, padding_idx=config.pad_token_id)
         if config.use_token_type_embeddings:
@@ -96,7 +96,7 @@ class RecformerSelfAttention(nn.Module):
         Returns:
             the attended values `[num_tokens, hidden_size]` and, if `eager`, the probabilities.
         """
-        dropout = self.dropout if self.training else 0.0
+        dropout = self.dropout if self.training else 0.0  # a number, because attention draws its masks itself
         with_probabilities = implementation == "eager"
         if first_tokens_only:
             return first_token_attention(self, hidden, layout, dropout)
@@ -228,7 +228,8 @@ class RecformerLayer(GradientCheckpointingLayer):
     def feed_forward(self, hidden: Tensor) -> Tensor:
         """The two linear layers and the activation between them, `[num_rows, hidden_size]`."""
         first, second = self.intermediate, self.output.dense
-        if is_untouched(first, RecformerIntermediate):  # else it has to be called
+        # A hook on the intermediate module, or another module in its place, is only reached by a call.
+        if is_untouched(first, RecformerIntermediate):
             return feed_forward(first.dense, first.activation, second, hidden)
         return linear(second, first(hidden))
 
@@ -239,7 +240,7 @@ class RecformerEncoder(nn.Module):
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__()
         self.layer = nn.ModuleList([RecformerLayer(config, index) for index in range(config.num_hidden_layers)])
-        self.gradient_checkpointing = False
+        self.gradient_checkpointing = False  # transformers switches it on in modules that have this attribute
 
     def forward(
         self,

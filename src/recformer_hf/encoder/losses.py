@@ -21,6 +21,7 @@ def similarity_scores(users: Tensor, items: Tensor, temperature: float) -> Tenso
     Returns:
         scores `[num_users, num_items]` in at least float32.
     """
+    # bfloat16 would round scores near 1 / temperature = 20 to multiples of 0.125.
     wide = torch.promote_types(users.dtype, torch.float32)
     users, items = F.normalize(users.to(wide), dim=-1, eps=EPSILON), items.to(wide)
     # The items' norms divide the product: a normalised copy of a large catalogue never exists.

@@ -47,6 +47,7 @@ class SequenceLayout:
         self.total_tokens = total_tokens
         self.num_sequences = cu_seqlens.numel() - 1
         self.lengths: list[int] | None = None
+        """Tokens of each sequence; None if only an accelerator knows them."""
         if cu_seqlens.device.type == "cpu" or max_seqlen is None:
             self.lengths = _checked_lengths(cu_seqlens.tolist(), total_tokens)
             max_seqlen = max(self.lengths)
@@ -56,6 +57,7 @@ class SequenceLayout:
         self.first_tokens = self.cu_seqlens[:-1]
         """Row of each sequence's `<s>`, `[batch]`."""
         self.sequence_lengths = self.cu_seqlens.diff()
+        # Without `output_size`, this would wait for an accelerator.
         self.sequence_ids = torch.repeat_interleave(
             torch.arange(self.num_sequences, device=device), self.sequence_lengths, output_size=total_tokens
         )
@@ -87,7 +89,7 @@ class SequenceLayout:
     @property
     def padded_rows(self) -> Tensor:
         """Row of each token of the padded form, `[batch, max_seqlen]`; at padding that of some other token."""
-        last = self.total_tokens - 1
+        last = self.total_tokens - 1  # padding of the last sequence would lie after it
         return self.derive("padded_rows", lambda: (self.first_tokens[:, None] + self._columns()).clamp_(max=last))
 
     def _columns(self) -> Tensor:
