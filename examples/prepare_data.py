@@ -36,7 +36,7 @@ from transformers import HfArgumentParser
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.preparation import PreparedInteractions, prepare
 from recformer_hf.data.readers.amazon import read_amazon
-from recformer_hf.data.readers.common import MAX_DAMAGED, DataError, Source
+from recformer_hf.data.readers.source import MAX_DAMAGED, DataError, Source
 from recformer_hf.data.readers.movielens import read_movielens
 from recformer_hf.data.readers.replication import read_replication
 from recformer_hf.data.readers.table import read_table

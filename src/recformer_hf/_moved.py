@@ -21,6 +21,7 @@ MOVED = {
     "catalog_sources_recformer": "items.sources",
     "companions_recformer": "recommending.item_store",
     "data.atomic": "storage.atomic",
+    "data.readers.common": "data.readers.source",
     "dropout_recformer": "encoder.cpu.dropout",
     "encoder_recformer": "encoder.layers",
     "encoding_recformer": "recommending.vectors",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recformer_hf.data.preparation import EmptyResultError, UnknownItemsError, k_core, prepare, tied_share
 from recformer_hf.data.readers.amazon import read_amazon
-from recformer_hf.data.readers.common import DataError, ReadReport, Source
+from recformer_hf.data.readers.source import DataError, ReadReport, Source
 from tests.support.data_sources import DAY, ITEMS, LOG, write_amazon
 
 

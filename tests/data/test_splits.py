@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.preparation import EmptyResultError
-from recformer_hf.data.readers.common import DataError
+from recformer_hf.data.readers.source import DataError
 from recformer_hf.data.splits import by_domain, cold_item, leave_one_out, low_resource, temporal, users_held_out
 from tests.data.test_preparation import keep_all, logs, sequences_of
 

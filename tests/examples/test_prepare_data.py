@@ -13,10 +13,9 @@ import pytest
 
 from recformer_hf.data import dataset as dataset_module
 from recformer_hf.data.dataset import SequentialDataset
-from recformer_hf.data.readers.common import DataError, MissingFileError
+from recformer_hf.data.readers.source import DataError, MissingFileError
 from recformer_hf.data.recipes import RECIPES, PaperCounts, find_files, get_recipe
-from tests.data.readers.test_readers import write_csv, write_movielens
-from tests.support.data_sources import DAY, ITEMS, LOG, write_amazon, write_lines
+from tests.support.data_sources import DAY, ITEMS, LOG, write_amazon, write_csv, write_lines, write_movielens
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "prepare_data.py"
 
@@ -224,7 +223,7 @@ def test_the_papers_mean_length_and_density_follow_from_its_counts():
         (["--source", "table"], "needs --interactions and --items"),
         (["--source", "movielens"], "needs --folder"),
         (["--recipe", "paper-pet"], "needs --folder"),
-        (["--source", "movielens", "--folder", "nowhere"], "no MovieLens folder"),
+        (["--source", "movielens", "--folder", "nowhere"], "not a MovieLens folder"),
         (["--source", "movielens", "--reviews", "x"], "--reviews would have no effect with --source movielens"),
         (["--source", "amazon", "--test_from", "2018"], "--test_from would have no effect with --split leave_one_out"),
         (["--source", "amazon", "--reviews", "a.gz", "--metadata", "b.gz"], "No file a.gz"),

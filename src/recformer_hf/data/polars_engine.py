@@ -1,4 +1,4 @@
-"""polars, which readers and preparation run on, or how to get it: training and evaluation do without."""
+"""Imports polars for readers and preparation, or says how to install it. Training and evaluation do not need it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ try:
     import polars as pl
 except ImportError as error:
     raise ImportError(
-        "Reading and preparing raw data needs polars. Install it: `pip install 'recformer-hf[data]'`."
+        "Reading and preparing raw data needs polars. Install it with `pip install 'recformer-hf[data]'`."
     ) from error
 
 __all__ = ["pl"]

@@ -16,7 +16,7 @@ from transformers.utils import logging
 from ..items.catalog import ItemCatalog
 from .arrays import offsets_from_lengths
 from .polars_engine import pl
-from .readers.common import DataError, Source
+from .readers.source import DataError, Source
 from .stable_hash import mix, stable_hash
 
 logger = logging.get_logger(__name__)

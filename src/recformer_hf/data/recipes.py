@@ -11,7 +11,7 @@ from transformers.utils import logging
 from .dataset import SequentialDataset
 from .preparation import PreparedInteractions, Ties, prepare
 from .readers.amazon import read_amazon
-from .readers.common import MAX_DAMAGED, DataError, MissingFileError
+from .readers.source import MAX_DAMAGED, DataError, MissingFileError
 from .splits import by_domain, leave_one_out
 
 logger = logging.get_logger(__name__)

@@ -18,7 +18,8 @@ from .arrays import offsets_from_lengths, slice_indices
 from .dataset import Sequences, SequentialDataset
 from .polars_engine import pl
 from .preparation import EmptyResultError, PreparedInteractions
-from .readers.common import DataError, parse_timestamps
+from .readers.source import DataError
+from .readers.timestamps import parse_timestamps
 from .split_arrays import (
     concatenated,
     joined_catalog,

@@ -1,167 +1,178 @@
-"""Delimited text (CSV, TSV, MovieLens' `::`), streamed by pyarrow, which names the misshapen lines."""
+"""Reads delimited text (CSV, TSV, MovieLens' `::`). pyarrow streams it and names the lines of a wrong shape."""
 
 from __future__ import annotations
 
 import bisect
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from ..polars_engine import pl
-from .common import (
-    SHOWN_LINES,
-    DamagedFileError,
-    FileReport,
-    MissingColumnsError,
-    TimeUnit,
-    existing_file,
-    parse_timestamps,
-)
+from .columns import check_columns
+from .files import decompressed_stream, existing_file, header_line
+from .required import Required
+from .source import DamagedFileError, FileReport, MissingColumnsError
 
 BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a delimited file is written.
+
+    Args:
+        delimiter: the character between two fields.
+        quote: the quoting character, or False if the file has none.
+        encoding: "utf8", or another encoding that pyarrow knows.
+        names: the file's columns if it has no header line.
+    """
+
+    delimiter: str = ","
+    quote: str | Literal[False] = '"'
+    encoding: str = "utf8"
+    names: Sequence[str] | None = None
+
+    @property
+    def header_lines(self) -> int:
+        """Number of lines before the first row."""
+        return int(self.names is None)
+
+
+CSV = Dialect()
+TSV = Dialect(delimiter="\t")
 
 
 def read_delimited(
     path: str | Path,
     columns: Sequence[str] | None,
-    required: Sequence[str],
+    required: Required,
     report: FileReport,
-    *,
-    names: Sequence[str] | None = None,
-    delimiter: str = ",",
-    quote: str | Literal[False] = '"',
-    encoding: str = "utf8",
-    timestamp: str | None = None,
-    unit: TimeUnit = "s",
+    dialect: Dialect = CSV,
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of a delimited file, plain or compressed (.gz, .bz2, .zst), as text, in blocks and in order.
+    """Some columns of a plain or compressed (.gz, .bz2, .zst) delimited file as text, in blocks and in order.
 
-    Line numbers count records: a quoted field with a line break in it is one line.
+    Line numbers count records: a quoted field that contains a line break is part of one line.
 
     Args:
         path: the file.
-        columns: columns wanted; None takes all.
-        required: columns that no line may have empty; a line that has, or has another number of fields, is damaged.
+        columns: the columns to read, or None for all.
+        required: a line that lacks one of these values, or has another number of fields than the header, is damaged.
         report: filled in while reading.
-        names: the file's columns where it has no header line.
-        delimiter: one character between fields.
-        quote: the quoting character, or False.
-        encoding: of the file.
-        timestamp: a required column of times, which comes out as by `parse_timestamps`.
-        unit: of numeric times.
+        dialect: how the file is written.
 
     Yields:
         frames of the undamaged lines; an empty field is null.
 
     Raises:
-        MissingColumnsError: a wanted column is not in the file.
-        DamagedFileError: the compressed data cannot be read, or the file is not of this encoding.
+        MissingColumnsError: the file lacks a column.
+        DamagedFileError: the compressed data are corrupt, or the file has another encoding.
     """
     path = existing_file(path)
-    damaged: dict[int, str] = {}
-
-    def skip(row: Any) -> str:
-        if row.text.strip():
-            damaged[row.number] = f"{row.actual_columns} fields, not {row.expected_columns}"
-        return "skip"
-
+    skipped = _SkippedLines(dialect.header_lines)
     try:
-        with pa.input_stream(str(path)) as stream:
-            present = list(names) if names is not None else _header(stream, delimiter, quote, encoding)
+        present = list(dialect.names) if dialect.names is not None else _header(path, dialect)
         if not present:
-            raise MissingColumnsError(f"{path.name} is empty; a table with a header line was expected.")
+            raise MissingColumnsError(f"{path.name} is empty; expected a table with a header line.")
         wanted = list(present if columns is None else columns)
-        missing = [name for name in [*wanted, *required] if name not in present]
-        if missing:
-            raise MissingColumnsError(
-                f"{path.name}: no column {', '.join(map(repr, dict.fromkeys(missing)))}; its columns are "
-                f"{', '.join(map(repr, present))}. Name the columns, and check the delimiter ({delimiter!r})."
-            )
-        with pa.input_stream(str(path)) as stream:
-            blocks = pa_csv.open_csv(
-                stream,
-                # One thread: only then are damaged lines given with their numbers.
-                pa_csv.ReadOptions(
-                    use_threads=False,
-                    block_size=BLOCK_BYTES,
-                    column_names=present,
-                    skip_rows=0 if names is not None else 1,
-                    encoding=encoding,
-                ),
-                pa_csv.ParseOptions(
-                    delimiter=delimiter,
-                    quote_char=quote,
-                    newlines_in_values=quote is not False,
-                    ignore_empty_lines=False,
-                    invalid_row_handler=skip,
-                ),
-                pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(present, pa.string()),
-                    include_columns=list(dict.fromkeys([*wanted, *required])),
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=True,
-                    null_values=[""],
-                ),
-            )
-            good_rows, header_lines = 0, int(names is None)
-            for block in blocks:
-                frame = pl.DataFrame(pl.from_arrow(block))
-                yield _usable(frame, good_rows, header_lines, required, timestamp, unit, report, damaged).select(wanted)
-                good_rows += frame.height
+        advice = f"Name the columns, and check the delimiter ({dialect.delimiter!r})."
+        check_columns(path.name, present, [*wanted, *required.names], advice)
+        with decompressed_stream(path) as stream:
+            rows_before = 0
+            for block in _open_csv(stream, present, [*wanted, *required.names], dialect, skipped):
+                found = pl.DataFrame(pl.from_arrow(block))
+                yield _usable_rows(found, rows_before, required, skipped, report).select(wanted)
+                rows_before += found.height
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         raise DamagedFileError(
-            f"{path}: cannot be read as {encoding} text with {delimiter!r} between fields ({error})."
+            f"{path} cannot be read as {dialect.encoding} text with {dialect.delimiter!r} between fields ({error})."
         ) from error
-    report.lines += len(damaged)
-    report.add_damaged(list(damaged.items()))
+    report.add_lines(len(skipped.problems), list(skipped.problems.items()))
 
 
-def _header(stream: Any, delimiter: str, quote: str | Literal[False], encoding: str) -> list[str]:
-    first = stream.read(1 << 16).decode("latin-1" if encoding != "utf8" else "utf-8-sig", "replace").split("\n", 1)[0]
-    return (
-        next(csv.reader([first.rstrip("\r")], delimiter=delimiter, quotechar=quote or None), [])
-        if first.strip()
-        else []
+def _header(path: Path, dialect: Dialect) -> list[str]:
+    line = header_line(path, dialect.encoding)
+    if not line.strip():
+        return []
+    return next(csv.reader([line], delimiter=dialect.delimiter, quotechar=dialect.quote or None), [])
+
+
+def _open_csv(
+    stream: pa.NativeFile, present: list[str], wanted: list[str], dialect: Dialect, skipped: _SkippedLines
+) -> pa_csv.CSVStreamingReader:
+    return pa_csv.open_csv(
+        stream,
+        pa_csv.ReadOptions(
+            use_threads=False,  # with more threads pyarrow does not number the lines that it skips
+            block_size=BLOCK_BYTES,
+            column_names=present,
+            skip_rows=dialect.header_lines,
+            encoding=dialect.encoding,
+        ),
+        pa_csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char=dialect.quote,
+            newlines_in_values=dialect.quote is not False,
+            ignore_empty_lines=False,  # an ignored line would shift the numbers of those after it
+            invalid_row_handler=skipped.skip,
+        ),
+        pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(present, pa.string()),
+            include_columns=list(dict.fromkeys(wanted)),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            null_values=[""],
+        ),
     )
 
 
-def _usable(
-    frame: pl.DataFrame,
-    good_rows_before: int,
-    header_lines: int,
-    required: Sequence[str],
-    timestamp: str | None,
-    unit: TimeUnit,
-    report: FileReport,
-    misshapen: dict[int, str],
+def _usable_rows(
+    found: pl.DataFrame, rows_before: int, required: Required, skipped: _SkippedLines, report: FileReport
 ) -> pl.DataFrame:
-    """A block's rows that have what is required; the others go to the report under their line's number."""
-    found = frame
-    if timestamp is not None:
-        frame = frame.with_columns(parse_timestamps(frame[timestamp], unit))
+    """The usable rows of a block; the others go to the report."""
+    rows, unusable = required.check(found)
+    # A blank line is a row without values. It is neither usable nor damaged.
     blank = found.select(pl.all_horizontal(pl.all().is_null())).to_series()
-    bad = frame.select(pl.any_horizontal(pl.col(name).is_null() for name in required)).to_series()
-    numbers = sorted(misshapen)
-    rows = (bad & ~blank).arg_true()
-    examples = []
-    for row in rows.head(SHOWN_LINES).to_list():
-        name = next(name for name in required if frame[name][row] is None)
-        number = good_rows_before + row + 1 + header_lines
-        # The lines before it that were skipped for their shape count too.
-        while (shifted := good_rows_before + row + 1 + header_lines + bisect.bisect_right(numbers, number)) != number:
-            number = shifted
-        value = found[name][row]
-        missing = f"no {name!r}"
-        examples.append(
-            (number, missing if value is None else f"{name!r} is {value!r}, no time from 1970 to 2100 in {unit!r}")
-        )
-    report.add_damaged(examples, more=len(rows) - len(examples))
-    report.lines += int((~blank).sum())
-    report.check_so_far()
-    return frame.filter(~bad & ~blank)
+    problems, more = required.problems(found, unusable & ~blank)
+    damaged = [(skipped.line_number(rows_before + row), problem) for row, problem in problems]
+    report.add_lines(int((~blank).sum()), damaged, more)
+    return rows.filter(~unusable)
+
+
+class _InvalidRow(Protocol):
+    """`pyarrow.csv.InvalidRow`, a line with another number of fields than the header."""
+
+    number: int
+    text: str
+    actual_columns: int
+    expected_columns: int
+
+
+class _SkippedLines:
+    """The lines of a wrong shape, which pyarrow leaves out of its blocks and reports while it parses."""
+
+    def __init__(self, header_lines: int) -> None:
+        self.problems: dict[int, str] = {}
+        self._header_lines = header_lines
+
+    def skip(self, row: _InvalidRow) -> Literal["skip"]:
+        """pyarrow's handler of invalid rows."""
+        if row.text.strip():
+            self.problems[row.number] = f"{row.actual_columns} fields, not {row.expected_columns}"
+        return "skip"
+
+    def line_number(self, row: int) -> int:
+        """The number, from 1, of the line that holds a row of the blocks (counted from 0 over all blocks)."""
+        skipped = sorted(self.problems)
+        first = row + 1 + self._header_lines
+        number = first
+        # Every skipped line before the row moves it down by one, which may bring it behind another skipped line.
+        while (moved := first + bisect.bisect_right(skipped, number)) != number:
+            number = moved
+        return number

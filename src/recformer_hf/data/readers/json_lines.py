@@ -1,237 +1,168 @@
-"""JSON lines, streamed in blocks of whole lines and parsed by polars; line by line only where a block is damaged.
+"""Reads files of one object a line. polars parses whole blocks; only a damaged block is parsed line by line.
 
-A compressed file is never unpacked to disk and never whole in memory. Inflating happens in a second thread (zlib
-releases the interpreter's lock) while polars parses the block before. A clean log costs no Python per row.
+A clean log therefore costs no Python per row.
 """
 
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from tqdm.auto import tqdm
+from typing import NamedTuple
 
 from ..polars_engine import pl
-from .common import DamagedFileError, FileReport, MissingColumnsError, TimeUnit, existing_file, parse_timestamps
+from .cells import CellValue, cell_value
+from .column_types import ColumnTypes
+from .columns import check_columns
+from .files import existing_file, line_blocks
+from .required import Required
+from .source import FileReport
 
-BLOCK_BYTES = 16 << 20
+# A file of another layout is recognised by this many lines.
+_CHECKED_LINES = 100
 
 
-def iter_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
-    """A file's content in blocks of whole lines, inflated on the fly where its first bytes are those of gzip.
+@dataclass(frozen=True)
+class Notation:
+    """How the lines of a file write their objects.
 
     Args:
-        path: an existing file; gzip files may have several members.
-        block_bytes: about so many inflated bytes a block.
-
-    Yields:
-        (number of the block's first line, from 1; the block).
-
-    Raises:
-        DamagedFileError: the compressed data are corrupt or end too early.
+        parse: a line -> its value; raises an exception if the line is damaged. It defines what a line means.
+        to_json: a line of another notation -> the same line as JSON, for polars' parser. It must be exact wherever the
+            result is valid JSON. None if the lines are JSON.
     """
-    pieces = _inflated(path, block_bytes)
-    line_number, rest = 1, b""
-    with (
-        ThreadPoolExecutor(max_workers=1) as ahead,
-        tqdm(total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, delay=2) as progress,
-    ):
-        following = ahead.submit(next, pieces, None)
-        while (piece := following.result()) is not None:
-            following = ahead.submit(next, pieces, None)
-            data, position = piece
-            progress.update(position - progress.n)
-            data = rest + data
-            end = data.rfind(b"\n") + 1
-            block, rest = data[:end], data[end:]
-            if block:
-                yield line_number, block
-                line_number += block.count(b"\n")
-        if rest:
-            yield line_number, rest
+
+    parse: Callable[[bytes], object] = json.loads
+    to_json: Callable[[bytes], bytes] | None = None
+
+    def block_to_json(self, block: bytes) -> bytes:
+        """A block of lines as JSON lines."""
+        if self.to_json is None:
+            return block
+        return b"\n".join([self.to_json(line) if line else line for line in block.split(b"\n")])
 
 
-def _inflated(path: Path, block_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """(inflated bytes, position in the file) of a file, plain or gzip."""
-    with path.open("rb") as file:
-        if file.peek(2)[:2] != b"\x1f\x8b":
-            while data := file.read(block_bytes):
-                yield data, file.tell()
-            return
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            while data := file.read(4 << 20):
-                while data:
-                    if inflater.eof:  # another member follows, or padding of zeros, which ends the file
-                        if not data.strip(b"\0"):
-                            break
-                        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-                    yield inflater.decompress(data, block_bytes), file.tell()
-                    data = inflater.unconsumed_tail or inflater.unused_data
-        except zlib.error as error:
-            raise DamagedFileError(
-                f"{path}: the gzip data are corrupt about {file.tell():,} bytes in ({error}). Download it again."
-            ) from error
-        if not inflater.eof:
-            raise DamagedFileError(
-                f"{path}: the gzip data end too early, after {file.tell():,} bytes. Download it again."
-            )
+JSON = Notation()
 
 
 def read_json_lines(
-    path: str | Path,
-    columns: dict[str, Any],
-    required: Sequence[str],
-    report: FileReport,
-    *,
-    timestamp: str | None = None,
-    unit: TimeUnit = "s",
-    parse_line: Callable[[bytes], Any] = json.loads,
-    to_json: Callable[[bytes], bytes] | None = None,
+    path: str | Path, columns: ColumnTypes, required: Required, report: FileReport, notation: Notation = JSON
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of a file of JSON objects, one a line, plain or gzipped, in blocks and in order.
+    """Some columns of a plain or gzipped file of one object a line, in blocks and in order.
 
     Args:
         path: the file.
-        columns: name -> polars type (String, Int64, lists of String) of the columns wanted; all others are ignored.
-        required: columns that every line must have, neither null nor empty; a line without one is damaged.
-        report: filled in while reading: lines, damaged lines and the numbers of the first of them.
-        timestamp: name of a required column of times, which comes out as by `parse_timestamps`; a line whose time
-            cannot be parsed is damaged. Int64 where times are numbers, String where they may be text.
-        unit: of numeric times.
-        parse_line: a line's bytes -> its object, or an exception: the meaning of a line where a block is not clean.
-        to_json: a line of another notation -> the same line in JSON, exact wherever the result parses.
+        columns: name -> polars type (String, Int64, lists of String) of the columns to read; all others are ignored. A
+            column of times is Int64 if they are numbers, and String if they may be text.
+        required: a line that lacks one of these values is damaged.
+        report: filled in while reading.
+        notation: how the lines write their objects.
 
     Yields:
-        frames with `columns`, the rows of a block's undamaged lines.
+        frames with `columns` of the undamaged lines.
 
     Raises:
         MissingColumnsError: the first objects of the file lack a required column.
         DamagedFileError: the gzip data are corrupt or end too early.
     """
     path = existing_file(path)
-    for first_line, block in iter_blocks(path):
+    for first_line, block in line_blocks(path):
         if report.lines == 0:
-            _check_first_objects(path, block, required, parse_line)
-        text = (
-            block if to_json is None else b"\n".join([to_json(line) if line else line for line in block.split(b"\n")])
-        )
-        frame = _parse_clean(text, columns, required, timestamp, unit)
-        if frame is None:
-            frame = _parse_line_by_line(first_line, block, columns, required, timestamp, unit, parse_line, report)
+            _check_first_objects(path, block, required, notation)
+        rows = _parse_clean_block(notation.block_to_json(block), columns, required)
+        if rows is not None:
+            report.add_lines(rows.height)
         else:
-            report.lines += frame.height
-        if frame.height:
-            yield frame
+            parsed = _parse_line_by_line(block, columns, required, notation)
+            rows = parsed.rows
+            damaged = [(first_line + line, problem) for line, problem in parsed.damaged]
+            report.add_lines(parsed.lines, damaged, parsed.more_damaged)
+        if rows.height:
+            yield rows
 
 
-def _check_first_objects(path: Path, block: bytes, required: Sequence[str], parse_line: Callable[[bytes], Any]) -> None:
-    """A file of another layout is told by its first objects: better than "every line is damaged"."""
-    first: dict[str, Any] | None = None
-    for line in block.split(b"\n", 100)[:100]:
+def _check_first_objects(path: Path, block: bytes, required: Required, notation: Notation) -> None:
+    """Recognise a file of another layout, whose error should not be "every line is damaged"."""
+    first: dict[str, object] | None = None
+    for line in block.split(b"\n", _CHECKED_LINES)[:_CHECKED_LINES]:
         try:
-            row = parse_line(line)
-        except Exception:
+            row = _parse_object(line, notation)
+        except _DamagedLineError:
             continue
-        if isinstance(row, dict):
-            if all(name in row for name in required):
-                return
-            first = row if first is None else first
+        if all(name in row for name in required.names):
+            return
+        first = row if first is None else first
     if first is not None:
-        missing = ", ".join(repr(name) for name in required if name not in first)
-        raise MissingColumnsError(
-            f"{path.name}: no column {missing}; its columns are {', '.join(map(repr, first))}. Check that the file "
-            "is of the layout that was asked for."
-        )
+        check_columns(path.name, first, required.names, "Check that the file has the requested layout.")
 
 
-def _parse_clean(
-    text: bytes, columns: dict[str, Any], required: Sequence[str], timestamp: str | None, unit: TimeUnit
-) -> pl.DataFrame | None:
-    """The block's frame, or None where any line of it needs a look of its own."""
+def _parse_clean_block(text: bytes, columns: ColumnTypes, required: Required) -> pl.DataFrame | None:
+    """The rows of a block, or None if any of its lines is or may be damaged."""
     if not text.strip():
         return pl.DataFrame(schema=columns)
     try:
-        frame = pl.read_ndjson(text, schema=columns, ignore_errors=True)
+        found = pl.read_ndjson(text, schema=columns, ignore_errors=True)
     except (pl.exceptions.ComputeError, pl.exceptions.PanicException):
         return None
-    if timestamp is not None:
-        frame = frame.with_columns(parse_timestamps(frame[timestamp], unit))
-    bad = [pl.col(name).is_null() for name in required]
-    bad += [pl.col(name) == "" for name in required if frame.schema[name] == pl.String]
-    return None if frame.select(pl.any_horizontal(bad).any()).item() else frame
+    rows, unusable = required.check(found)
+    return None if unusable.any() else rows
 
 
-def _parse_line_by_line(
-    first_line: int,
-    block: bytes,
-    columns: dict[str, Any],
-    required: Sequence[str],
-    timestamp: str | None,
-    unit: TimeUnit,
-    parse_line: Callable[[bytes], Any],
-    report: FileReport,
-) -> pl.DataFrame:
-    """The rows of a block that is not clean; its damaged lines go to the report."""
-    rows: dict[str, list[Any]] = {name: [] for name in columns}
-    line_numbers, times_found, damaged = [], [], []
-    for line_number, line in enumerate(block.split(b"\n"), start=first_line):
-        if not line.strip():
-            continue
-        report.lines += 1
+class _ParsedLines(NamedTuple):
+    """The content of a block that is not clean."""
+
+    rows: pl.DataFrame
+    lines: int
+    """Number of lines that are not blank."""
+    damaged: list[tuple[int, str]]
+    """(index of the line in the block, from 0; what is wrong with it)."""
+    more_damaged: int
+    """Number of damaged lines that `damaged` does not list."""
+
+
+class _DamagedLineError(ValueError):
+    """A line cannot be used; the message says why."""
+
+
+def _parse_line_by_line(block: bytes, columns: ColumnTypes, required: Required, notation: Notation) -> _ParsedLines:
+    lines = [(position, line) for position, line in enumerate(block.split(b"\n")) if line.strip()]
+    values: dict[str, list[CellValue | None]] = {name: [] for name in columns}
+    positions, damaged = [], []
+    for position, line in lines:
         try:
-            row = parse_line(line)
-        except Exception as error:
-            reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "msg", None) or str(error)
-            damaged.append((line_number, f"not readable ({reason})"))
+            row = _parse_row(line, columns, required, notation)
+        except _DamagedLineError as error:
+            damaged.append((position, str(error)))
             continue
-        if not isinstance(row, dict):
-            damaged.append((line_number, f"a {type(row).__name__}, where an object was expected"))
-            continue
-        values = {name: _as_type(row.get(name), dtype) for name, dtype in columns.items()}
-        empty = next((name for name in required if values[name] is None or values[name] == ""), None)
-        if empty is not None:
-            damaged.append((line_number, f"{empty!r} is {row[empty]!r}" if empty in row else f"no {empty!r}"))
-            continue
-        for name, value in values.items():
-            rows[name].append(value)
-        line_numbers.append(line_number)
-        times_found.append(row.get(timestamp))
-    frame = pl.DataFrame(rows, schema=columns)
-    if timestamp is not None:
-        frame = frame.with_columns(parse_timestamps(frame[timestamp], unit))
-        untimed = frame[timestamp].is_null()
-        damaged += [
-            (line_numbers[row], f"{timestamp!r} is {times_found[row]!r}, no time from 1970 to 2100 in {unit!r}")
-            for row in untimed.arg_true()
-        ]
-        frame = frame.filter(~untimed)
-    report.add_damaged(damaged)
-    report.check_so_far()
-    return frame
+        positions.append(position)
+        for name, value in row.items():
+            values[name].append(value)
+    found = pl.DataFrame(values, schema=columns)
+    rows, unusable = required.check(found)
+    problems, more_damaged = required.problems(found, unusable)
+    damaged += [(positions[row], problem) for row, problem in problems]
+    return _ParsedLines(rows.filter(~unusable), len(lines), damaged, more_damaged)
 
 
-def _as_type(value: Any, dtype: Any) -> Any:
-    """`value` as the column's type, or None where it cannot be."""
-    if value is None or isinstance(value, bool):
-        return None
-    if dtype == pl.Int64:
-        try:
-            number = int(value)
-            return number if number == float(value) and abs(number) < 2**63 else None
-        except (TypeError, ValueError, OverflowError):
-            return None
-    if dtype == pl.String:
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # as polars' parser writes it
-        return _clean_surrogates(str(value)) if isinstance(value, (str, int, float)) else None
-    return [_as_type(part, dtype.inner) for part in value] if isinstance(value, list) else None
+def _parse_row(
+    line: bytes, columns: ColumnTypes, required: Required, notation: Notation
+) -> dict[str, CellValue | None]:
+    """The values of a line, with all that are required; the times are not parsed yet."""
+    found = _parse_object(line, notation)
+    row = {name: cell_value(found.get(name), dtype) for name, dtype in columns.items()}
+    for name in required.names:
+        if row[name] is None or row[name] == "":
+            raise _DamagedLineError(f"{name!r} is {found[name]!r}" if name in found else f"no {name!r}")
+    return row
 
 
-def _clean_surrogates(text: str) -> str:
-    """Half of an escaped surrogate pair has no UTF-8 form: it becomes "�", as in polars' own parser."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+def _parse_object(line: bytes, notation: Notation) -> dict[str, object]:
+    try:
+        found = notation.parse(line)
+    except Exception as error:  # whatever a broken line makes the parser raise
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "msg", None) or str(error)
+        raise _DamagedLineError(f"not readable ({reason})") from error
+    if not isinstance(found, dict):
+        raise _DamagedLineError(f"a {type(found).__name__}, expected an object")
+    return found

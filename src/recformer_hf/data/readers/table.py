@@ -1,32 +1,22 @@
-"""Any table of interactions and table of items: CSV, TSV, parquet or JSON lines, the columns named by arguments."""
+"""Reads any table of interactions and table of items: CSV, TSV, parquet or JSON lines, columns named by arguments."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import pyarrow.parquet as pa_parquet
+from typing import Literal
 
 from ..polars_engine import pl
-from .common import (
-    MAX_DAMAGED,
-    SHOWN_LINES,
-    DamagedFileError,
-    DataError,
-    FileReport,
-    MissingColumnsError,
-    ReadReport,
-    Source,
-    TimeUnit,
-    as_categories,
-    concat_interactions,
-    existing_file,
-    parse_timestamps,
-)
-from .delimited import read_delimited
-from .json_lines import iter_blocks, read_json_lines
+from .cells import column_as_text, id_as_text
+from .column_types import TEXT, json_column_types, texts
+from .columns import InteractionCollector, attribute_columns, check_columns, first_of_each_item
+from .delimited import CSV, TSV, Dialect, read_delimited
+from .files import existing_file, line_blocks
+from .json_lines import read_json_lines
+from .parquet import read_parquet_interactions, read_parquet_items
+from .required import Required
+from .source import MAX_DAMAGED, SHOWN_LINES, DataError, FileReport, MissingColumnsError, ReadReport, Source
+from .timestamps import TimeUnit
 
 TableFormat = Literal["csv", "tsv", "parquet", "jsonl"]
 _ENDINGS: dict[str, TableFormat] = {
@@ -38,6 +28,9 @@ _ENDINGS: dict[str, TableFormat] = {
     ".json": "jsonl",
 }
 _COMPRESSED = (".gz", ".bz2", ".zst")
+_DIALECTS: dict[TableFormat, Dialect] = {"csv": CSV, "tsv": TSV}
+# The columns of a JSON table are those of this many first lines.
+_TYPED_LINES = 1000
 
 
 def read_table(
@@ -54,8 +47,8 @@ def read_table(
 ) -> Source:
     """Read a table of interactions and a table of items.
 
-    The format is told by the file's ending: .csv, .tsv, .parquet, .jsonl (.ndjson, .json: one object a line), the
-    text formats also with .gz. Of several rows of one item the first is kept.
+    The ending of a file's name tells its format: .csv, .tsv, .parquet, .jsonl (or .ndjson, .json: one object a line);
+    the text formats also with .gz. If several rows describe one item, the first is kept.
 
     Args:
         interactions: table of interactions.
@@ -63,162 +56,98 @@ def read_table(
         user_column: column of the users' ids, text or whole numbers.
         item_column: column of the items' ids.
         timestamp_column: column of times: numbers in `timestamp_unit`, dates, or text of either
-            (`common.parse_timestamps`).
+            (`timestamps.parse_timestamps`).
         timestamp_unit: "s", "ms", "us" or "ns".
-        items_id_column: the id's column in `items`; `item_column` unless given.
-        attributes: columns of `items` that make up an item's text, in this order; all but the id unless given.
-            Numbers become text, lists are joined by spaces.
-        max_damaged: share of a file's lines, 0 to 1, that may be damaged before it is refused.
+        items_id_column: column of the ids in `items`; by default `item_column`.
+        attributes: columns of `items` that make up an item's text, in this order; by default all but the id. Numbers
+            become text, lists are joined by spaces.
+        max_damaged: share of a file's lines, 0 to 1, that may be damaged before the file is refused.
 
     Returns:
         the source.
 
     Raises:
-        MissingFileError, MissingColumnsError, DamagedFileError: see `common`.
-        DataError: a file's ending names no known format.
+        MissingFileError, MissingColumnsError, DamagedFileError: see `source`.
+        DataError: the ending of a file's name is unknown.
     """
-    paths = existing_file(interactions), existing_file(items)
+    log_path, items_path = existing_file(interactions), existing_file(items)
     report = ReadReport("tables")
-    report.files.append(file := FileReport(paths[0].name, max_damaged))
-    users, item_ids = pl.Categories.random(), pl.Categories.random()
+    file = report.add_file(log_path.name, max_damaged)
     columns = [user_column, item_column, timestamp_column]
-    frames = []
-    for frame in _interaction_blocks(paths[0], columns, timestamp_unit, file):
-        named = frame.select(
-            pl.col(user_column).cast(pl.String).alias("user_id"),
-            pl.col(item_column).cast(pl.String).alias("item_id"),
-            pl.col(timestamp_column).alias("timestamp"),
-        )
-        frames.append(as_categories(named, users, item_ids))
+    log = InteractionCollector(*columns)
+    for block in _interaction_blocks(log_path, Required(columns, timestamp_column, timestamp_unit), file):
+        log.add(block)
     file.check()
-    report.files.append(file := FileReport(paths[1].name, max_damaged))
-    table = _read_items(paths[1], items_id_column or item_column, attributes, file)
+    file = report.add_file(items_path.name, max_damaged)
+    table = _read_items(items_path, items_id_column or item_column, attributes, file)
     file.check()
-    unique = table.unique("item_id", keep="first", maintain_order=True)
-    report.count("repeated_items", table.height - unique.height)
-    return Source(concat_interactions(frames), unique, report)
+    unique = first_of_each_item(table, report, "repeated_items")
+    return Source(log.interactions(), unique, report)
 
 
 def table_format(path: Path) -> TableFormat:
-    """The format that a file's ending names.
+    """The format that the ending of a file's name tells.
 
     Raises:
-        DataError: it names none.
+        DataError: the ending is unknown.
     """
     endings = [ending.lower() for ending in path.suffixes if ending.lower() not in _COMPRESSED]
     found = _ENDINGS.get(endings[-1]) if endings else None
     if found is None:
         raise DataError(
-            f"{path.name}: the ending names no known format; expected one of {', '.join(_ENDINGS)}, or one with .gz."
+            f"{path.name} has an unknown ending; expected one of {', '.join(_ENDINGS)}, the text formats also with .gz."
         )
     return found
 
 
-def _interaction_blocks(path: Path, columns: list[str], unit: TimeUnit, report: FileReport) -> Iterator[pl.DataFrame]:
-    kind, timestamp = table_format(path), columns[-1]
+def _interaction_blocks(path: Path, required: Required, report: FileReport) -> Iterator[pl.DataFrame]:
+    kind, columns = table_format(path), required.names
     if kind == "parquet":
-        yield from _parquet_blocks(path, columns, unit, report)
-    elif kind == "jsonl":
-        types = dict.fromkeys(columns, pl.String)
-        yield from read_json_lines(path, types, columns, report, timestamp=timestamp, unit=unit)
-    else:
-        delimiter = "\t" if kind == "tsv" else ","
-        yield from read_delimited(path, columns, columns, report, delimiter=delimiter, timestamp=timestamp, unit=unit)
-
-
-def _parquet_blocks(path: Path, columns: list[str], unit: TimeUnit, report: FileReport) -> Iterator[pl.DataFrame]:
-    file = _open_parquet(path)
-    present = file.schema_arrow.names
-    _check_columns(path, present, columns)
-    timestamp, row_number = columns[-1], 1
-    for batch in file.iter_batches(batch_size=1 << 20, columns=columns):
-        found = pl.DataFrame(pl.from_arrow(batch))
-        frame = found.with_columns(
-            parse_timestamps(found[timestamp], unit), *(pl.col(name).cast(pl.String) for name in columns[:-1])
-        )
-        bad = frame.select(
-            pl.any_horizontal(
-                *(pl.col(name).is_null() for name in columns), *(pl.col(name) == "" for name in columns[:-1])
-            )
-        ).to_series()
-        rows = bad.arg_true()
-        examples = [
-            (row_number + row, ", ".join(f"{name!r} is {found[name][row]!r}" for name in columns))
-            for row in rows.head(SHOWN_LINES).to_list()
-        ]
-        report.add_damaged(examples, more=len(rows) - len(examples))
-        report.lines += frame.height
-        report.check_so_far()
-        row_number += frame.height
-        yield frame.filter(~bad)
-
-
-def _open_parquet(path: Path) -> pa_parquet.ParquetFile:
-    try:
-        return pa_parquet.ParquetFile(path)
-    except (ValueError, OSError) as error:
-        raise DamagedFileError(f"{path}: not a readable parquet file ({error}).") from error
-
-
-def _check_columns(path: Path, present: Sequence[str], wanted: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        raise MissingColumnsError(
-            f"{path.name}: no column {', '.join(map(repr, missing))}; its columns are {', '.join(map(repr, present))}. "
-            "Name the columns."
-        )
+        return read_parquet_interactions(path, columns, required, report)
+    if kind == "jsonl":
+        return read_json_lines(path, texts(columns), required, report)
+    return read_delimited(path, columns, required, report, _DIALECTS[kind])
 
 
 def _read_items(path: Path, id_column: str, attributes: Sequence[str] | None, report: FileReport) -> pl.DataFrame:
     """The table of items: `item_id` and its attributes as text."""
     kind = table_format(path)
     if kind == "parquet":
-        file = _open_parquet(path)
-        names = (
-            [name for name in file.schema_arrow.names if name != id_column] if attributes is None else list(attributes)
-        )
-        _check_columns(path, file.schema_arrow.names, [id_column, *names])
-        frame = pl.DataFrame(pl.from_arrow(file.read([id_column, *names])))
-        report.lines += frame.height
+        table, names = read_parquet_items(path, id_column, attributes, report)
     elif kind == "jsonl":
-        found = _json_types(path)
-        names = [name for name in found if name != id_column] if attributes is None else list(attributes)
-        types = {id_column: pl.String, **{name: found.get(name, pl.String) for name in names}}
-        frame = pl.concat([pl.DataFrame(schema=types), *read_json_lines(path, types, [id_column], report)])
-        _check_columns(path, [*found, *(name for name in names if frame[name].count())], names)
+        table, names = _read_json_items(path, id_column, attributes, report)
     else:
-        delimiter = "\t" if kind == "tsv" else ","
-        wanted = None if attributes is None else [id_column, *attributes]
-        frames = list(read_delimited(path, wanted, [id_column], report, delimiter=delimiter))
-        frame = pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(wanted or [id_column], pl.String))
-        names = [name for name in frame.columns if name != id_column] if attributes is None else list(attributes)
+        table, names = _read_delimited_items(path, id_column, attributes, report, _DIALECTS[kind])
     if not names:
-        raise MissingColumnsError(f"{path.name}: no column of text beside the id {id_column!r}.")
-    frame = frame.select(pl.col(id_column).cast(pl.String).alias("item_id"), *(_as_text(frame, name) for name in names))
-    missing = frame["item_id"].is_null()
-    rows = missing.arg_true()
-    examples = [(row + 1, f"no {id_column!r}") for row in rows.head(SHOWN_LINES).to_list()]
-    report.add_damaged(examples, more=len(rows) - len(examples))
-    return frame.filter(~missing)
+        raise MissingColumnsError(f"{path.name} has no column besides the id {id_column!r}; an item needs text.")
+    items = table.select(id_as_text(id_column).alias("item_id"), *(column_as_text(table, name) for name in names))
+    without_id = items["item_id"].is_null()
+    rows = without_id.arg_true()
+    shown = [(row + 1, f"no {id_column!r}") for row in rows.head(SHOWN_LINES).to_list()]
+    report.add_damaged(shown, len(rows) - len(shown))
+    return items.filter(~without_id)
 
 
-def _as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """A column as text without white space around it; null where nothing is left."""
-    dtype, column = frame.schema[name], pl.col(name)
-    if isinstance(dtype, (pl.List, pl.Array)):
-        column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(" ")
-    return column.cast(pl.String).str.strip_chars().replace("", None)
+def _read_json_items(
+    path: Path, id_column: str, attributes: Sequence[str] | None, report: FileReport
+) -> tuple[pl.DataFrame, list[str]]:
+    """The table of items, and the names of its attributes."""
+    _, block = next(line_blocks(path), (1, b""))
+    found = json_column_types(block.split(b"\n", _TYPED_LINES)[:_TYPED_LINES])
+    names = attribute_columns(found, id_column, attributes)
+    types = texts([id_column]) | {name: found.get(name, TEXT) for name in names}
+    table = pl.concat([pl.DataFrame(schema=types), *read_json_lines(path, types, Required([id_column]), report)])
+    # An attribute may be missing from the first lines and yet occur later.
+    present = [*found, *(name for name in names if table[name].count())]
+    check_columns(path.name, present, names, "Name the columns.")
+    return table, names
 
 
-def _json_types(path: Path) -> dict[str, Any]:
-    """Keys of the first thousand objects in order of appearance, each a text or a list of texts."""
-    types: dict[str, Any] = {}
-    _, block = next(iter_blocks(path), (1, b""))
-    for line in block.split(b"\n", 1000)[:1000]:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        for name, value in row.items() if isinstance(row, dict) else ():
-            types[name] = pl.List(pl.String) if isinstance(value, list) else types.get(name, pl.String)
-    return types
+def _read_delimited_items(
+    path: Path, id_column: str, attributes: Sequence[str] | None, report: FileReport, dialect: Dialect
+) -> tuple[pl.DataFrame, list[str]]:
+    """The table of items, and the names of its attributes."""
+    wanted = None if attributes is None else [id_column, *attributes]
+    blocks = list(read_delimited(path, wanted, Required([id_column]), report, dialect))
+    table = pl.concat(blocks) if blocks else pl.DataFrame(schema=texts(wanted or [id_column]))
+    return table, attribute_columns(table.columns, id_column, attributes)

@@ -1,0 +1,49 @@
+"""Columns of files become the columns of a source."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from recformer_hf.data.readers.columns import (
+    InteractionCollector,
+    attribute_columns,
+    check_columns,
+    first_of_each_item,
+)
+from recformer_hf.data.readers.source import MissingColumnsError, ReadReport
+
+
+def test_missing_columns_are_named_once_with_those_that_are_there():
+    check_columns("log.csv", ["a", "b"], ["b"], "Unused.")
+    message = r"^log\.csv has no column 'c', 'd'; its columns are 'a', 'b'\. Name the columns\.$"
+    with pytest.raises(MissingColumnsError, match=message):
+        check_columns("log.csv", ["a", "b"], ["c", "a", "d", "c"], "Name the columns.")
+
+
+def test_attributes_are_all_columns_but_the_id_unless_given():
+    assert attribute_columns(["title", "id", "brand"], "id", None) == ["title", "brand"]
+    assert attribute_columns(["title", "id", "brand"], "id", ["brand"]) == ["brand"]
+
+
+def test_blocks_of_a_log_are_joined_in_order_and_share_their_categories():
+    log = InteractionCollector("who", "what", "when")
+    log.add(pl.DataFrame({"what": ["b", "a"], "who": [2, 1], "when": [5, 6], "stars": [1, 1]}))
+    log.add(pl.DataFrame({"what": ["c", "b"], "who": [1, 3], "when": [7, 8], "stars": [1, 1]}))
+    found = log.interactions()
+    assert found.rows() == [("2", "b", 5), ("1", "a", 6), ("1", "c", 7), ("3", "b", 8)]
+    assert found.columns == ["user_id", "item_id", "timestamp"]
+    # `amazon._is_reviewed` relies on codes that begin at 0 and have no gaps.
+    assert found["item_id"].to_physical().to_list() == [0, 1, 2, 0]
+
+
+def test_a_log_without_blocks_is_empty():
+    found = InteractionCollector("who", "what", "when").interactions()
+    assert (found.height, found.columns) == (0, ["user_id", "item_id", "timestamp"])
+
+
+def test_the_first_row_of_an_item_is_kept_and_the_others_are_counted():
+    report = ReadReport("a test")
+    items = pl.DataFrame({"item_id": ["b", "a", "b", "b"], "title": ["1", "2", "3", "4"]})
+    assert first_of_each_item(items, report, "repeated").rows() == [("b", "1"), ("a", "2")]
+    assert report.counts == {"repeated": 2}
