@@ -56,13 +56,14 @@ def staged_folder(folder: Path, processes: Processes) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_partial_folders(folder.parent)
         staging.mkdir()
-    processes.wait_for_everyone()
+    processes.wait_for_everyone()  # no process writes before the folder exists
     try:
         yield staging
         processes.wait_for_everyone()
         if processes.is_main_process:
             sizes = {path.relative_to(staging).as_posix(): path.stat().st_size for path in _files(staging)}
             (staging / SIZES_FILE).write_text(json.dumps(sizes, indent=2) + "\n", "utf-8")
+            # The rename must not reach the disk before the contents do.
             for path in (*staging.rglob("*"), staging):
                 flush_to_disk(path)
             remove_folder(folder)

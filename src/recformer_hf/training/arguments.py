@@ -19,7 +19,7 @@ def default_reports() -> list[str]:
     return ["tensorboard"] if is_tensorboard_available() else []
 
 
-def check_choice(name: str, value: object, choices: Any) -> None:
+def check_choice(name: str, value: object, choices: object) -> None:
     """Raises `ValueError` unless a value is one of the values of the `Literal` `choices`."""
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}.")

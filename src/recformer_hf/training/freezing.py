@@ -75,7 +75,7 @@ def without_gradient(model: nn.Module, weights: Iterable[nn.Parameter]) -> Itera
 
 
 def _set_trainable(model: nn.Module, names: set[str], trainable: bool) -> None:
-    reshard(model)
+    reshard(model)  # parameters that FSDP has gathered are not the ones that train
     for name, weight in model.named_parameters():
         if _plain(name) in names:
             weight.requires_grad_(trainable)

@@ -60,6 +60,7 @@ def encode_item_matrix(
     with bar, evaluating(model), accelerator.autocast():
         for first in range(0, len(batches), accelerator.num_processes):
             turn = first + accelerator.process_index
+            # A process without a batch of its own in the last turn encodes the last one too, and drops the result.
             rows = batches[min(turn, len(batches) - 1)]
             batch = collator(rows)
             del batch["item_index"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -11,15 +11,14 @@ import torch.nn.functional as F
 from accelerate.utils import gather_object
 
 from ..data.sequences import Sequences
-from ..data.torch_datasets import EvaluationSequences
 from ..encoder.packing import length_sorted_batches
 from ..evaluation.ranking import RankedBatch, Ranking, RankingProtocol, TieOrder, join_parts, rank_batch
 from ..modeling_recformer import RecformerForSeqRec
 from ..recommending.vectors import evaluating
+from .batches import Batch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch.utils.data import DataLoader
 
 _MOST_SCORES = 2**25
 """Scores of one forward pass: 128 MiB in float32."""
@@ -51,11 +50,18 @@ class RankingBatches:
         return iter(self.batches)
 
 
+class RankingLoader(Protocol):
+    """Composed batches of a split that is ranked, and the split."""
+
+    split: Sequences
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
 @torch.no_grad()
 def rank_sequences(
     model: RecformerForSeqRec,
-    dataloader: DataLoader[Any],
-    split: Sequences,
+    loader: RankingLoader,
     accelerator: Accelerator,
     protocols: Sequence[RankingProtocol],
     *,
@@ -66,8 +72,7 @@ def rank_sequences(
 
     Args:
         model: with item vectors.
-        dataloader: batches of the split with `labels` and `user_index`.
-        split: validation or test.
+        loader: batches of a validation or test split with `labels` and `user_index`.
         accelerator: of the run.
         protocols: whether histories are kept, excluded, or both; each is encoded once for all of them.
         ties: as in [`rank_targets`].
@@ -76,11 +81,11 @@ def rank_sequences(
     Returns:
         The ranking of each protocol, the same on every process, and the mean cross-entropy over users.
     """
-    assert isinstance(dataloader.dataset, EvaluationSequences)
+    split = loader.split
     parts: list[dict[RankingProtocol, RankedBatch]] = []
     losses: list[tuple[np.ndarray, np.ndarray]] = []
     with evaluating(model), accelerator.autocast():
-        for batch in dataloader:
+        for batch in loader:
             users, labels = batch.pop("user_index").cpu().numpy(), batch.pop("labels")
             scores = model(**batch).scores
             parts.append(rank_batch(scores, split, users, protocols, ties=ties, top_k=top_k))
@@ -88,5 +93,6 @@ def rank_sequences(
     if accelerator.num_processes > 1:
         parts, losses = gather_object(parts), gather_object(losses)
     users, user_losses = (np.concatenate(column) for column in zip(*losses, strict=True))
+    # In the order of users, and in float64, so that the mean does not depend on how batches were shared out.
     first = np.unique(users, return_index=True)[1]  # the last batch may be repeated
     return join_parts(parts, protocols, len(split)), float(user_losses[first].mean(dtype=np.float64))

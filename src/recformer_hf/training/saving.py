@@ -57,7 +57,7 @@ class SavesCheckpoints(Trainer):
         """`args.output_dir`."""
         return Path(self.args.output_dir or "")
 
-    def _save_checkpoint(self, model: nn.Module | None, trial: Any) -> None:
+    def _save_checkpoint(self, model: nn.Module | None, trial: object) -> None:
         self.stop_at_bad_loss()
         if self.in_epoch and (
             self.state.global_step % self.steps_per_epoch == 0
@@ -146,6 +146,7 @@ class SavesCheckpoints(Trainer):
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         improved: bool = super()._determine_best_metric(metrics, trial)
         if improved:
+            # transformers only sets it for some save strategies, and here a new best is saved whatever the strategy.
             self.state.best_global_step = self.state.global_step
             self.control.should_save = True
         if self.is_out_of_patience(self.state, self.patience):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ class TrainingCollator(Protocol):
 
     def lengths(self, data: TrainingSequences) -> list[Any]: ...
 
-    def __call__(self, batch: Any) -> Batch: ...
+    def __call__(self, batch: Any) -> Batch: ...  # a `SequenceBatch`; `Trainer` types it as a list
 
 
 class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
@@ -51,7 +51,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         model: with the head of the task.
         args: its arguments.
         datasets: what it trains on.
-        collator: from `INDEX` arrays to packed batches.
+        collator: from rows of training sequences to packed batches.
         processing_class: the `RecformerTokenizer`; saved beside the model.
         dataset_weights, mixing: as in `SequenceSampler`.
         kwargs: as in `transformers.Trainer`.
@@ -92,7 +92,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
             processing_class=processing_class,
             **kwargs,
         )
-        # The losses of both trainers are sums over global counts.
+        # The losses of both trainers are sums over global counts, so `Trainer` must not scale them again.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         # Otherwise older versions of transformers have accelerate divide such losses by the accumulated batches again.
         self.accelerator.gradient_accumulation_steps = 1
@@ -121,7 +121,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps."""
+        """Optimizer steps; the last one of an epoch may have fewer batches."""
         return -(-len(self.sampler) // self.args.gradient_accumulation_steps)
 
     @property
@@ -137,7 +137,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         return planned_loader(data, batches, collator, self.args, self.accelerator.device)
 
     def ranking_loader(self, split: Sequences, collator: EvaluationCollator, num_items: int) -> DataLoaderShard:
-        """Batches of histories to rank `num_items` for ([`rank_sequences`]); its attribute `split` is the split."""
+        """Batches of the split's histories, to rank `num_items` for; a [`RankingLoader`]."""
         data = EvaluationSequences(split)
         batches = RankingBatches(
             collator.lengths(data), self.args.eval_batch_tokens, num_items,
@@ -152,7 +152,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         epoch, _ = self.next_epoch
         self.sampler.set_epoch(epoch)
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> Any:
+    def get_batch_samples(self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device) -> Any:
         with self.records.waiting_for_data():
             result = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._micro_step = 0
@@ -191,7 +191,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         # Not `self.train`, which in subclasses is the whole run.
         return RecformerTrainer.train(self, None if checkpoint is None else str(checkpoint), **kwargs)
 
-    def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
+    def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         self.records.add_tokens(inputs["input_ids"].numel())
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._note(torch.isfinite(loss), self._micro_step)
@@ -206,6 +206,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         return norm
 
     def _note(self, is_finite: Tensor, micro_step: int) -> None:
+        # The number identifies step and batch, and does not count: the last step of an epoch may have fewer batches.
         batch = self.state.global_step * self.args.gradient_accumulation_steps + micro_step
         self.loss_watch.note(is_finite, batch)
         if self.loss_watch.reads_every_batch:
@@ -224,7 +225,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         step, micro_step = divmod(number, self.args.gradient_accumulation_steps)
         epoch, steps = divmod(step, self.steps_per_epoch)
         sampler = copy.copy(self.sampler)
-        sampler.rank = rank
+        sampler.rank = rank  # another process may have had the batch
         batch = sampler.plan(epoch)[steps * self.args.gradient_accumulation_steps + micro_step]
         users = [str(self.datasets[dataset].train.user_ids[user].as_py()) for _, dataset, user in batch[:5].tolist()]
         checkpoint = last_checkpoint(self.folder)

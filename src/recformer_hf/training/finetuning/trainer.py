@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import set_seed
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, TrainOutput
 from transformers.utils import logging
@@ -26,7 +27,7 @@ from ...tokenization_recformer import RecformerTokenizer
 from ..batches import Batch
 from ..freezing import frozen
 from ..item_matrix import encode_item_matrix
-from ..model_ranking import rank_sequences
+from ..model_ranking import RankingLoader, rank_sequences
 from ..run_settings import split_fingerprint
 from ..sharding import copy_into, reshard, set_up_fsdp
 from ..trainer import RecformerTrainer
@@ -164,6 +165,7 @@ class StageTrainer(RecformerTrainer):
         """
         self.stage, self.args = stage, args
         self._has_item_matrix, self._to_beat = has_item_matrix, to_beat
+        # A stage then draws the same dropout whether the one before it ran in this process or before a restart.
         set_seed(args.seed)
         self.collator = self.data_collator = self._train_collator(args, stage, self.processing_class)
         self.sampler = self.sampler_of_seed(args.seed_of(stage))
@@ -216,7 +218,7 @@ class StageTrainer(RecformerTrainer):
         return self._head.item_embeddings
 
     def _train_item_embeddings(self, trains: bool) -> None:
-        reshard(self.model)
+        reshard(self.model)  # parameters that FSDP has gathered are not the ones that train
         self._item_embeddings.requires_grad_(trains)
 
     # Loss
@@ -246,7 +248,7 @@ class StageTrainer(RecformerTrainer):
     def validation_fingerprint(self) -> str | None:
         return None if self.eval_dataset is None else split_fingerprint(self.eval_dataset)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoaderShard:
+    def get_eval_dataloader(self, eval_dataset: object = None) -> DataLoaderShard:
         split = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(split, SequentialDataset):
             split = self._of_this_catalog(split).validation
@@ -256,7 +258,7 @@ class StageTrainer(RecformerTrainer):
             )
         return self.ranking_loader(split, self.eval_collator, len(self.catalog))
 
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoaderShard:
+    def get_test_dataloader(self, test_dataset: object) -> DataLoaderShard:
         """Of a test split, or of that of a dataset."""
         if isinstance(test_dataset, SequentialDataset):
             test_dataset = self._of_this_catalog(test_dataset).test
@@ -273,7 +275,7 @@ class StageTrainer(RecformerTrainer):
 
     def evaluation_loop(
         self,
-        dataloader: Any,
+        dataloader: DataLoader[Any],
         description: str,
         prediction_loss_only: bool | None = None,
         ignore_keys: list[str] | None = None,
@@ -282,7 +284,7 @@ class StageTrainer(RecformerTrainer):
         """Ranks the whole catalogue for every user; predictions are ranks, float `[num_users]`, from 1."""
         protocol = protocol_of(self.args.exclude_history)
         with self.records.off_the_clock():
-            rankings, loss = self._rank(dataloader, [protocol])
+            rankings, loss = self._rank(cast(RankingLoader, dataloader), [protocol])
         ranking = rankings[protocol]
         metrics = {"loss": loss, **ranking.metrics(self.args.ranking_ks)}
         if self.compute_metrics is not None:
@@ -305,11 +307,9 @@ class StageTrainer(RecformerTrainer):
         return self._rank(self.get_eval_dataloader(split), get_args(RankingProtocol))[0]
 
     def _rank(
-        self, dataloader: Any, protocols: Sequence[RankingProtocol]
+        self, loader: RankingLoader, protocols: Sequence[RankingProtocol]
     ) -> tuple[dict[RankingProtocol, Ranking], float]:
-        return rank_sequences(
-            self.model, dataloader, dataloader.split, self.accelerator, protocols, ties=self.args.ranking_ties, top_k=10
-        )
+        return rank_sequences(self.model, loader, self.accelerator, protocols, ties=self.args.ranking_ties, top_k=10)
 
 
 def _check_metric(args: RecformerFinetuningArguments, compute_metrics: Callable[..., Any] | None) -> None:

@@ -85,7 +85,7 @@ class RecformerFinetuningTrainer(StageTrainer):
     def train(
         self,
         resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
+        trial: object = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
         """Runs the stages; the model then holds the best weights and their item matrix, saved in `output_dir`.
@@ -136,6 +136,7 @@ class RecformerFinetuningTrainer(StageTrainer):
 
     def _run_stage(self, stage: Stage, resume: bool) -> tuple[StageResult, TrainOutput]:
         """Trains a stage on the result of those before it."""
+        # Whatever this stage makes worse, the run falls back to the best stage before it.
         mark = self.best_result.best_metric if self.results else None
         self.begin_stage(stage, self.run_args.of_stage(stage), has_item_matrix=bool(self.results), to_beat=mark)
         if self.results:
@@ -166,6 +167,7 @@ class RecformerFinetuningTrainer(StageTrainer):
         """Loads and saves the result of the run, once all stages are finished."""
         self.restore(self._best_checkpoint_of_run())
         self.args = self.run_args
+        # `finish` and the model card read the log of the whole run.
         self.state.log_history = [entry for result in self.results for entry in result.log_history]
         self.save_result()
         best = self.best_result
@@ -173,7 +175,7 @@ class RecformerFinetuningTrainer(StageTrainer):
             name: sum(output.metrics.get(name, 0.0) for output in outputs) for name in ("train_runtime", "total_flos")
         }
         summary |= metrics_of_step(best.log_history, best.step) | {"best_stage": best.stage}
-        if self.args.should_save:
+        if self.args.should_save:  # last of all: this file says that everything else is there
             write_json(self.folder / RUN_FILE, {"best_stage": best.stage, "best_checkpoint": best.checkpoint})
         self.accelerator.wait_for_everyone()
         return TrainOutput(sum(result.global_step for result in self.results), self.results[-1].train_loss, summary)

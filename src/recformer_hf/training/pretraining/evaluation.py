@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ...data.dataset import SequentialDataset
 from ...data.tokenized_catalog import TokenizedCatalog
 from ...evaluation.metrics import metric_names
 from ...tokenization_recformer import RecformerTokenizer
+from ..batches import Batch
 from ..run_settings import dataset_fingerprint, split_fingerprint
 from .arguments import RecformerPretrainingArguments
 from .validation import DomainValidation
@@ -63,6 +65,14 @@ class PretrainingEvaluation:
             "domain": None if domain is None else dataset_fingerprint(domain),
             "ranked": {name: split_fingerprint(split) for target in targets for name, split in target.splits.items()},
         }
+
+
+class EvaluationLoader(Protocol):
+    """Composed batches of the domain, with what is evaluated."""
+
+    evaluation: PretrainingEvaluation
+
+    def __iter__(self) -> Iterator[Batch]: ...
 
 
 def with_metric(

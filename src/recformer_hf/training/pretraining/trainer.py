@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import set_seed
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from transformers.utils import logging
@@ -38,7 +39,7 @@ from ..sharding import set_up_fsdp
 from ..trainer import RecformerTrainer, metrics_of_step
 from .arguments import RecformerPretrainingArguments
 from .contrastive import loss_at_once, loss_counts, loss_in_chunks
-from .evaluation import PretrainingEvaluation, with_metric
+from .evaluation import EvaluationLoader, PretrainingEvaluation, with_metric
 from .zero_shot import PLOT_FILE, ROWS_FILE, ZeroShotLog, ZeroShotTarget, scoring_head
 
 logger = logging.get_logger(__name__)
@@ -146,7 +147,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
     def train(
         self,
         resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
+        trial: object = None,
         ignore_keys_for_eval: list[str] | None = None,
     ) -> TrainOutput:
         """Runs pretraining; the model then holds the best weights, saved in `output_dir`.
@@ -173,7 +174,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         if resume and run.is_finished:
             return self._load_finished()
         checkpoint = checkpoint_to_resume_from(self.folder) if resume else None
-        if checkpoint is None:
+        if checkpoint is None:  # a checkpoint brings its own random state
             set_seed(self.args.seed)
         evaluate_first = self.args.eval_on_start
         with self._trainable_weights():
@@ -187,7 +188,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         self.restore(best)
         self.save_result()
         self.save_state()
-        if self.args.should_save:
+        if self.args.should_save:  # last of all: this file says that everything else is there
             write_json(self.folder / RUN_FILE, {"best_checkpoint": best.name, "train_loss": output.training_loss})
         self.accelerator.wait_for_everyone()
         return TrainOutput(output.global_step, output.training_loss, output.metrics | self._best_metrics())
@@ -268,7 +269,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             return None
         return self.eval_dataset.fingerprint((self.args.metric_for_best_model or "").removeprefix("eval_"))
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoaderShard:
+    def get_eval_dataloader(self, eval_dataset: object = None) -> DataLoaderShard:
         evaluation = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(evaluation, SequentialDataset):
             evaluation = PretrainingEvaluation.build(self.args, self.processing_class, evaluation, {})
@@ -283,13 +284,13 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         loader.evaluation = evaluation
         return loader
 
-    def get_test_dataloader(self, test_dataset: Any) -> DataLoaderShard:
+    def get_test_dataloader(self, test_dataset: object) -> DataLoaderShard:
         """As for validation; `predict` then returns metrics, but no predictions."""
         return self.get_eval_dataloader(test_dataset)
 
     def evaluation_loop(
         self,
-        dataloader: Any,
+        dataloader: DataLoader[Any],
         description: str,
         prediction_loss_only: bool | None = None,
         ignore_keys: list[str] | None = None,
@@ -297,17 +298,17 @@ class RecformerPretrainingTrainer(RecformerTrainer):
     ) -> EvalLoopOutput:
         """Validates on the domain, and ranks the zero-shot datasets."""
         with self.records.off_the_clock():
-            metrics, sequences = self._measure(dataloader)
+            metrics, sequences = self._measure(cast(EvaluationLoader, dataloader))
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         return EvalLoopOutput(None, None, metrics, sequences)  # type: ignore[arg-type]
 
-    def _measure(self, dataloader: Any) -> tuple[dict[str, float], int]:
+    def _measure(self, loader: EvaluationLoader) -> tuple[dict[str, float], int]:
         """All metrics, and how many sequences they were measured on."""
-        evaluation: PretrainingEvaluation = dataloader.evaluation
+        evaluation = loader.evaluation
         metrics: dict[str, float] = {}
         sequences = 0
         if evaluation.domain is not None:
-            metrics, sequences = evaluation.domain.measure(self.model, dataloader, self.accelerator)
+            metrics, sequences = evaluation.domain.measure(self.model, loader, self.accelerator)
         zero_shot: dict[str, float] = {}
         for target in evaluation.targets:
             for name, ranking in self.rank_zero_shot(target).items():
@@ -333,7 +334,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         for name, split in target.splits.items():
             loader = self.ranking_loader(split, target.collator, target.num_items)
             ranked, _ = rank_sequences(
-                head, loader, split, self.accelerator, [protocol], ties=self.args.ranking_ties, top_k=10
+                head, loader, self.accelerator, [protocol], ties=self.args.ranking_ties, top_k=10
             )
             rankings[name] = ranked[protocol]
         return rankings
