@@ -92,7 +92,7 @@ class TestSeqRec:
                 {"candidates": torch.tensor([[1], [0]]), "labels": torch.tensor([1, 2])},
                 r"Row 1: the label \(2\) is not",
             ),
-            ({"num_negatives": 3}, "give labels"),
+            ({"num_negatives": 3}, "pass labels"),
             ({"num_negatives": 0, "labels": torch.tensor([1, 0])}, "num_negatives must be at least 1"),
             ({"num_negatives": 3, "candidates": torch.tensor([[1], [0]])}, "at most one"),
         ],

@@ -1,4 +1,4 @@
-"""Checks of a recommender's inputs that are rows of its catalogue."""
+"""Checks of those inputs of a recommender that are rows of its catalogue."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def check_item_arguments(
     Raises:
         ValueError: for arguments that exclude each other, wrong shapes, or items outside of the catalogue.
     """
-    if sum(option is not None for option in (candidates, num_negatives, negatives)) > 1:
-        raise ValueError("Give at most one of candidates, num_negatives and negatives.")
+    options = {"candidates": candidates, "num_negatives": num_negatives, "negatives": negatives}
+    passed = [name for name, option in options.items() if option is not None]
+    if len(passed) > 1:
+        raise ValueError(f"Pass at most one of candidates, num_negatives and negatives, got {' and '.join(passed)}.")
     if labels is None and (num_negatives is not None or negatives is not None):
-        raise ValueError("Negatives serve the loss only: give labels with them, or use candidates to score items.")
+        raise ValueError("Negatives are for the loss only: pass labels with them, or use candidates to score items.")
     if num_negatives is not None and (num_negatives < 1 or num_items < 2):
         raise ValueError(
-            f"num_negatives must be at least 1 and the catalogue must hold a second item, got num_negatives "
+            f"num_negatives must be at least 1 and the catalogue must have at least 2 items, got num_negatives "
             f"{num_negatives} and {num_items} items."
         )
     if labels is not None and labels.ndim != 1:
@@ -44,6 +46,7 @@ def check_item_arguments(
             if batch_size is not None and len(value) != batch_size:
                 raise ValueError(f"{name} has {len(value)} rows, but the batch has {batch_size} histories.")
             check_range(name, value, num_items, "num_items")
+    # On a CPU only, because reading the answer would make an accelerator wait.
     if candidates is not None and labels is not None and labels.device.type == "cpu":
         absent = ~(candidates == labels[:, None]).any(1)
         if bool(absent.any()):
