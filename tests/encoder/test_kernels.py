@@ -131,3 +131,18 @@ def test_extra_rows_are_for_cpus(monkeypatch):
     assert extra_rows(4100, torch.bfloat16, torch.device("cpu")) == 124  # 33 times 128
     assert extra_rows(4100, torch.float32, torch.device("cpu")) == 28  # 129 times 32
     assert extra_rows(4100, torch.bfloat16, torch.device("cuda")) == 0
+
+
+def test_other_devices_take_the_plain_expressions(monkeypatch):
+    for name in ("cpu_linear", "cpu_dropout", "cpu_dropout_add", "draw_mask", "flash_kernel", "rows_to_run"):
+        monkeypatch.setattr(kernels, name, lambda *_, name=name: pytest.fail(f"{name} is for CPUs"))
+    meta = torch.device("meta")
+    layer, hidden = nn.Linear(12, 12, device=meta), torch.randn(61, 12, device=meta)
+    assert linear(layer, hidden).device == meta
+    assert dropout(hidden, 0.3, training=True).device == meta
+    assert dropout_add(hidden.bfloat16(), hidden, 0.3, training=True).dtype == torch.float32
+    keep, factor = keep_mask((3, 4), 0.5, meta)
+    assert (keep.device, keep.dtype, factor) == (meta, torch.uint8, 2)
+    assert extra_rows(4100, torch.bfloat16, meta) == 0
+    with torch.no_grad():
+        assert feed_forward(layer, GELUActivation(), layer, hidden).shape == (61, 12)
