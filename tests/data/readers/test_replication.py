@@ -89,7 +89,7 @@ class TestReading:
             write(tmp_path / "shop", **changed("meta_data", X1={"title": "x"}, X2={"title": ""}))
         )
         assert len(dataset.catalog) == 4
-        assert "2 items of meta_data.json have no number, left out: 'X1', 'X2'" in messages[0]
+        assert "2 items of meta_data.json have no number; they are skipped: 'X1', 'X2'" in messages[0]
 
     def test_users_without_items_are_left_out_and_counted(self, tmp_path, monkeypatch):
         messages = []
@@ -108,10 +108,10 @@ class TestReading:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"train": '{"0": [1'}, r"train\.json is no JSON"),
+            ({"train": '{"0": [1'}, r"train\.json is not valid JSON"),
             ({"train": [[0, 1]]}, r"train\.json holds a list; expected an object"),
             (changed("smap", B00D=4), r"smap\.json numbers 4 items from 0 to 4; expected 0 to 3 without gaps"),
-            (changed("smap", B00D=2), r"smap\.json gives 1 numbers twice"),
+            (changed("smap", B00D=2), r"smap\.json uses 1 numbers twice"),
             (changed("smap", B00D="3"), r"smap\.json maps ids to '3'; expected numbers"),
             ({"smap": {}}, r"smap\.json maps ids to nothing"),
             (without("meta_data", "B00B", "B00C"), r"2 items of smap\.json are not in meta_data\.json: 'B00B', 'B00C'"),
@@ -169,7 +169,7 @@ class TestExporting:
             ),
             (whole.train, Sequences.from_lists(["ada"], [[1]], [1]), None, "validation .* 'ada' has another history"),
             (fewer, whole.validation, whole.test, "test is not leave-one-out: user 'fay' does not train"),
-            (fewer, whole.validation.select([0, 0]), None, "validation .* 'ada' comes twice"),
+            (fewer, whole.validation.select([0, 0]), None, "validation .* 'ada' occurs twice"),
             (whole.train, None, whole.test, "test .* 'ada' has another history"),
         ):
             dataset = SequentialDataset(whole.catalog, train, validation, test, {})

@@ -1,4 +1,4 @@
-"""Amazon's item text made readable: entities, tags, page scripts, and sentences that stand among the categories."""
+"""Cleans Amazon's item text: entities, tags, scripts of pages, and sentences among the categories."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import re
 from ..polars_engine import pl
 
 TAG = r"<[/!?]?[a-zA-Z][^<>]*>|</?[a-zA-Z][^<>]*$|/>"
-# A title that is a page's script: some pages were saved before they were ready.
+# Some titles are a page's script, because the page was saved before it had loaded.
 SCRIPT = r"(?i)getTime\(|aPageStart|^\s*var\s+\w+\s*=|\{\s*function|P\.when\("
 
-# Names of categories are written in title case; these words may be small in them.
+# Category names are in title case, except for these words.
 SMALL_WORDS = frozenset("a an and at by de du for from in la le of on or per the to via vs with w".split())  # noqa: SIM905
-# More words than this make a sentence. The longest names of categories have seven, "&" not counted.
+# The longest category names have seven words, not counting "&". An entry with more words is a sentence.
 MAX_NAME_WORDS = 7
 _SMALL_LETTER = re.compile(r"^[a-z]")
-_BRAND_STYLE = re.compile(r"^[a-z]{1,2}-?[A-Z0-9]|^[a-z]-")  # iPod, eBook, e-Readers, 3D has a digit first
+_BRAND_STYLE = re.compile(r"^[a-z]{1,2}-?[A-Z0-9]|^[a-z]-")  # iPod, eBook, e-Readers (3D begins with a digit)
 _SENTENCE = re.compile(r"[.!?;:]$|[!?;:]\s|https?:|www\.|^[-•*·]|\.\s+(?=[A-Z][a-z]+\s+[a-z])")
 
 
 def clean_text(text: pl.Series) -> pl.Series:
-    """Text with entities written out, tags and control characters taken out, and white space made single spaces.
+    """Text with decoded HTML entities and single spaces, without tags and control characters.
 
     Args:
         text: String series `[n]`.
@@ -31,10 +31,11 @@ def clean_text(text: pl.Series) -> pl.Series:
     """
     name = text.name
     if text.str.contains("&", literal=True).any():
-        # Python's own table of entities, on the few distinct texts that have any.
+        # polars cannot decode entities. Python can, and only few distinct texts have any.
         found = text.filter(text.str.contains("&", literal=True).fill_null(False)).unique()
-        written_out = pl.Series([html.unescape(html.unescape(value)) for value in found.to_list()], dtype=pl.String)
-        text = text.replace(found, written_out)
+        # Twice, because some texts were encoded twice ("&amp;amp;").
+        decoded = pl.Series([html.unescape(html.unescape(value)) for value in found.to_list()], dtype=pl.String)
+        text = text.replace(found, decoded)
     cleaned = (
         pl.col(name).str.replace_all(TAG, " ").str.replace_all(r"[\p{C}\s]+", " ").str.strip_chars().replace("", None)
     )
@@ -42,7 +43,7 @@ def clean_text(text: pl.Series) -> pl.Series:
 
 
 def without_scripts(titles: pl.Series) -> pl.Series:
-    """Titles `[n]` with those that are a page's script set to null."""
+    """Titles `[n]`; null for those that are a page's script."""
     return (
         titles.to_frame("title")
         .select(pl.when(~pl.col("title").str.contains(SCRIPT)).then(pl.col("title")).alias(titles.name))
@@ -51,12 +52,12 @@ def without_scripts(titles: pl.Series) -> pl.Series:
 
 
 def is_blurb(name: str) -> bool:
-    """Whether an entry of a category list reads as a sentence about the item and not as the name of a category.
+    """Whether an entry of a category list is a sentence about the item rather than the name of a category.
 
-    The 2018 metadata append an item's feature bullets to its categories. A name is written in title case, is short
-    and has no sentence's punctuation, so an entry is a blurb if it has a word that begins with a small letter (other
-    than "and", "of", "for" ..., and spellings such as "iPod"), or more than seven words, or ends in or contains a
-    sentence's punctuation.
+    The 2018 metadata append an item's feature bullets to its categories. A category name is short, in title case and
+    without the punctuation of a sentence. An entry is therefore a blurb if it has a word that begins with a small
+    letter (other than "and", "of", "for" ..., and spellings such as "iPod"), more than seven words, or the punctuation
+    of a sentence.
 
     ```python
     >>> [is_blurb(name) for name in ("Cases & Storage", "iPod Accessories")]
@@ -75,43 +76,44 @@ def is_blurb(name: str) -> bool:
 
 
 def join_categories(categories: pl.Series, *, cut_blurbs: bool) -> tuple[pl.Series, int]:
-    """Lists of category names as one text an item.
+    """Lists of category names as one text for each item.
 
-    Each name is cleaned, a name that the item already has is left out, and the rest is joined by spaces.
+    Each name is cleaned, names that repeat within an item are dropped, and the others are joined by spaces.
 
     Args:
         categories: List(String) series `[n]`.
-        cut_blurbs: end an item's list before the first entry that `is_blurb` recognises, the first entry excepted
-            (it is the department).
+        cut_blurbs: end an item's list before the first entry that `is_blurb` recognises. The first entry is kept in any
+            case, because it is the department.
 
     Returns:
         (String series `[n]`, null where no name is left; number of items whose list was cut).
     """
-    rows = pl.DataFrame({"row": pl.int_range(len(categories), dtype=pl.UInt32, eager=True), "name": categories})
-    rows = rows.explode("name").drop_nulls("name")
-    # A catalogue has few distinct names: each is cleaned and judged once.
-    names = rows["name"].unique()
-    cleaned = clean_text(names)
-    judged = pl.DataFrame(
-        {
-            "name": names,
-            "cleaned": cleaned,
-            "blurb": pl.Series([name is not None and is_blurb(name) for name in cleaned.to_list()], dtype=pl.Boolean),
-        }
-    )
-    rows = rows.join(judged, on="name", how="left", maintain_order="left").drop_nulls("cleaned")
-    cut = 0
+    items = pl.DataFrame({"item": pl.int_range(len(categories), dtype=pl.UInt32, eager=True)})
+    rows = items.with_columns(categories.alias("name")).explode("name").drop_nulls("name")
+    rows = rows.join(_judged_names(rows["name"].unique()), on="name", how="left", maintain_order="left")
+    rows = rows.drop_nulls("cleaned")
+    num_cut = 0
     if cut_blurbs:
-        rows = rows.with_columns(pl.int_range(pl.len()).over("row").alias("position"))
-        ends_here = pl.col("blurb") & (pl.col("position") > 0)
-        rows = rows.with_columns((ends_here.cast(pl.UInt32).cum_sum().over("row") > 0).alias("after"))
-        cut = rows.filter("after")["row"].n_unique()
-        rows = rows.filter(~pl.col("after"))
+        rows, num_cut = _before_first_blurb(rows)
     joined = (
-        rows.unique(["row", "cleaned"], keep="first", maintain_order=True)
-        .group_by("row", maintain_order=True)
+        rows.unique(["item", "cleaned"], keep="first", maintain_order=True)
+        .group_by("item", maintain_order=True)
         .agg(pl.col("cleaned").str.join(" "))
     )
-    everyone = pl.DataFrame({"row": pl.int_range(len(categories), dtype=pl.UInt32, eager=True)})
-    text = everyone.join(joined, on="row", how="left", maintain_order="left")["cleaned"].alias(categories.name)
-    return text, cut
+    texts = items.join(joined, on="item", how="left", maintain_order="left")["cleaned"]
+    return texts.alias(categories.name), num_cut
+
+
+def _judged_names(names: pl.Series) -> pl.DataFrame:
+    """Clean and judge each distinct name once, because a catalogue has few of them: `name`, `cleaned`, `blurb`."""
+    cleaned = clean_text(names)
+    blurbs = [name is not None and is_blurb(name) for name in cleaned.to_list()]
+    return pl.DataFrame({"name": names, "cleaned": cleaned, "blurb": pl.Series(blurbs, dtype=pl.Boolean)})
+
+
+def _before_first_blurb(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """(The rows of each item before its first blurb, number of items that lost rows); an item's first row stays."""
+    rows = rows.with_columns(pl.int_range(pl.len()).over("item").alias("position"))
+    ends_here = pl.col("blurb") & (pl.col("position") > 0)
+    rows = rows.with_columns((ends_here.cast(pl.UInt32).cum_sum().over("item") > 0).alias("after"))
+    return rows.filter(~pl.col("after")), rows.filter("after")["item"].n_unique()
