@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 
 import numpy as np
@@ -11,89 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recformer_hf.data.preparation import EmptyResultError, UnknownItemsError, k_core, prepare, tied_share
+from recformer_hf.data.preparation import EmptyResultError, UnknownItemsError, prepare, tied_share
 from recformer_hf.data.readers.amazon import read_amazon
-from recformer_hf.data.readers.source import DataError, ReadReport, Source
+from recformer_hf.data.readers.source import DataError, Source
 from tests.support.data_sources import DAY, ITEMS, LOG, write_amazon
-
-
-def source_of(log: list[tuple[str, str, int]], items: dict[str, str | None] | None = None) -> Source:
-    """A source of (user, item, time) rows; every item of the log has a title unless `items` says otherwise."""
-    if items is None:
-        items = {item: f"Title {item}" for _, item, _ in log}
-    schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64}
-    table = pl.DataFrame({"item_id": list(items), "title": list(items.values())}, schema_overrides={"title": pl.String})
-    return Source(pl.DataFrame(log, schema=schema, orient="row"), table, ReadReport("a test"))
-
-
-def sequences_of(prepared) -> dict[str, list[tuple[str, int]]]:
-    """user -> [(item, time), ...] as prepared."""
-    ids = prepared.catalog.ids
-    return {
-        user: [
-            (ids[row], time)
-            for row, time in zip(prepared.items[a:b].tolist(), prepared.timestamps[a:b].tolist(), strict=True)
-        ]
-        for user, a, b in zip(prepared.user_ids.to_pylist(), prepared.offsets[:-1], prepared.offsets[1:], strict=True)
-    }
-
-
-def keep_all(log, **kwargs):
-    return prepare(source_of(log), min_user_interactions=1, min_item_interactions=1, **kwargs)
-
-
-logs = st.lists(
-    st.tuples(
-        st.sampled_from(["ann", "bob", "cy", "dé", "e"]), st.sampled_from(["i1", "i2", "i3", "i4"]), st.integers(0, 6)
-    ),
-    min_size=1,
-    max_size=60,
-)
-
-
-# k-core
-
-
-def naive_k_core(pairs: list[tuple[int, int]], min_user: int, min_item: int) -> list[tuple[int, int]]:
-    """The definition, one removal at a time."""
-    pairs = list(pairs)
-    while True:
-        users, items = Counter(user for user, _ in pairs), Counter(item for _, item in pairs)
-        for pair in pairs:
-            if users[pair[0]] < min_user or items[pair[1]] < min_item:
-                pairs.remove(pair)
-                break
-        else:
-            return pairs
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    pairs=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=50),
-    min_user=st.integers(1, 4),
-    min_item=st.integers(1, 4),
-)
-def test_the_k_core_is_a_fixed_point_and_the_largest_one(pairs, min_user, min_item):
-    users = np.array([user for user, _ in pairs], dtype=np.int32)
-    items = np.array([item for _, item in pairs], dtype=np.int32)
-    kept, rounds = k_core(users, items, min_user, min_item)
-    core = [pairs[position] for position in kept]
-    assert all(count >= min_user for count in Counter(user for user, _ in core).values())
-    assert all(count >= min_item for count in Counter(item for _, item in core).values())
-    assert core == naive_k_core(pairs, min_user, min_item)
-    assert rounds[0][0] == len(pairs)
-    assert rounds[-1] == (len(core), len({user for user, _ in core}), len({item for _, item in core}))
-
-
-def test_a_chain_of_removals_takes_a_round_a_link():
-    # Item 3 is too rare; without it user 2 is too short; without user 2 item 2 is too rare ...
-    users, items = np.array([0, 0, 1, 1, 2, 2, 3, 3]), np.array([0, 1, 1, 2, 2, 3, 0, 0])
-    kept, rounds = k_core(users, items, 2, 2)
-    assert [interactions for interactions, _, _ in rounds] == [8, 7, 6, 5, 4, 3, 2]
-    assert kept.tolist() == [6, 7]
-
-
-# Cleaning
+from tests.support.prepared import keep_all, logs, sequences_of, source_of
 
 
 def test_exact_duplicates_go_and_repeats_at_another_time_stay():
@@ -201,7 +122,7 @@ def test_an_empty_core_says_the_counts_of_every_round():
 def test_repeated_item_ids_are_refused():
     source = source_of(LOG)
     twice = Source(source.interactions, pl.concat([source.items, source.items]), source.report)
-    with pytest.raises(DataError, match=r"10 ids stand more than once .*'B000'"):
+    with pytest.raises(DataError, match=r"10 ids occur more than once .*'B000'"):
         prepare(twice)
 
 
@@ -234,14 +155,3 @@ def test_the_share_of_tied_timestamps():
     assert tied_share(users[:0], times[:0]) == 0.0
     log = [("u", "a", 1), ("u", "b", 1), ("u", "c", 2), ("v", "a", 1)]
     assert keep_all(log).info["share_tied_timestamps"] == 0.5
-
-
-def test_rounds_of_the_k_core_are_logged(caplog):
-    logger = logging.getLogger("recformer_hf.data.preparation")
-    caplog.set_level(logging.INFO, logger=logger.name)
-    logger.addHandler(caplog.handler)
-    try:
-        k_core(np.array([0, 0]), np.array([0, 1]), 1, 1)
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert "2 interactions, 1 users, 2 items" in caplog.text

@@ -13,7 +13,7 @@ from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.preparation import EmptyResultError
 from recformer_hf.data.readers.source import DataError
 from recformer_hf.data.splits import by_domain, cold_item, leave_one_out, low_resource, temporal, users_held_out
-from tests.data.test_preparation import keep_all, logs, sequences_of
+from tests.support.prepared import keep_all, logs, sequences_of
 
 # u has five interactions, v three, w one.
 SMALL = [("u", f"i{step}", 10 * step) for step in range(5)] + [("v", f"i{step}", 5 + 10 * step) for step in range(3)]

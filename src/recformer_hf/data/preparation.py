@@ -1,36 +1,35 @@
-"""From a reader's `Source` to users' sequences of catalogue rows: unknown items and duplicates out, order, k-core, cap.
+"""Turns a reader's `Source` into users' sequences of catalogue rows.
 
-Ids become integers once; everything after that is arithmetic on flat arrays, without a Python loop over rows.
+Ids become integers in the first step. Everything after it is arithmetic on flat arrays, without a Python loop over
+rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from tqdm.auto import tqdm
-from transformers.utils import logging
 
 from ..items.catalog import ItemCatalog
 from .arrays import offsets_from_lengths
+from .k_core import k_core
 from .polars_engine import pl
 from .readers.source import DataError, Source
 from .stable_hash import mix, stable_hash
-
-logger = logging.get_logger(__name__)
 
 Ties = Literal["random", "item_id", "file"]
 Policy = Literal["drop", "error"]
 
 
 class UnknownItemsError(DataError):
-    """The log names items that the table of items does not have, or that have no text, and they were to be refused."""
+    """The log has items that are missing from the table of items or have no text, and the policy is "error"."""
 
 
 class EmptyResultError(DataError):
-    """Nothing is left after a filter or a split."""
+    """Nothing is left after a filter, or a part of a split is empty."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,9 @@ class PreparedInteractions:
         items: int32 `[num_interactions]`, rows of `catalog`; user by user, oldest first.
         timestamps: int64 `[num_interactions]`, seconds since 1970, ascending within a user.
         offsets: int64 `[num_users + 1]`, where each user's interactions begin.
-        catalog: the items that are left, in order of their ids.
-        info: `source` and `read`: what was read; `preparation`: rules and counts; `seed`; `share_tied_timestamps`.
+        catalog: the remaining items, in the order of their ids.
+        info: `source` and `read` (what was read), `preparation` (settings and counts), `seed`, and
+            `share_tied_timestamps`, 0 to 1.
     """
 
     user_ids: pa.Array
@@ -55,7 +55,7 @@ class PreparedInteractions:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Interactions of each user, int64 `[num_users]`."""
+        """Number of interactions of each user, int64 `[num_users]`."""
         return np.diff(self.offsets)
 
 
@@ -70,122 +70,133 @@ def prepare(
     items_without_text: Policy = "drop",
     seed: int = 0,
 ) -> PreparedInteractions:
-    """Clean, order and filter a log. The result depends on the log's rows, not on their order (unless `ties="file"`).
+    """Clean, order and filter a log. The result does not depend on the order of the log's rows (unless `ties="file"`).
 
-    In this order: interactions of items that are unknown or have no text go; exact duplicates (same user, item and
-    time) go; users' interactions are sorted by time; the k-core is taken; long sequences are cut to their newest.
+    The steps, in this order: interactions with items that are unknown or have no text are removed; exact duplicates
+    (same user, item and time) are removed; each user's interactions are sorted by time; the k-core is taken; long
+    sequences are cut to their newest interactions.
 
-    Amazon's times are days, and its raw files stand in an order that has to do with the items: keeping the file's order
-    within a day, or the items', lets a model guess the next item from the order of ids. So `ties="random"` is the
-    default: interactions of one user at one time are put in an order drawn for that user from a hash of user, item,
-    time and seed.
+    Amazon's times are days, and the order of its raw files depends on the items. Keeping the file's order within a day,
+    or ordering by item, would let a model guess the next item from the order of the ids. `ties="random"` is therefore
+    the default: interactions of one user at the same time are put in an order that is drawn for that user from a hash
+    of user, item, time and seed.
 
     Args:
         source: what a reader returned.
-        min_user_interactions: the k of users in the k-core (the paper's sets: 5); 1 keeps all.
+        min_user_interactions: the k of users in the k-core (5 in the paper's sets); 1 keeps all.
         min_item_interactions: the k of items.
-        ties: order of a user's interactions at one time: "random" (seeded), "item_id", or "file" (as the log has them).
-        max_history: keep only the newest so many interactions of a user, targets included; None keeps all. Applied
-            after the k-core, so that an item may come to have fewer than `min_item_interactions`.
-        unknown_items: what to do with interactions of items that the table of items lacks: "drop" and count, or
-            "error".
+        ties: order of a user's interactions at the same time: "random" (seeded), "item_id", or "file" (as in the log).
+        max_history: keep only this many newest interactions of a user, targets included; None keeps all. It applies
+            after the k-core, so that an item may end up with fewer than `min_item_interactions`.
+        unknown_items: what to do with interactions whose item is missing from the table of items: "drop" and count
+            them, or "error".
         items_without_text: the same for items whose attributes are all empty.
         seed: of `ties="random"`.
 
     Returns:
-        the sequences, their catalogue, and the counts of everything that was left out.
+        the sequences, their catalogue, and counts of everything that was removed.
 
     Raises:
-        UnknownItemsError: items are unknown or without text and the policy is "error".
+        UnknownItemsError: items are unknown or without text, and the policy is "error".
         EmptyResultError: no interaction is left; the message gives the counts of every round of the k-core.
-        DataError: an argument out of its range, or item ids that are not unique.
+        DataError: an argument is out of its range, or item ids are not unique.
     """
-    _check_arguments(min_user_interactions, min_item_interactions, ties, max_history, unknown_items, items_without_text)
-    log = source.interactions
-    counts: dict[str, Any] = {"interactions_read": log.height}
+    settings = _Settings(
+        min_user_interactions,
+        min_item_interactions,
+        ties,
+        seed,
+        max_history,
+        unknown_items,
+        items_without_text,
+    )
+    counts: dict[str, Any] = {"interactions_read": source.interactions.height}
     with tqdm(total=5, desc="Coding ids", unit=" steps", delay=2) as progress:
-        user_ids, users = _coded(log["user_id"])
-        item_ids, items = _coded(log["item_id"])
+        # Each step assigns `rows` again, and the last one deletes it. A second reference to an earlier state would keep
+        # gigabytes alive at tens of millions of rows.
+        user_ids, item_ids, rows = _code_ids(source.interactions)
         counts |= {"users_read": len(user_ids), "items_read": len(item_ids)}
         described = _described_items(source.items)
-        usable = _usable_items(item_ids, items, source.items, described, unknown_items, items_without_text, counts)
+        rows = _with_usable_items(rows, item_ids, source.items, described, settings, counts)
         _advance(progress, "Sorting by time")
-        keep = None if usable.all() else usable[items]
-        log = pl.DataFrame({"user": users, "item": items, "time": log["timestamp"]})
-        log = log if keep is None else log.filter(pl.Series(keep))
-        del users, items, keep
-        log = _in_order(log, ties, user_ids, item_ids, seed)
-        counts["exact_duplicates_dropped"] = int(counts["interactions_usable"] - log.height)
+        rows = _in_order(rows, settings, user_ids, item_ids)
+        counts["exact_duplicates_dropped"] = int(counts["interactions_usable"] - rows.height)
         _advance(progress, "Taking the k-core")
-        users, items = log["user"].to_numpy(), log["item"].to_numpy()
-        kept, rounds = k_core(users, items, min_user_interactions, min_item_interactions)
-        counts["k_core_rounds"] = [
-            dict(zip(("interactions", "users", "items"), numbers, strict=True)) for numbers in rounds
-        ]
-        if not len(kept):
-            raise EmptyResultError(_why_empty(counts, min_user_interactions, min_item_interactions))
-        users, items, times = users[kept], items[kept], log["time"].to_numpy()[kept]
-        del log, kept
+        kept = _take_k_core(rows, settings, counts)
+        del rows
         _advance(progress, "Cutting long histories")
-        if max_history is not None:
-            newest = _from_end(users) < max_history
-            counts["interactions_beyond_max_history_dropped"] = int(len(newest) - newest.sum())
-            users, items, times = users[newest], items[newest], times[newest]
+        kept = _newest(kept, max_history, counts)
         _advance(progress, "Building the catalogue")
-        present = np.flatnonzero(np.bincount(items, minlength=len(item_ids)))
-        row_of = np.zeros(len(item_ids), dtype=np.int32)
-        row_of[present] = np.arange(len(present), dtype=np.int32)
-        catalog = ItemCatalog.from_polars(_in_id_order(described, item_ids.gather(present)))
-        per_user = np.bincount(users, minlength=len(user_ids))
+        catalog, item_rows = _remaining_items(kept.items, item_ids, described)
+        lengths = np.bincount(kept.users, minlength=len(user_ids))
         _advance(progress, "Prepared")
-    rules = {
-        "min_user_interactions": min_user_interactions,
-        "min_item_interactions": min_item_interactions,
-        "ties": ties,
-        "seed": seed,
-        "max_history": max_history,
-        "unknown_items": unknown_items,
-        "items_without_text": items_without_text,
-    }
-    left = per_user[per_user > 0]
     return PreparedInteractions(
-        user_ids=user_ids.filter(pl.Series(per_user > 0)).to_arrow().cast(pa.large_string()),
-        items=row_of[items],
-        timestamps=times,
-        offsets=offsets_from_lengths(left),
+        user_ids=user_ids.filter(pl.Series(lengths > 0)).to_arrow().cast(pa.large_string()),
+        items=item_rows,
+        timestamps=kept.times,
+        offsets=offsets_from_lengths(lengths[lengths > 0]),
         catalog=catalog,
         info={
             "source": source.report.describe(),
             "seed": seed if ties == "random" else None,
-            "share_tied_timestamps": tied_share(users, times),
+            "share_tied_timestamps": tied_share(kept.users, kept.times),
             "read": source.report.to_dict(),
-            "preparation": rules | counts,
+            "preparation": asdict(settings) | counts,
         },
     )
 
 
-def _check_arguments(
-    min_user: int, min_item: int, ties: str, max_history: int | None, unknown_items: str, items_without_text: str
-) -> None:
-    for name, number in (("min_user_interactions", min_user), ("min_item_interactions", min_item)):
-        if number < 1:
-            raise DataError(f"{name} is {number}; expected at least 1 (which keeps all).")
-    if ties not in ("random", "item_id", "file"):
-        raise DataError(f'ties is {ties!r}; expected "random", "item_id" or "file".')
-    if max_history is not None and max_history < 1:
-        raise DataError(f"max_history is {max_history}; expected at least 1, or None for no cap.")
-    for name, policy in (("unknown_items", unknown_items), ("items_without_text", items_without_text)):
-        if policy not in ("drop", "error"):
-            raise DataError(f'{name} is {policy!r}; expected "drop" or "error".')
+@dataclass(frozen=True)
+class _Settings:
+    """The arguments of `prepare`, in the order in which `info` lists them."""
+
+    min_user_interactions: int
+    min_item_interactions: int
+    ties: Ties
+    seed: int
+    max_history: int | None
+    unknown_items: Policy
+    items_without_text: Policy
+
+    def __post_init__(self) -> None:
+        for name in ("min_user_interactions", "min_item_interactions"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} is {getattr(self, name)}; expected at least 1 (which keeps all).")
+        if self.ties not in ("random", "item_id", "file"):
+            raise DataError(f'ties is {self.ties!r}; expected "random", "item_id" or "file".')
+        if self.max_history is not None and self.max_history < 1:
+            raise DataError(f"max_history is {self.max_history}; expected at least 1, or None to keep all.")
+        for name in ("unknown_items", "items_without_text"):
+            if getattr(self, name) not in ("drop", "error"):
+                raise DataError(f'{name} is {getattr(self, name)!r}; expected "drop" or "error".')
 
 
-def _advance(progress: Any, following: str) -> None:
+class _Interactions(NamedTuple):
+    """Interactions as arrays `[n]`: int32 numbers of users and of items, int64 times in seconds."""
+
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+
+    def take(self, which: np.ndarray) -> _Interactions:
+        """The interactions at these positions, or where a mask is true."""
+        return _Interactions(self.users[which], self.items[which], self.times[which])
+
+
+def _advance(progress: tqdm, following: str) -> None:
     progress.update()
     progress.set_description(following, refresh=False)
 
 
+def _code_ids(interactions: pl.DataFrame) -> tuple[pl.Series, pl.Series, pl.DataFrame]:
+    """The distinct user ids and item ids, sorted, String; and the log as `user`, `item` (int32 numbers) and `time`."""
+    user_ids, users = _coded(interactions["user_id"])
+    item_ids, items = _coded(interactions["item_id"])
+    return user_ids, item_ids, pl.DataFrame({"user": users, "item": items, "time": interactions["timestamp"]})
+
+
 def _coded(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
-    """The distinct ids, sorted, as String `[m]`, and each row's number among them, int32 `[n]`."""
+    """The distinct ids, sorted, String `[m]`; and the number of each row's id among them, int32 `[n]`."""
     interned = ids if isinstance(ids.dtype, pl.Categorical) else ids.cast(pl.Categorical(pl.Categories.random()))
     distinct = interned.unique()
     texts = distinct.cast(pl.String)
@@ -197,33 +208,33 @@ def _coded(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
 
 
 def _described_items(items: pl.DataFrame) -> pl.DataFrame:
-    """The rows of the table of items that have any text."""
+    """The rows of the table of items that have text in any attribute."""
     if items["item_id"].n_unique() != items.height:
         repeated = items.filter(pl.col("item_id").is_duplicated())["item_id"].unique(maintain_order=True)
         raise DataError(
-            f"{len(repeated):,} ids stand more than once in the table of items (first: "
-            f"{', '.join(map(repr, repeated.head(5).to_list()))}). Keep one row of each."
+            f"{len(repeated):,} ids occur more than once in the table of items (first: "
+            f"{', '.join(map(repr, repeated.head(5).to_list()))}). Keep one row for each id."
         )
     attributes = [name for name in items.columns if name != "item_id"]
     return items.filter(pl.any_horizontal(pl.col(attributes).str.contains(r"\S")))
 
 
-def _usable_items(
+def _with_usable_items(
+    rows: pl.DataFrame,
     item_ids: pl.Series,
-    items: np.ndarray,
     table: pl.DataFrame,
     described: pl.DataFrame,
-    unknown_items: Policy,
-    items_without_text: Policy,
+    settings: _Settings,
     counts: dict[str, Any],
-) -> np.ndarray:
-    """Which of the log's items have text, bool `[num_items]`; the others are counted, or refused."""
+) -> pl.DataFrame:
+    """The log without items that are unknown or have no text, which are counted or refused."""
     known = item_ids.is_in(table["item_id"].implode()).to_numpy()
     usable = item_ids.is_in(described["item_id"].implode()).to_numpy()
+    items = rows["item"].to_numpy()
     per_item = np.bincount(items, minlength=len(item_ids))
     for name, which, policy, reason in (
-        ("unknown_items", ~known, unknown_items, "not in the table of items"),
-        ("items_without_text", known & ~usable, items_without_text, "without any text"),
+        ("unknown_items", ~known, settings.unknown_items, "not in the table of items"),
+        ("items_without_text", known & ~usable, settings.items_without_text, "without any text"),
     ):
         number, interactions = int(which.sum()), int(per_item[which].sum())
         counts[f"{name}_dropped"], counts[f"interactions_of_{name}_dropped"] = number, interactions
@@ -231,34 +242,34 @@ def _usable_items(
             first = ", ".join(map(repr, item_ids.filter(pl.Series(which)).head(5).to_list()))
             raise UnknownItemsError(
                 f"{number:,} of the log's {len(item_ids):,} items are {reason} ({interactions:,} interactions; first: "
-                f'{first}). Mend the table of items, or pass {name}="drop" to leave their interactions out.'
+                f'{first}). Fix the table of items, or pass {name}="drop" to drop their interactions.'
             )
     counts["interactions_usable"] = int(per_item[usable].sum())
-    return usable
+    return rows if usable.all() else rows.filter(pl.Series(usable[items]))
 
 
-def _in_order(log: pl.DataFrame, ties: Ties, user_ids: pl.Series, item_ids: pl.Series, seed: int) -> pl.DataFrame:
+def _in_order(rows: pl.DataFrame, settings: _Settings, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
     """The log by user, time and the rule for ties, without exact duplicates."""
     same = ["user", "time", "item"]
-    if ties == "random":
-        log = log.with_columns(pl.Series("tie", _tie_keys(log, user_ids, item_ids, seed)))
-        log = log.sort("user", "time", "tie", "item")  # one key for duplicates: they come to stand together
-    elif ties == "item_id":
-        log = log.sort(same)
+    if settings.ties == "random":
+        rows = rows.with_columns(pl.Series("tie", _tie_keys(rows, user_ids, item_ids, settings.seed)))
+        rows = rows.sort("user", "time", "tie", "item")  # duplicates have the same key, so this puts them side by side
+    elif settings.ties == "item_id":
+        rows = rows.sort(same)
     else:
-        log = log.with_row_index("tie").sort([*same, "tie"])
+        rows = rows.with_row_index("tie").sort([*same, "tie"])
     repeats = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in same).fill_null(False)
-    log = log.filter(~repeats)
-    return log.sort("user", "time", "tie").select(same) if ties == "file" else log.select(same)
+    rows = rows.filter(~repeats)
+    return rows.sort("user", "time", "tie").select(same) if settings.ties == "file" else rows.select(same)
 
 
-def _tie_keys(log: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series, seed: int) -> np.ndarray:
-    """A number for every interaction that depends on its user, item, time and the seed alone, uint64 `[n]`."""
+def _tie_keys(rows: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series, seed: int) -> np.ndarray:
+    """A number for each interaction that depends only on its user, item, time and the seed, uint64 `[n]`."""
     user_hash = stable_hash(user_ids.to_arrow(), seed)
     item_hash = mix(stable_hash(item_ids.to_arrow(), seed))
-    keys = np.empty(log.height, dtype=np.uint64)
-    for start in range(0, log.height, 1 << 22):  # in parts: the temporaries stay small
-        part = log.slice(start, 1 << 22)
+    keys = np.empty(rows.height, dtype=np.uint64)
+    for start in range(0, rows.height, 1 << 22):  # in parts, which keeps the temporary arrays small
+        part = rows.slice(start, 1 << 22)
         time_hash = mix(part["time"].to_numpy().astype(np.uint64))
         keys[start : start + part.height] = mix(
             user_hash[part["user"].to_numpy()] ^ item_hash[part["item"].to_numpy()] ^ time_hash
@@ -266,33 +277,16 @@ def _tie_keys(log: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series, seed:
     return keys
 
 
-def k_core(
-    users: np.ndarray, items: np.ndarray, min_user_interactions: int, min_item_interactions: int
-) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """The largest set of interactions in which every user and every item has enough of them.
-
-    Users and items with too few are taken out together, again and again, until none is left to take out. What remains
-    does not depend on the order of taking out: it is the union of all sets that satisfy the condition.
-
-    Args:
-        users: non-negative integers `[n]`.
-        items: non-negative integers `[n]`.
-        min_user_interactions: what every remaining user has at least.
-        min_item_interactions: what every remaining item has at least.
-
-    Returns:
-        (positions of the interactions that remain, int64, ascending;
-        (interactions, users, items) before the first round and after each).
-    """
-    kept, rounds = np.arange(len(users)), []
-    while True:
-        per_user, per_item = np.bincount(users), np.bincount(items)
-        rounds.append((len(users), int(np.count_nonzero(per_user)), int(np.count_nonzero(per_item))))
-        logger.info("k-core: %s interactions, %s users, %s items", *(f"{number:,}" for number in rounds[-1]))
-        enough = (per_user >= min_user_interactions)[users] & (per_item >= min_item_interactions)[items]
-        if enough.all():
-            return kept, rounds
-        kept, users, items = kept[enough], users[enough], items[enough]
+def _take_k_core(rows: pl.DataFrame, settings: _Settings, counts: dict[str, Any]) -> _Interactions:
+    minima = settings.min_user_interactions, settings.min_item_interactions
+    log = _Interactions(*(rows[name].to_numpy() for name in ("user", "item", "time")))
+    kept, rounds = k_core(log.users, log.items, *minima)
+    counts["k_core_rounds"] = [
+        dict(zip(("interactions", "users", "items"), numbers, strict=True)) for numbers in rounds
+    ]
+    if not len(kept):
+        raise EmptyResultError(_why_empty(counts, *minima))
+    return log.take(kept)
 
 
 def _why_empty(counts: dict[str, Any], min_user: int, min_item: int) -> str:
@@ -306,25 +300,41 @@ def _why_empty(counts: dict[str, Any], min_user: int, min_item: int) -> str:
     return (
         f"Nothing is left of {counts['interactions_read']:,} interactions ({unknown:,} were of unknown items, "
         f"{textless:,} of items without text, {duplicates:,} exact duplicates) after the k-core with at least "
-        f"{min_user} interactions a user and {min_item} an item ({rounds}). Lower min_user_interactions or "
-        "min_item_interactions, or check that the items' ids are written alike in both files."
+        f"{min_user} interactions per user and {min_item} per item ({rounds}). Lower min_user_interactions or "
+        "min_item_interactions, or check that both files write the items' ids in the same way."
     )
 
 
+def _newest(interactions: _Interactions, max_history: int | None, counts: dict[str, Any]) -> _Interactions:
+    if max_history is None:
+        return interactions
+    newest = _from_end(interactions.users) < max_history
+    counts["interactions_beyond_max_history_dropped"] = int(len(newest) - newest.sum())
+    return interactions.take(newest)
+
+
 def _from_end(users: np.ndarray) -> np.ndarray:
-    """Each interaction's distance from its user's last one, for users that stand together, int64 `[n]`."""
+    """The distance of each interaction from its user's last one, int64 `[n]`; a user's interactions are adjacent."""
     last = np.flatnonzero(np.append(users[1:] != users[:-1], True))
     return np.repeat(last, np.diff(last, prepend=-1)) - np.arange(len(users))
 
 
+def _remaining_items(items: np.ndarray, item_ids: pl.Series, described: pl.DataFrame) -> tuple[ItemCatalog, np.ndarray]:
+    """The catalogue of the items that occur, in the order of their ids; and each interaction's row, int32 `[n]`."""
+    present = np.flatnonzero(np.bincount(items, minlength=len(item_ids)))
+    row_of = np.zeros(len(item_ids), dtype=np.int32)
+    row_of[present] = np.arange(len(present), dtype=np.int32)
+    table = described.filter(pl.col("item_id").is_in(item_ids.gather(present).implode())).sort("item_id")
+    return ItemCatalog.from_polars(table), row_of[items]
+
+
 def tied_share(users: np.ndarray, times: np.ndarray) -> float:
-    """Share of interactions, 0 to 1, that have the same time as another one of their user; both `[n]`, in order."""
+    """Share of interactions, 0 to 1, at the same time as another interaction of their user.
+
+    Args:
+        users, times: `[n]`, sorted by user and then by time.
+    """
     if not len(users):
         return 0.0
     same = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
     return float((np.append(same, False) | np.append(False, same)).mean())
-
-
-def _in_id_order(items: pl.DataFrame, item_ids: pl.Series) -> pl.DataFrame:
-    """The rows of `items` of the sorted `item_ids`, in that order."""
-    return items.filter(pl.col("item_id").is_in(item_ids.implode())).sort("item_id")
