@@ -28,7 +28,7 @@ import torch
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.sequences import Sequences
-from recformer_hf.data.split_arrays import concatenated, joined_catalog
+from recformer_hf.data.splits.arrays import concatenated, joined_catalog
 from recformer_hf.training.pretraining.zero_shot import without_users
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

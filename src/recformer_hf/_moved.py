@@ -22,6 +22,7 @@ MOVED = {
     "companions_recformer": "recommending.item_store",
     "data.atomic": "storage.atomic",
     "data.readers.common": "data.readers.source",
+    "data.split_arrays": "data.splits.arrays",
     "dropout_recformer": "encoder.cpu.dropout",
     "encoder_recformer": "encoder.layers",
     "encoding_recformer": "recommending.vectors",

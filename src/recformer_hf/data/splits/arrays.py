@@ -1,14 +1,14 @@
-"""The array work under the splits: pieces of flat sequences, taken, thinned and joined without loops over rows."""
+"""Takes, thins and joins pieces of flat sequences without a loop over rows: the array work of all splits."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 
-from ..items.catalog import ItemCatalog
-from .arrays import offsets_from_lengths, slice_indices
-from .dataset import Sequences
-from .preparation import EmptyResultError, PreparedInteractions
+from ...items.catalog import ItemCatalog
+from ..arrays import offsets_from_lengths, slice_indices
+from ..dataset import Sequences
+from ..preparation import EmptyResultError, PreparedInteractions
 
 
 def sequences_between(
@@ -19,12 +19,14 @@ def sequences_between(
     *,
     targets: np.ndarray | None = None,
 ) -> Sequences:
-    """The interactions `starts` to `ends` of the chosen users, and the items at `targets`.
+    """The interactions from `starts` to `ends` of the chosen users, and the items at `targets`.
 
     Args:
-        prepared: whose users.
-        users: bool `[num_users]`, or their numbers, with one start, end and target for each number.
-        starts: int64 `[num_users]`, positions in the flat arrays; so are `ends` and `targets`.
+        prepared: the interactions of all users.
+        users: bool `[num_users]`, or the users' numbers `[n]`, in which a user may occur more than once.
+        starts: int64 `[num_users]`, or `[n]` for numbers: positions in the flat arrays.
+        ends: as `starts`; the first position that is not taken.
+        targets: as `starts`, or None for sequences without targets.
     """
     numbers = np.flatnonzero(users) if users.dtype == bool else users
     if users.dtype == bool:
@@ -40,14 +42,20 @@ def sequences_between(
 
 
 def take_ids(user_ids: pa.Array, numbers: np.ndarray) -> pa.Array:
-    """The chosen ids; the array itself, not a copy, where all are chosen."""
+    """The chosen ids; the array itself if all are chosen, which saves a copy."""
     if len(numbers) == len(user_ids) and np.array_equal(numbers, np.arange(len(user_ids))):
         return user_ids
     return user_ids.take(pa.array(numbers))
 
 
 def without_items(sequences: Sequences, held_out: np.ndarray) -> Sequences:
-    """The sequences without some items, bool `[num_items]`; rows without history, or whose target is one, go."""
+    """The sequences without the items of `held_out`, bool `[num_items]`.
+
+    Rows whose target is held out, or whose history becomes empty, are removed.
+
+    Raises:
+        EmptyResultError: no row is left.
+    """
     if not held_out.any():
         return sequences
     kept = ~held_out[sequences.items]
@@ -56,11 +64,11 @@ def without_items(sequences: Sequences, held_out: np.ndarray) -> Sequences:
     if sequences.targets is not None:
         rows &= ~held_out[sequences.targets]
     if not rows.any():
-        raise EmptyResultError("Nothing is left to train on without the held-out items. Hold out fewer.")
+        raise EmptyResultError("Nothing is left to train on without the held-out items. Hold out fewer items.")
     lengths = np.diff(offsets)[rows]
     return Sequences(
         take_ids(sequences.user_ids, np.flatnonzero(rows)),
-        # The items of a row that goes go with it.
+        # A removed row may still have items that are not held out.
         sequences.items[kept & np.repeat(rows, sequences.lengths)],
         offsets_from_lengths(lengths),
         None if sequences.targets is None else sequences.targets[rows],
@@ -68,6 +76,7 @@ def without_items(sequences: Sequences, held_out: np.ndarray) -> Sequences:
 
 
 def concatenated(parts: list[Sequences]) -> Sequences:
+    """The rows of all parts, in order. Either every part has targets, or none."""
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     targets = [part.targets for part in parts if part.targets is not None]
     return Sequences(
@@ -79,7 +88,7 @@ def concatenated(parts: list[Sequences]) -> Sequences:
 
 
 def joined_catalog(catalogs: dict[str, ItemCatalog]) -> tuple[ItemCatalog, dict[str, np.ndarray]]:
-    """One catalogue of all, an id's first text kept, and for each catalogue its rows in it, int32 `[num_items]`."""
+    """One catalogue of all items, with the first text of each id; and the row there of each catalogue's items."""
     table = pa.concat_tables([catalog.table for catalog in catalogs.values()])
     ids = table["item_id"].combine_chunks()
     encoded = ids.dictionary_encode()  # numbers ids by first appearance
