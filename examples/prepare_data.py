@@ -4,24 +4,24 @@
     python examples/prepare_data.py --source amazon --amazon_version 2018 \
         --reviews Video_Games.json.gz --metadata meta_Video_Games.json.gz --output_dir games
 
-    # any table: CSV, TSV, parquet, JSON lines
+    # any tables: CSV, TSV, parquet or JSON lines
     python examples/prepare_data.py --source table --interactions purchases.csv --items products.parquet \
         --user_column customer --item_column sku --timestamp_column bought_at --attributes name maker --output_dir shop
 
-    # MovieLens, unzipped; the public Recformer replication's folder, splits as they are
+    # an unzipped MovieLens folder; the public Recformer replication's folder, whose splits are kept
     python examples/prepare_data.py --source movielens --folder ml-1m --output_dir movies
     python examples/prepare_data.py --source replication --folder Scientific --output_dir scientific
 
-    # one of the paper's sets, from a folder of raw 2018 files
+    # one of the paper's datasets, from a folder of raw 2018 files
     python examples/prepare_data.py --recipe paper-scientific --folder amazon_2018 --output_dir scientific
 
-    # other splits, and a tenth of the training sequences
+    # other splits; a tenth of the training sequences
     ... --split temporal --validation_from 2017-01-01 --test_from 2018-01-01
     ... --split cold_item --held_out_share 0.1          # writes output_dir/in_set and output_dir/cold
     ... --split users_held_out --validation_share 0.1 --test_share 0.1
     ... --low_resource_share 0.1
 
-The output appears whole or not at all. `--push_to_hub name` uploads it as a dataset repository as well.
+The output folder is written completely or not at all. `--push_to_hub name` also uploads it to a dataset repository.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ from transformers import HfArgumentParser
 
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.preparation import PreparedInteractions, prepare
+from recformer_hf.data.readers.amazon import ATTRIBUTES as AMAZON_ATTRIBUTES
 from recformer_hf.data.readers.amazon import read_amazon
-from recformer_hf.data.readers.source import MAX_DAMAGED, DataError, Source
 from recformer_hf.data.readers.movielens import read_movielens
 from recformer_hf.data.readers.replication import read_replication
+from recformer_hf.data.readers.source import MAX_DAMAGED, DataError, Source
 from recformer_hf.data.readers.table import read_table
 from recformer_hf.data.recipes import build, get_recipe, summary_table
 from recformer_hf.data.splits import cold_item, leave_one_out, low_resource, temporal, users_held_out
@@ -50,101 +51,112 @@ class SourceArguments:
     """What to read."""
 
     source: Literal["amazon", "movielens", "table", "replication"] | None = field(
-        default=None, metadata={"help": "The layout of the files."}
+        default=None, metadata={"help": "Layout of the files."}
     )
     recipe: str | None = field(
-        default=None, metadata={"help": "One of the paper's sets instead: paper-pretraining, paper-scientific, ..."}
+        default=None,
+        metadata={"help": "One of the paper's datasets, instead of --source: paper-pretraining, paper-scientific, ..."},
     )
     folder: str | None = field(
-        default=None, metadata={"help": "Folder of movielens, replication, or of a recipe's raw files."}
+        default=None, metadata={"help": "movielens, replication, recipe: the folder of the files."}
     )
     reviews: list[str] | None = field(default=None, metadata={"help": "amazon: review file or files."})
     metadata: list[str] | None = field(default=None, metadata={"help": "amazon: metadata file or files."})
     amazon_version: Literal["2014", "2018", "2023"] = field(
-        default="2018", metadata={"help": "amazon: whose layout the files have."}
+        default="2018", metadata={"help": "amazon: which layout the files have."}
     )
-    interactions: str | None = field(default=None, metadata={"help": "table: the interactions."})
-    items: str | None = field(default=None, metadata={"help": "table: the items."})
-    user_column: str = field(default="user_id", metadata={"help": "table: column of users' ids."})
-    item_column: str = field(default="item_id", metadata={"help": "table: column of items' ids."})
+    interactions: str | None = field(default=None, metadata={"help": "table: the file of interactions."})
+    items: str | None = field(default=None, metadata={"help": "table: the file of items."})
+    user_column: str = field(default="user_id", metadata={"help": "table: column of the users' ids."})
+    item_column: str = field(default="item_id", metadata={"help": "table: column of the items' ids."})
     items_id_column: str | None = field(
-        default=None, metadata={"help": "table: the id's column in the items' file, if it has another name there."}
+        default=None, metadata={"help": "table: column of the ids in the file of items; by default --item_column."}
     )
     timestamp_column: str = field(
-        default="timestamp", metadata={"help": "table: column of times: numbers, dates or datetimes."}
+        default="timestamp", metadata={"help": "table: column of times, which are numbers, dates or datetimes."}
     )
     timestamp_unit: Literal["s", "ms", "us", "ns"] = field(
         default="s", metadata={"help": "table: unit of numeric times."}
     )
     attributes: list[str] | None = field(
-        default=None, metadata={"help": "amazon, table: attributes that make up an item's text, in order."}
+        default=None, metadata={"help": "amazon, table: attributes of an item's text, in this order."}
     )
-    min_rating: float | None = field(default=None, metadata={"help": "movielens: leave out ratings below it."})
+    min_rating: float | None = field(default=None, metadata={"help": "movielens: skip lower ratings."})
     max_damaged: float = field(
-        default=MAX_DAMAGED, metadata={"help": "Share of a file's lines that may be damaged before it is refused."}
+        default=MAX_DAMAGED,
+        metadata={"help": "Share of a file's lines, 0 to 1, that may be damaged before the file is refused."},
     )
 
 
 @dataclass
 class PreparationArguments:
-    """What to keep, and in which order."""
+    """Which interactions to keep, and in which order."""
 
-    min_user_interactions: int = field(default=5, metadata={"help": "k-core: interactions that a user needs."})
-    min_item_interactions: int = field(default=5, metadata={"help": "k-core: interactions that an item needs."})
+    min_user_interactions: int = field(
+        default=5, metadata={"help": "k-core: number of interactions that every user has at least."}
+    )
+    min_item_interactions: int = field(
+        default=5, metadata={"help": "k-core: number of interactions that every item has at least."}
+    )
     ties: Literal["random", "item_id", "file"] = field(
         default="random", metadata={"help": "Order of a user's interactions at the same time."}
     )
     max_history: int | None = field(
-        default=None, metadata={"help": "Keep only the newest so many interactions of a user."}
+        default=None, metadata={"help": "Keep only this many newest interactions of a user."}
     )
     unknown_items: Literal["drop", "error"] = field(
-        default="drop", metadata={"help": "Interactions of items without metadata."}
+        default="drop", metadata={"help": "What to do with interactions of items without metadata."}
     )
     items_without_text: Literal["drop", "error"] = field(
-        default="drop", metadata={"help": "Interactions of items without any text."}
+        default="drop", metadata={"help": "What to do with interactions of items without any text."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of every draw."})
 
 
 @dataclass
 class SplitArguments:
-    """How to split, and where to put it."""
+    """How to split, and where to write the result."""
 
     split: Literal["leave_one_out", "temporal", "cold_item", "users_held_out"] = field(
-        default="leave_one_out", metadata={"help": "The split."}
+        default="leave_one_out", metadata={"help": "How to split."}
     )
     short_users: Literal["train", "drop"] = field(
-        default="train", metadata={"help": "leave_one_out: users with fewer than three interactions."}
+        default="train", metadata={"help": "leave_one_out: what to do with users with fewer than three interactions."}
     )
     validation_from: str | None = field(
         default=None,
-        metadata={"help": "temporal: first day of validation; 80 percent of the interactions if left out."},
+        metadata={
+            "help": "temporal: first day of validation; by default 80 percent of the interactions lie before it."
+        },
     )
     test_from: str | None = field(
-        default=None, metadata={"help": "temporal: first day of test; 90 percent of the interactions if left out."}
+        default=None,
+        metadata={"help": "temporal: first day of test; by default 90 percent of the interactions lie before it."},
     )
     temporal_targets: Literal["first", "all"] = field(
-        default="first", metadata={"help": "temporal: a user's first target of a period, or all."}
+        default="first", metadata={"help": "temporal: a user's first interaction of a period, or all of them."}
     )
     held_out_share: float = field(
-        default=0.0, metadata={"help": "cold_item: share of the items to keep from training."}
+        default=0.0, metadata={"help": "cold_item: share of the items to remove from training."}
     )
     validation_share: float = field(
         default=0.1, metadata={"help": "users_held_out: share of the users for validation."}
     )
     test_share: float = field(default=0.1, metadata={"help": "users_held_out: share of the users for test."})
     low_resource_share: float | None = field(
-        default=None, metadata={"help": "Keep this share of the training sequences (any split)."}
+        default=None, metadata={"help": "Keep only this share of the training sequences, with any split."}
     )
-    name: str | None = field(default=None, metadata={"help": "Name of the dataset, for its card."})
-    output_dir: str | None = field(default=None, metadata={"help": "Folder to write."})
-    overwrite: bool = field(default=False, metadata={"help": "Replace a dataset that is there."})
-    push_to_hub: str | None = field(default=None, metadata={"help": "Hub repository to upload to, as a dataset."})
-    private: bool = field(default=False, metadata={"help": "Make the Hub repository private."})
+    name: str | None = field(
+        default=None, metadata={"help": "Name of the dataset in its card; by default that of the folder or repository."}
+    )
+    output_dir: str | None = field(default=None, metadata={"help": "Folder to write the dataset to."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace a dataset that the folder already holds."})
+    push_to_hub: str | None = field(default=None, metadata={"help": "Dataset repository on the Hub to upload to."})
+    private: bool = field(default=False, metadata={"help": "Create a private repository."})
 
 
-def needed(arguments: Any, *names: str) -> list[Any]:
-    """The arguments of these names, all of them given."""
+def needed(arguments: SourceArguments, *names: str) -> list[Any]:
+    """The values of these options, all of which the source needs."""
     missing = [f"--{name}" for name in names if getattr(arguments, name) is None]
     if missing:
         raise DataError(f"--source {arguments.source} needs {' and '.join(missing)}.")
@@ -154,8 +166,13 @@ def needed(arguments: Any, *names: str) -> list[Any]:
 def read(arguments: SourceArguments) -> Source:
     if arguments.source == "amazon":
         reviews, metadata = needed(arguments, "reviews", "metadata")
-        chosen = {} if arguments.attributes is None else {"attributes": arguments.attributes}
-        return read_amazon(reviews, metadata, arguments.amazon_version, max_damaged=arguments.max_damaged, **chosen)
+        return read_amazon(
+            reviews,
+            metadata,
+            arguments.amazon_version,
+            attributes=arguments.attributes if arguments.attributes is not None else AMAZON_ATTRIBUTES,
+            max_damaged=arguments.max_damaged,
+        )
     if arguments.source == "movielens":
         (folder,) = needed(arguments, "folder")
         return read_movielens(folder, min_rating=arguments.min_rating, max_damaged=arguments.max_damaged)
@@ -174,7 +191,7 @@ def read(arguments: SourceArguments) -> Source:
 
 
 def split(prepared: PreparedInteractions, arguments: SplitArguments, seed: int) -> dict[str, SequentialDataset]:
-    """Sub-folder ("" for none) -> dataset."""
+    """The datasets of a split by sub-folder; a single dataset has the sub-folder ""."""
     if arguments.split == "temporal":
         dates = arguments.validation_from, arguments.test_from
         return {"": temporal(prepared, *dates, targets=arguments.temporal_targets)}
@@ -186,7 +203,7 @@ def split(prepared: PreparedInteractions, arguments: SplitArguments, seed: int) 
     return {"": leave_one_out(prepared, short_users=arguments.short_users)}
 
 
-# Options that mean something to one source or split only.
+# Which options each source and each split reads.
 SOURCE_OPTIONS = {
     "amazon": ["reviews", "metadata", "amazon_version", "attributes", "max_damaged"],
     "movielens": ["folder", "min_rating", "max_damaged"],
@@ -206,8 +223,13 @@ SPLIT_OPTIONS = {
 }
 
 
-def refuse_without_effect(arguments: Any, options: dict[str, list[str]], chosen: str, what: str) -> None:
-    """An option that would do nothing is an error: nobody should find out from the numbers."""
+def refuse_without_effect(
+    arguments: SourceArguments | PreparationArguments | SplitArguments,
+    options: dict[str, list[str]],
+    chosen: str,
+    what: str,
+) -> None:
+    """Refuse options that would do nothing, which the user would otherwise only notice by the results."""
     defaults = type(arguments)()
     names = dict.fromkeys(name for names in options.values() for name in names if name not in options[chosen])
     changed = [f"--{name}" for name in names if getattr(arguments, name) != getattr(defaults, name)]
@@ -217,14 +239,14 @@ def refuse_without_effect(arguments: Any, options: dict[str, list[str]], chosen:
 
 def check_options(source: SourceArguments, preparation: PreparationArguments, output: SplitArguments) -> None:
     if (source.source is None) == (source.recipe is None):
-        raise DataError("Give --source (amazon, movielens, table or replication) or --recipe, one of the two.")
+        raise DataError("Give either --source (amazon, movielens, table or replication) or --recipe.")
     kind = source.source or "recipe"
     what = f"--source {kind}" if source.source else f"--recipe {source.recipe}"
     refuse_without_effect(source, SOURCE_OPTIONS, kind, what)
     if kind not in ("recipe", "replication"):
         refuse_without_effect(output, SPLIT_OPTIONS, output.split, f"--split {output.split}")
         return
-    reason = "cores, filters and split are the paper's" if kind == "recipe" else "the folder is taken as it is"
+    reason = "filters and split are the paper's" if kind == "recipe" else "the folder is read as it is"
     refuse_without_effect(output, {**SPLIT_OPTIONS, "split": ["split"]}, "fixed", f"{what}: {reason}")
     used = ["seed", "ties"] if kind == "recipe" else ["seed"]
     refuse_without_effect(preparation, {"all": list(vars(preparation)), "used": used}, "used", f"{what}: {reason}")
@@ -236,9 +258,11 @@ def make(
     if source.recipe is not None:
         recipe = get_recipe(source.recipe)
         if source.folder is None:
-            raise DataError(f"--recipe {recipe.name} needs --folder, where the raw files lie.")
-        rules = {"ties": preparation.ties, "seed": preparation.seed, "max_damaged": source.max_damaged}
-        datasets = {"": build(recipe, source.folder, **rules)}
+            raise DataError(f"--recipe {recipe.name} needs --folder, the folder of the raw files.")
+        dataset = build(
+            recipe, source.folder, ties=preparation.ties, seed=preparation.seed, max_damaged=source.max_damaged
+        )
+        datasets = {"": dataset}
     elif source.source == "replication":
         (folder,) = needed(source, "folder")
         datasets = {"": read_replication(folder)}
@@ -253,19 +277,21 @@ def make(
 
 
 def check_output(output: SplitArguments) -> None:
-    """Before an hour of reading, not after it."""
+    """Refuse an unusable output before reading, which may take an hour."""
     if output.output_dir is None and output.push_to_hub is None:
-        raise DataError("Give --output_dir, --push_to_hub, or both: the dataset has to go somewhere.")
+        raise DataError("Give --output_dir, --push_to_hub, or both, to say where the dataset goes.")
     folder = Path(output.output_dir) if output.output_dir is not None else None
     if folder is not None and folder.exists() and not output.overwrite and (folder.is_file() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not empty. Name another --output_dir, or replace it with --overwrite.")
+        raise FileExistsError(
+            f"{folder} is not empty. Choose another --output_dir, or replace the dataset with --overwrite."
+        )
 
 
 def save(datasets: dict[str, SequentialDataset], output: SplitArguments) -> None:
     if output.output_dir is not None:
         if set(datasets) == {""}:
             datasets[""].save_to_disk(output.output_dir, overwrite=output.overwrite)
-        else:  # both or neither
+        else:  # one folder around all datasets, so that either all or none are written
             with atomic_folder(output.output_dir, overwrite=output.overwrite, replaceable=set(datasets)) as folder:
                 for part, dataset in datasets.items():
                     dataset.save_to_disk(folder / part)
@@ -278,45 +304,49 @@ def save(datasets: dict[str, SequentialDataset], output: SplitArguments) -> None
 def report(datasets: dict[str, SequentialDataset], source: SourceArguments, output: SplitArguments) -> None:
     paper = get_recipe(source.recipe).paper if source.recipe is not None else None
     for part, dataset in datasets.items():
-        statistics = dataset.statistics
         print(f"\n{part}\n" if part else "")
         print(summary_table(dataset, paper))
-        rows = ", ".join(f"{name} {counts['rows']:,}" for name, counts in statistics["splits"].items())
-        print(f"\nrows: {rows}\nprotocol: {dataset.info.get('protocol', '')}")
-        for name, text in (
-            ("share_test_targets_not_in_training", "test targets not in training"),
-            ("share_tests_repeating_history", "tests that repeat a history item"),
-            ("share_tied_timestamps", "tied timestamps"),
-        ):
-            if statistics[name] is not None:
-                print(f"{text}: {statistics[name]:.2%}")
-        left_out = {
-            name: number for name, number in dataset.info.get("preparation", {}).items() if name.endswith("_dropped")
-        }
-        damaged = sum(file["damaged_lines"] for file in dataset.info.get("read", {}).get("files", []))
-        counted = {"damaged_lines_dropped": damaged, **left_out}
-        lines = [
-            f"{name.removesuffix('_dropped').replace('_', ' ')} {number:,}"
-            for name, number in counted.items()
-            if number
-        ]
-        if lines:
-            print(f"left out: {', '.join(lines)}")
+        report_splits(dataset)
+        report_removed(dataset)
     places = [place for place in (output.output_dir, output.push_to_hub) if place is not None]
     print(f"\nwritten to {' and '.join(places)}")
 
 
+def report_splits(dataset: SequentialDataset) -> None:
+    statistics = dataset.statistics
+    rows = ", ".join(f"{name} {counts['rows']:,}" for name, counts in statistics["splits"].items())
+    print(f"\nrows: {rows}\nprotocol: {dataset.info.get('protocol', '')}")
+    for name, text in (
+        ("share_test_targets_not_in_training", "test targets not in training"),
+        ("share_tests_repeating_history", "test targets that repeat a history item"),
+        ("share_tied_timestamps", "tied timestamps"),
+    ):
+        if statistics[name] is not None:
+            print(f"{text}: {statistics[name]:.2%}")
+
+
+def report_removed(dataset: SequentialDataset) -> None:
+    damaged = sum(file["damaged_lines"] for file in dataset.info.get("read", {}).get("files", []))
+    counts = {"damaged_lines_dropped": damaged, **dataset.info.get("preparation", {})}
+    removed = [
+        f"{name.removesuffix('_dropped').replace('_', ' ')} {number:,}"
+        for name, number in counts.items()
+        if name.endswith("_dropped") and number
+    ]
+    if removed:
+        print(f"removed: {', '.join(removed)}")
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = HfArgumentParser(
-        [SourceArguments, PreparationArguments, SplitArguments], description=__doc__.split("\n", 1)[0]
-    )
+    classes = [SourceArguments, PreparationArguments, SplitArguments]
+    parser = HfArgumentParser(classes, description=str(__doc__).split("\n", 1)[0])  # type: ignore[arg-type]
     source, preparation, output = parser.parse_args_into_dataclasses(arguments)
     try:
         check_options(source, preparation, output)
         check_output(output)
         datasets = make(source, preparation, output)
         save(datasets, output)
-    except (ValueError, OSError) as error:  # the data, or the disk: what is wrong, not where in the code
+    except (ValueError, OSError) as error:  # wrong data or a full disk: the user needs no traceback
         sys.exit(f"prepare_data.py: {' '.join(str(error).split())}")
     report(datasets, source, output)
 

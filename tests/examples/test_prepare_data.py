@@ -13,9 +13,18 @@ import pytest
 
 from recformer_hf.data import dataset as dataset_module
 from recformer_hf.data.dataset import SequentialDataset
-from recformer_hf.data.readers.source import DataError, MissingFileError
-from recformer_hf.data.recipes import RECIPES, PaperCounts, find_files, get_recipe
-from tests.support.data_sources import DAY, ITEMS, LOG, write_amazon, write_csv, write_lines, write_movielens
+from recformer_hf.data.recipes import get_recipe
+from tests.support.data_sources import (
+    DAY,
+    ITEMS,
+    LOG,
+    purchases,
+    write_amazon,
+    write_category,
+    write_csv,
+    write_lines,
+    write_movielens,
+)
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "prepare_data.py"
 
@@ -28,15 +37,6 @@ def script():
     spec.loader.exec_module(module)
     yield module
     del sys.modules["prepare_data"]
-
-
-def purchases(users: int = 30, steps: int = 6) -> list[tuple[str, str, int]]:
-    """Enough of everything for every split: each of 12 items bought 15 times, no item twice by one user."""
-    return [
-        (f"U{user:02d}", f"B{(user + 5 * step) % 12:03d}", (100 + 7 * step + user % 5) * DAY)
-        for user in range(users)
-        for step in range(steps)
-    ]
 
 
 @pytest.fixture
@@ -159,12 +159,6 @@ def test_the_same_input_gives_the_same_bytes(script, amazon, tmp_path):
 # Recipes
 
 
-def write_category(folder: Path, category: str, ending: str = "_5.json.gz") -> None:
-    reviews, metadata = write_amazon(folder / "made", "2018", purchases())
-    reviews.rename(folder / f"{category}{ending}")
-    metadata.rename(folder / f"meta_{category}.json.gz")
-
-
 @pytest.mark.parametrize("ending", ["_5.json.gz", ".json.gz"])
 def test_a_recipe_prints_the_papers_counts_beside_what_came_out(script, tmp_path, capsys, ending):
     write_category(tmp_path, "Industrial_and_Scientific", ending)
@@ -201,15 +195,6 @@ def test_a_recipe_names_every_missing_file_and_where_to_get_it(script, tmp_path)
     assert "Electronics" not in message
     assert "McAuley" in message
     assert "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/" in message
-    with pytest.raises(MissingFileError):
-        find_files(RECIPES["paper-pet"], tmp_path)
-    with pytest.raises(DataError, match="No recipe 'paper-toys'; there are paper-pretraining"):
-        get_recipe("paper-toys")
-
-
-def test_the_papers_mean_length_and_density_follow_from_its_counts():
-    counts = PaperCounts(users=10, items=20, interactions=50)
-    assert (counts.mean_length, counts.density) == (5.0, 0.25)
 
 
 # What goes wrong
@@ -218,7 +203,7 @@ def test_the_papers_mean_length_and_density_follow_from_its_counts():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Give --source"),
+        ([], "Give either --source"),
         (["--source", "amazon"], "--source amazon needs --reviews and --metadata"),
         (["--source", "table"], "needs --interactions and --items"),
         (["--source", "movielens"], "needs --folder"),

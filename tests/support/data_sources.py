@@ -136,3 +136,19 @@ def write_movielens(folder: Path, layout: str) -> Path:
             lines.append("|".join([number, title, "01-Jan-1995", "", "http://x", *flags]).encode("latin-1"))
         write_lines(folder / "u.item", lines)
     return folder
+
+
+def purchases(users: int = 30, steps: int = 6) -> list[tuple[str, str, int]]:
+    """Enough of everything for every split: each of 12 items bought 15 times, no item twice by one user."""
+    return [
+        (f"U{user:02d}", f"B{(user + 5 * step) % 12:03d}", (100 + 7 * step + user % 5) * DAY)
+        for user in range(users)
+        for step in range(steps)
+    ]
+
+
+def write_category(folder: Path, category: str, ending: str = "_5.json.gz") -> None:
+    """The raw files of a category of 2018 under their published names, with `purchases`."""
+    reviews, metadata = write_amazon(folder / "made", "2018", purchases())
+    reviews.rename(folder / f"{category}{ending}")
+    metadata.rename(folder / f"meta_{category}.json.gz")

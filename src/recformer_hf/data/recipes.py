@@ -1,4 +1,4 @@
-"""The paper's own datasets: which raw files of the Amazon review data 2018 they need, and what was done to them."""
+"""The paper's datasets: which raw files of the Amazon review data 2018 they need, and how they are prepared."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SOURCE_PAGE = (
     'the page "Amazon review data (2018)" of the McAuley lab at UC San Diego, '
     "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/"
 )
-# Reviews of a category, best first: the "5-core" file is much the smaller one, and all that a 5-core needs.
+# Reviews of a category, best first. The "5-core" file is far smaller than the full one and has all that a 5-core needs.
 _REVIEW_FILES = ("{}_5.json.gz", "{}_5.json", "{}.json.gz", "{}.json")
 _METADATA_FILES = ("meta_{}.json.gz", "meta_{}.json")
 
 
 @dataclass(frozen=True)
 class PaperCounts:
-    """A line of the paper's dataset table. Mean length and density follow from the counts."""
+    """A row of the paper's dataset table. Mean length and density follow from the counts."""
 
     users: int
     items: int
@@ -35,7 +35,7 @@ class PaperCounts:
 
     @property
     def mean_length(self) -> float:
-        """Interactions of a user."""
+        """Interactions per user."""
         return self.interactions / self.users
 
     @property
@@ -49,10 +49,10 @@ class Recipe:
     """One of the paper's datasets.
 
     Args:
-        name: as on the command line.
-        categories: names of the raw files whose sequences train; of a target set the one category, split leave-one-out.
-        validation_categories: names of those that validate (pretraining).
-        paper: the paper's counts, of training and validation together; those of pretraining are rounded in the paper.
+        name: its name on the command line.
+        categories: names of the raw files whose sequences train. A target set has one category, split leave-one-out.
+        paper: the paper's counts of training and validation together; the paper rounds those of pretraining.
+        validation_categories: names of the raw files whose sequences validate, for pretraining.
     """
 
     name: str
@@ -86,13 +86,13 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of a name.
+    """The recipe with this name.
 
     Raises:
-        DataError: there is none of that name.
+        DataError: the name is unknown.
     """
     if name not in RECIPES:
-        raise DataError(f"No recipe {name!r}; there are {', '.join(RECIPES)}.")
+        raise DataError(f"No recipe {name!r}; expected one of {', '.join(RECIPES)}.")
     return RECIPES[name]
 
 
@@ -101,11 +101,11 @@ def find_files(recipe: Recipe, folder: str | Path) -> dict[str, tuple[Path, Path
 
     Args:
         recipe: the recipe.
-        folder: where the files lie under the names that they are published by, gzipped or not. Of a category's
-            reviews the 5-core file (`<category>_5.json.gz`) is taken, or else the full one.
+        folder: the folder of the files, which have the names under which they were published and may be gzipped. The
+            5-core file of a category's reviews (`<category>_5.json.gz`) is preferred to the full one.
 
     Raises:
-        MissingFileError: files are missing; the message names all of them, and where a person gets them.
+        MissingFileError: files are missing; the message names all of them and says where to get them.
     """
     folder = Path(folder)
     found: dict[str, tuple[Path, Path]] = {}
@@ -138,17 +138,18 @@ def build(
     seed: int = 0,
     max_damaged: float = MAX_DAMAGED,
 ) -> SequentialDataset:
-    """Make one of the paper's datasets from the raw files.
+    """Create one of the paper's datasets from the raw files.
 
-    Every category by itself: items without metadata or text out, exact duplicates out, 5-core of users and items,
-    order by time. A target set is then split leave-one-out. For pretraining the sequences of seven categories train
-    whole, and those of CDs and Vinyl validate, their last item the target.
+    Each category is prepared separately: items without metadata or text and exact duplicates are removed, the 5-core of
+    users and items is taken, and interactions are ordered by time. A target set is then split leave-one-out. For
+    pretraining, the whole sequences of seven categories train, and those of CDs and Vinyl validate, with their last
+    item as the target.
 
     Args:
         recipe: the recipe.
-        folder: where the raw files lie (`find_files`).
-        min_interactions: the k of the k-core (the paper's 5).
-        ties: order of a user's interactions of one day (`preparation.prepare`).
+        folder: the folder of the raw files (`find_files`).
+        min_interactions: the k of the k-core (5 in the paper).
+        ties: order of a user's interactions on the same day (`preparation.prepare`).
         seed: of `ties="random"`.
         max_damaged: share of a file's lines, 0 to 1, that may be damaged.
 
@@ -157,7 +158,7 @@ def build(
 
     Raises:
         MissingFileError: files are missing.
-        DataError: as readers, preparation and splits raise.
+        DataError: the errors of readers, preparation and splits.
     """
     files = find_files(recipe, folder)
     domains: dict[str, PreparedInteractions] = {}
@@ -187,7 +188,7 @@ def build(
 
 
 def summary_table(dataset: SequentialDataset, paper: PaperCounts | None = None) -> str:
-    """The columns of the paper's dataset table as text, and the paper's own line beside where there is one."""
+    """The columns of the paper's dataset table for this dataset as text, and below it the paper's own row if given."""
     rows = [("this dataset", _cells(dataset.statistics))]
     if paper is not None:
         counts = {name: getattr(paper, name) for name in ("users", "items", "interactions", "mean_length", "density")}
