@@ -1,23 +1,23 @@
-"""How well a checkpoint recommends, and simple baselines beside it: every item of the catalogue ranked for every user.
+"""Evaluate a checkpoint and simple baselines: every item of the catalogue is ranked for every user.
 
-    # baselines on the invented demo shop; `oracle` knows how its choices are drawn
+    # baselines on the invented demo shop; `oracle` knows the probabilities from which choices are drawn
     python examples/evaluate.py --dataset demo:kitchen --baselines popularity markov last_item_text oracle
 
     # a finetuned checkpoint on its dataset (folders or Hub ids), with and without the history among the candidates
     python examples/evaluate.py --model finetuned --dataset shop --protocol both --baselines markov --output_dir results
 
-    # zero-shot: the checkpoint has never seen this catalogue, so its texts are encoded now; beside it the same vectors
-    # compared with that of the last item alone
+    # zero-shot: the checkpoint has never seen this catalogue, so its texts are encoded first; last_item_vectors ranks
+    # by the same vectors, with the vector of the last item alone
     python examples/evaluate.py --model pretrained --dataset other-shop --encode_items --baselines last_item_vectors
 
-    # another run against a ranking that an earlier one saved: a paired test over users
+    # compare with the saved ranking of an earlier run: a paired test over users
     python examples/evaluate.py --model another --dataset shop --compare_with results/model-kept.npz
 
     # the same numbers on several processes
     accelerate launch --num_processes 4 examples/evaluate.py --model finetuned --dataset shop
 
-`--output_dir` gets `metrics.json` (everything in `docs/evaluation.md`, intervals and breakdowns included) and a ranking
-`<scorer>-<protocol>.npz` each. Among them `model` is the checkpoint.
+The script writes to `--output_dir`: `metrics.json` (everything in `docs/evaluation.md`, including intervals and
+breakdowns) and a ranking `<scorer>-<protocol>.npz` for each scorer and protocol. The scorer `model` is the checkpoint.
 """
 
 from __future__ import annotations
@@ -47,21 +47,19 @@ BASELINES: dict[str, Callable[[], Scorer]] = {
     "markov": Markov,
     "last_item_text": LastItemText,
 }
-MORE_BASELINES = ("last_item_vectors", "oracle")  # made from the model, and from the demo shop
+MORE_BASELINES = ("last_item_vectors", "oracle")  # they need the model, and the demo shop's dataset
 
 
 @dataclass
 class EvaluationArguments:
     """What to rank, and how."""
 
-    dataset: str = field(
-        metadata={"help": "A folder or a Hub id of a SequentialDataset, or demo:kitchen and the like."}
-    )
+    dataset: str = field(metadata={"help": "A SequentialDataset: a folder, a Hub id, or demo:NAME of the demo shop."})
     model: str | None = field(default=None, metadata={"help": "A RecformerForSeqRec: a folder or a Hub id."})
     baselines: list[str] = field(
         default_factory=list,
         metadata={
-            "help": f"Any of {', '.join(BASELINES)}; with --model: last_item_vectors; on the demo shop's test: oracle."
+            "help": f"Any of {', '.join(BASELINES)}; last_item_vectors (with --model); oracle (demo shop, test split)."
         },
     )
     split: Literal["validation", "test"] = field(default="test", metadata={"help": "The split to rank."})
@@ -69,18 +67,19 @@ class EvaluationArguments:
         default=False, metadata={"help": "Encode the dataset's catalogue with the model first (zero-shot)."}
     )
     protocol: Literal["kept", "excluded", "both"] | None = field(
-        default=None, metadata={"help": "Whether the history's items are candidates; kept if left out."}
+        default=None, metadata={"help": "Whether the items of the history are candidates. None: kept."}
     )
-    exclude_history: bool = field(default=False, metadata={"help": "Short for --protocol excluded."})
+    exclude_history: bool = field(default=False, metadata={"help": "The same as --protocol excluded."})
     ties: Literal["average", "optimistic", "pessimistic"] = field(
-        default="average", metadata={"help": "Where a target stands among candidates of the same score."}
+        default="average", metadata={"help": "Rank of a target among candidates with the same score."}
     )
     ks: list[int] = field(default_factory=lambda: [10, 50], metadata={"help": "Cut-offs of the metrics."})
     compare_with: str | None = field(
-        default=None, metadata={"help": "A ranking (.npz) of another run: a paired test in NDCG at the first k."}
+        default=None,
+        metadata={"help": "Ranking (.npz) of another run, for a paired test of NDCG at the first k."},
     )
-    max_tokens: int = field(default=8192, metadata={"help": "Tokens that the model encodes at a time."})
-    seed: int = field(default=0, metadata={"help": "Of the bootstrap, and of the demo shop."})
+    max_tokens: int = field(default=8192, metadata={"help": "Tokens per forward pass of the model."})
+    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap and of the demo shop."})
     output_dir: str | None = field(default=None, metadata={"help": "Where to write metrics.json and the rankings."})
 
 
@@ -105,7 +104,10 @@ def load_model(
 
 
 def check_catalog(model: Any, dataset: SequentialDataset, args: EvaluationArguments) -> None:
-    """Rows of item embeddings must be the dataset's items, or every number would be of the wrong item."""
+    """Raises `ValueError` unless the rows of the item embeddings are the dataset's items.
+
+    Otherwise every score would silently belong to another item.
+    """
     mine, theirs = model.catalog, dataset.catalog
     if mine is not None and mine.fingerprint == theirs.fingerprint:
         return
@@ -137,9 +139,9 @@ def load_scorers(args: EvaluationArguments, dataset: SequentialDataset, accelera
     if args.model is None and args.encode_items:
         raise ValueError("--encode_items needs a --model to encode with.")
     if args.model is None and "last_item_vectors" in args.baselines:
-        raise ValueError("last_item_vectors compares the item vectors of a --model: give one, or leave it out.")
+        raise ValueError("last_item_vectors compares the item vectors of a --model: give one, or drop this baseline.")
     if "oracle" in args.baselines and args.split != "test":
-        raise ValueError("The oracle's scores are of the test choice; leave it out on --split validation.")
+        raise ValueError("The oracle's scores are of the test choice; drop it for --split validation.")
     scorers: dict[str, Any] = {}
     if args.model is not None:
         scorers["model"] = load_model(args.model, args, dataset, accelerator)
@@ -154,7 +156,7 @@ def load_scorers(args: EvaluationArguments, dataset: SequentialDataset, accelera
 
 
 def evaluate(args: EvaluationArguments, accelerator: Accelerator) -> tuple[dict[str, Any], dict[str, Ranking]]:
-    """Reports and rankings, by scorer and protocol."""
+    """Returns the report, and the rankings by scorer and protocol (`markov-kept`)."""
     chosen = protocols(args)
     other = None if args.compare_with is None else Ranking.load(args.compare_with)
     dataset = open_dataset(args.dataset, seed=args.seed)
@@ -178,7 +180,7 @@ def evaluate(args: EvaluationArguments, accelerator: Accelerator) -> tuple[dict[
         same = {name: ranking for name, ranking in rankings.items() if comparable(ranking, other)}
         if not same:
             raise ValueError(
-                f"{args.compare_with} ranks other targets, or under another protocol, than this run. Compare runs on "
+                f"{args.compare_with} has other targets, or is under another protocol, than this run. Compare runs on "
                 "the same dataset and split with the same --protocol."
             )
         metric = f"ndcg@{args.ks[0]}"
@@ -238,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
             show(results, args)
             if args.output_dir is not None:
                 save(results, rankings, Path(args.output_dir))
-    except (ValueError, OSError) as error:  # the arguments, the data or the disk: what is wrong, not where in the code
+    except (ValueError, OSError) as error:  # of the arguments, the data or the disk: a traceback would not help
         sys.exit(f"evaluate.py: {' '.join(str(error).split())}" if accelerator.is_main_process else 1)
     accelerator.end_training()
 

@@ -1,19 +1,20 @@
-"""Two-stage finetuning of a Recformer on one dataset, to a recommender that anyone can load.
+"""Two-stage finetuning of a Recformer on one dataset; the result is a recommender that anyone can load.
 
-    # the invented demo shop: pretrains a tiny model on three domains, finetunes it on the fourth, compares; minutes
+    # the invented demo shop: pretrains a tiny model on three domains, finetunes it on the fourth, and compares it with
+    # baselines, in minutes
     python examples/finetune.py
 
-    # a dataset of yours (examples/prepare_data.py makes it), from a pretrained or warm-started model
+    # your own dataset (examples/prepare_data.py creates it), from a pretrained or warm-started model
     python -m recformer_hf.conversion text-encoder allenai/longformer-base-4096 warm-recformer
     accelerate launch examples/finetune.py --model warm-recformer --dataset shop --output_dir finetuned
     accelerate launch --config_file examples/configs/two_cpu_processes.yaml examples/finetune.py ...
 
-    # what was interrupted: the same command again, and
+    # to resume an interrupted run: the same command with
     ... --resume_from_checkpoint true
 
 Every field of `RecformerFinetuningArguments` is a flag (`--help`): `--recipe lecture`, `--stage1_freeze
 word_embeddings`, `--num_negatives 500`, `--exclude_history true`, `--push_to_hub true`, ...
-The folder then holds the recommender, its metrics in both protocols, curves, and a model card.
+Afterwards, the folder contains the recommender, its metrics in both protocols, curves, and a model card.
 """
 
 from __future__ import annotations
@@ -60,31 +61,33 @@ DEMO_FINETUNING = {
 
 @dataclass
 class DataArguments:
-    """What to finetune, and on what."""
+    """The model to finetune, and the dataset."""
 
     model: str | None = field(
         default=None, metadata={"help": "Pretrained or warm-started Recformer: a folder or a Hub id."}
     )
     dataset: str | None = field(
-        default=None, metadata={"help": "A folder or a Hub id of a SequentialDataset, or demo:kitchen and the like."}
+        default=None,
+        metadata={"help": "A SequentialDataset: a folder, a Hub id, or demo:NAME of the demo shop."},
     )
     max_token_num: int | None = field(
-        default=None, metadata={"help": "Tokens of a history, newest kept; the model's own limit if left out."}
+        default=None,
+        metadata={"help": "Tokens per history; the newest items are kept. None: the model's limit."},
     )
 
 
 def parse(command_line: list[str] | None) -> tuple[DataArguments, RecformerFinetuningArguments]:
     parser = HfArgumentParser([DataArguments, RecformerFinetuningArguments], description=__doc__.split("\n", 1)[0])
-    given, _ = parser.parse_known_args(command_line)
+    given, _ = parser.parse_known_args(command_line)  # the defaults depend on what is given, so it is parsed twice
     if given.model is None and given.dataset is None:
         parser.set_defaults(**DEMO_FINETUNING)
     elif given.model is None or given.dataset is None:
-        parser.error("give --model and --dataset together, or neither for the demo shop")
+        parser.error("--model and --dataset must be given together; without both, the demo shop is used")
     return parser.parse_args_into_dataclasses(command_line)
 
 
 def plan(args: RecformerFinetuningArguments) -> str:
-    """What the recipe, and what was set beside it, come to in each stage."""
+    """The settings of each stage: those of the recipe, and those that override it."""
     stages = {stage.number: f"item matrix {stage.item_matrix}, freeze {stage.freeze}" for stage in args.stages()}
     first, second = (stages.get(number, "skipped") for number in (1, 2))
     return f"Recipe {args.recipe}: stage 1: {first}; stage 2: {second}"
@@ -105,7 +108,7 @@ def finetune(data: DataArguments, args: RecformerFinetuningArguments) -> None:
 
 
 def demo(args: RecformerFinetuningArguments) -> None:
-    """Pretraining on three domains of the demo shop, finetuning on the fourth, and what comes of it."""
+    """Pretrains on three domains of the demo shop, finetunes on the fourth, and prints the results."""
     shop = load_demo_domain(DEMO_DOMAIN, seed=args.seed)
     others = [load_demo_domain(name, seed=args.seed) for name in demo_domains() if name != DEMO_DOMAIN]
     pretrained = pretrain_demo(others, shop, args)
@@ -153,12 +156,12 @@ def pretrain_demo(
 
 
 def rank_test(scorer: Scorer, shop: SequentialDataset, args: RecformerFinetuningArguments) -> Ranking:
-    """By the protocol that the trainer ranks by, so that the rows of a table compare."""
+    """Ranks under the trainer's protocol, so that the rows of the table are comparable."""
     return rank_split(scorer, shop.test, exclude_history=args.exclude_history, ties=args.ranking_ties)
 
 
 def table(rankings: dict[str, Ranking], shop: SequentialDataset, args: RecformerFinetuningArguments) -> str:
-    """NDCG@10 and Recall@10 of each, targets seen in training apart from cold ones."""
+    """NDCG@10 and Recall@10 of each ranking, separately for targets seen in training and cold targets."""
     cold = ~np.isin(shop.test.targets, shop.train.items)
     lines = [
         f"\n{shop.info['name']}: {len(shop.test):,} test users, {cold.sum()} with a cold target; whole catalogue "
@@ -176,7 +179,7 @@ def table(rankings: dict[str, Ranking], shop: SequentialDataset, args: Recformer
 
 
 def stories(ranking: Ranking, shop: SequentialDataset, users: tuple[int, ...] = (0, 1, 2)) -> str:
-    """What some users chose, what they are recommended, and what they chose next."""
+    """For some users: their last choices, their recommendations, and their next choice."""
 
     def described(item: int) -> str:
         attributes = shop.catalog[int(item)]
@@ -203,9 +206,9 @@ def main(command_line: list[str] | None = None) -> None:
             demo(args)
         else:
             finetune(data, args)
-    except (ValueError, OSError) as error:  # the settings, the data, or the disk
+    except (ValueError, OSError) as error:  # of the settings, the data or the disk: a traceback would not help
         sys.exit(f"finetune.py: {' '.join(str(error).split())}")
-    PartialState().destroy_process_group()  # gloo's threads may abort a process that exits with them
+    PartialState().destroy_process_group()  # a process that exits while gloo's threads are running may be aborted
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
 """Pretrain a Recformer on the sequences of several shops.
 
-    # the invented demo shop: two domains to train on, one to validate on; two to rank, one of them new to the model
+    # the invented demo shop: two domains to train on, one to validate on, two to rank (one of them not trained on)
     python examples/pretrain.py
 
-    # datasets of prepare_data.py (folders or Hub ids), warm-started from a text encoder, with the paper's settings
+    # datasets from prepare_data.py (folders or Hub ids), warm-started from a text encoder, with the paper's settings
     python examples/pretrain.py --datasets automotive electronics home --validation_dataset cds \
         --zero_shot_datasets scientific=prepared/scientific games=prepared/games \
         --text_encoder allenai/longformer-base-4096 --output_dir pretrained --eval_strategy steps --eval_steps 2000 \
         --bf16
 
-    # go on from a Recformer checkpoint; or a model from scratch
+    # continue from a Recformer checkpoint, or train a model from scratch
     ... --model my-recformer
     ... --hidden_size 256 --num_hidden_layers 4 --num_attention_heads 4 --vocab_size 16000
 
-    # several processes; large batches on little memory; what was interrupted
+    # several processes; large batches in little memory; resume an interrupted run
     accelerate launch --config_file examples/configs/multi_gpu.yaml --num_processes 4 examples/pretrain.py ... \
         --per_device_train_batch_size 16
     ... --per_device_train_batch_size 512 --contrastive_chunk_size 16
     ... --resume_from_checkpoint true
 
-    # leave out users who also are users of a target, where user ids are shared: strict transfer
+    # strict transfer where datasets share user ids: exclude the users of a target dataset
     ... --exclude_users_of prepared/scientific
 
-The folder then holds the best model, its tokenizer, and `zero_shot.jsonl` and `zero_shot.png`.
+Afterwards, the folder contains the best model, its tokenizer, and `zero_shot.jsonl` and `zero_shot.png`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from recformer_hf.data.opening import open_dataset
 from recformer_hf.training import RecformerPretrainingArguments, RecformerPretrainingTrainer
 from recformer_hf.training.pretraining.zero_shot import without_users
 
-# What runs without arguments, in minutes on a CPU: a tiny model from scratch, which averages its tokens' states.
+# The run without arguments, minutes on a CPU: a tiny model from scratch. It averages its tokens' states, because from
+# random weights that learns faster than the state of `<s>` does.
 DEMO: dict[str, Any] = {
     "datasets": ["demo:garden", "demo:music"],
     "validation_dataset": "demo:outdoor",
@@ -55,7 +56,7 @@ DEMO: dict[str, Any] = {
     "learning_rate": 1e-3,
     "logging_steps": 20,
 }
-# Who names a shop or a model does not mean to train on the demo shop.
+# A caller who names a dataset or a model does not want to train on the demo shop.
 NEED_DATASETS = (
     "text_encoder", "model", "tokenizer", "validation_dataset", "zero_shot_datasets", "dataset_weights",
     "exclude_users_of",
@@ -64,55 +65,63 @@ NEED_DATASETS = (
 
 @dataclass
 class DataArguments:
-    """What to train on. A dataset is a folder of prepare_data.py, a Hub id, or demo:NAME of the demo shop."""
+    """The datasets. Each is a folder from prepare_data.py, a Hub id, or demo:NAME for a domain of the demo shop."""
 
-    datasets: list[str] | None = field(default=None, metadata={"help": "Datasets whose train splits are trained on."})
+    datasets: list[str] | None = field(default=None, metadata={"help": "Datasets to train on (their train splits)."})
     dataset_weights: list[float] | None = field(
-        default=None, metadata={"help": "How often an epoch goes through each of them (default: once)."}
+        default=None, metadata={"help": "How often an epoch goes through each of them. None: once."}
     )
     validation_dataset: str | None = field(
-        default=None, metadata={"help": "A domain kept apart; the best model is the one with the best accuracy on it."}
+        default=None, metadata={"help": "A held-out domain: the best model is the one with the best accuracy on it."}
     )
     zero_shot_datasets: list[str] | None = field(
         default=None, metadata={"help": "Datasets to rank at every evaluation, each as NAME=DATASET."}
     )
     exclude_users_of: list[str] | None = field(
-        default=None, metadata={"help": "Leave the users of these datasets, by id, out of training and validation."}
+        default=None, metadata={"help": "Exclude the users of these datasets, by id, from training and validation."}
     )
 
 
 @dataclass
 class ModelArguments:
-    """What to start from: a text encoder, a Recformer, or random weights."""
+    """The model to start from: a text encoder, a Recformer, or random weights.
+
+    A setting that is None stays as it is in a Recformer checkpoint.
+    """
 
     text_encoder: str | None = field(
-        default=None, metadata={"help": "Warm start from BERT, RoBERTa, Longformer and the like: folder or Hub id."}
+        default=None,
+        metadata={"help": "Warm start from BERT, RoBERTa, XLM-R or Longformer: a folder or a Hub id."},
     )
-    model: str | None = field(default=None, metadata={"help": "Go on from a Recformer checkpoint: folder or Hub id."})
+    model: str | None = field(
+        default=None, metadata={"help": "Continue from a Recformer checkpoint: a folder or a Hub id."}
+    )
     tokenizer: str | None = field(
-        default=None, metadata={"help": "Tokenizer of a model from scratch (default: one trained on the catalogues)."}
+        default=None, metadata={"help": "From scratch: a tokenizer. None: one is trained on the catalogues."}
     )
-    vocab_size: int = field(default=8000, metadata={"help": "From scratch: tokens of the tokenizer trained for it."})
+    vocab_size: int = field(default=8000, metadata={"help": "From scratch: vocabulary size of the tokenizer to train."})
     hidden_size: int = field(default=128, metadata={"help": "From scratch: width."})
     num_hidden_layers: int = field(default=2, metadata={"help": "From scratch: layers."})
     num_attention_heads: int = field(default=4, metadata={"help": "From scratch: heads."})
     attention_window: int | None = field(
-        default=None, metadata={"help": "Tokens that a token sees around itself (default: 64)."}
+        default=None, metadata={"help": "Tokens around each token that it attends to. None: 64."}
     )
-    max_token_num: int | None = field(default=None, metadata={"help": "Tokens of a sequence (default: 1024)."})
-    max_attr_num: int | None = field(default=None, metadata={"help": "Attributes of an item (default: 3)."})
-    max_attr_length: int | None = field(default=None, metadata={"help": "Tokens of an attribute (default: 32)."})
+    max_token_num: int | None = field(default=None, metadata={"help": "Tokens per sequence. None: 1024."})
+    max_attr_num: int | None = field(default=None, metadata={"help": "Attributes per item. None: 3."})
+    max_attr_length: int | None = field(default=None, metadata={"help": "Tokens per attribute. None: 32."})
     max_item_embeddings: int | None = field(
-        default=None, metadata={"help": "One more than the items of a history (default: 51)."}
+        default=None, metadata={"help": "One more than the number of items per history. None: 51."}
     )
     pooler_type: Literal["cls", "avg"] | None = field(
-        default=None, metadata={"help": "How a sequence becomes one vector (default: cls)."}
+        default=None, metadata={"help": "How a sequence becomes one vector. None: cls."}
     )
-    temperature: float | None = field(default=None, metadata={"help": "Of the contrastive loss (default: 0.05)."})
-    mlm_weight: float | None = field(default=None, metadata={"help": "Of the MLM losses (default: 0.1)."})
+    temperature: float | None = field(
+        default=None, metadata={"help": "Divides the cosines of the contrastive loss. None: 0.05."}
+    )
+    mlm_weight: float | None = field(default=None, metadata={"help": "Weight of the MLM losses. None: 0.1."})
 
     def settings(self) -> dict[str, Any]:
-        """Of the configuration, where given."""
+        """The fields of the configuration that were given."""
         names = ("attention_window", "max_token_num", "max_attr_num", "max_attr_length", "max_item_embeddings")
         values = {name: getattr(self, name) for name in (*names, "pooler_type", "temperature", "mlm_weight")}
         return {name: value for name, value in values.items() if value is not None}
@@ -156,24 +165,26 @@ def parse(command_line: list[str] | None) -> tuple[DataArguments, ModelArguments
     parser = HfArgumentParser(
         [DataArguments, ModelArguments, RecformerPretrainingArguments], description=__doc__.split("\n", 1)[0]
     )
-    given, _ = parser.parse_known_args(command_line)
+    given, _ = parser.parse_known_args(command_line)  # the defaults depend on what is given, so it is parsed twice
     if given.text_encoder is None and given.model is None:
-        parser.set_defaults(freeze_word_embeddings=False)  # nobody keeps random word embeddings
+        parser.set_defaults(freeze_word_embeddings=False)  # random word embeddings would stay random
     if given.datasets is None:
         instead = [name for name in NEED_DATASETS if getattr(given, name) is not None]
         if instead:
-            raise ValueError(f"Give --datasets, to train on, with --{instead[0]}; the demo shop goes without both.")
+            raise ValueError(
+                f"Give --datasets, to train on, with --{instead[0]}. The demo shop is used only if neither is given."
+            )
         parser.set_defaults(**DEMO)
     return parser.parse_args_into_dataclasses(command_line)
 
 
 def run(data: DataArguments, start: ModelArguments, args: RecformerPretrainingArguments) -> RecformerPretrainingTrainer:
     if start.text_encoder is not None and start.model is not None:
-        raise ValueError("Give --text_encoder or --model, one of the two.")
+        raise ValueError("Got both --text_encoder and --model; give one of the two.")
     excluded = [open_dataset(name) for name in data.exclude_users_of or []]
     datasets = [without_users(open_dataset(name), excluded) for name in data.datasets or []]
     validation = None if data.validation_dataset is None else open_dataset(data.validation_dataset)
-    set_seed(args.seed)
+    set_seed(args.seed)  # before the model is created, because it decides random weights
     model, tokenizer = load_model(start, datasets)
     trainer = RecformerPretrainingTrainer(
         model,
@@ -195,7 +206,7 @@ def main(command_line: list[str] | None = None) -> None:
     try:
         data, start, args = parse(command_line)
         trainer = run(data, start, args)
-    except (ValueError, OSError) as error:  # the settings, the data, or the disk
+    except (ValueError, OSError) as error:  # of the settings, the data or the disk: a traceback would not help
         sys.exit(f"pretrain.py: {' '.join(str(error).split())}")
     if trainer.is_world_process_zero():
         state = trainer.state

@@ -1,10 +1,8 @@
-"""examples/evaluate.py from the command line to the files, alone and on two processes, and what it refuses."""
+"""examples/evaluate.py, from its command line to its files, on one process and on two, and what it refuses."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,21 +13,16 @@ from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.evaluation import Ranking, RecformerScorer, rank_split
 from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.tokenization_recformer import RecformerTokenizer
+from tests.support.examples import EXAMPLES, load_example
 from tests.support.models import enliven, small_config
 from tests.support.processes import run_processes
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "evaluate.py"
 DATASET = load_demo_domain("kitchen", num_users=40, num_items=60)
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("evaluate_example", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["evaluate_example"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["evaluate_example"]
+    return load_example("evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +98,7 @@ def test_another_catalogue_needs_encoding(script, folders, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("zero_shot", [False, True])
-def test_the_models_vectors_to_the_last_item(script, folders, tmp_path, zero_shot: bool) -> None:
+def test_last_item_vectors_rank_by_cosine_to_the_last_item(script, folders, tmp_path, zero_shot: bool) -> None:
     shop = load_demo_domain("garden", num_users=30, num_items=50) if zero_shot else DATASET
     run = ["--model", str(folders / "model"), "--dataset", str(folders / ("other" if zero_shot else "shop"))]
     run += ["--baselines", "last_item_vectors", "--protocol", "both", "--output_dir", str(tmp_path)]
@@ -117,7 +110,7 @@ def test_the_models_vectors_to_the_last_item(script, folders, tmp_path, zero_sho
     last = [int(history[-1]) for history in histories]
     cosines = torch.nn.functional.cosine_similarity(vectors[last][:, None], vectors[None], dim=-1)
     kept, excluded = (Ranking.load(tmp_path / f"last_item_vectors-{each}.npz") for each in ("kept", "excluded"))
-    assert kept.recommended[:, 0].tolist() == last  # it equals itself best, as in last_item_text
+    assert kept.recommended[:, 0].tolist() == last  # an item is most similar to itself, as with last_item_text
     for row, history in enumerate(histories):
         cosines[row, history] = -torch.inf
     found = cosines.gather(1, torch.from_numpy(excluded.recommended).long())
@@ -148,22 +141,22 @@ def test_the_same_items_in_another_order_are_another_catalogue(script, folders, 
         (["--baselines", "markov", "--compare_with", "absent.npz"], "absent.npz"),
     ],
 )
-def test_refuses_what_cannot_be(script, folders, arguments: list[str], message: str) -> None:
+def test_refuses_impossible_requests(script, folders, arguments: list[str], message: str) -> None:
     assert message in failure(script, ["--dataset", str(folders / "shop"), *arguments])
 
 
-def test_a_dataset_that_is_not_there(script) -> None:
+def test_refuses_a_missing_dataset(script) -> None:
     assert "no domain 'cars'" in failure(script, ["--dataset", "demo:cars", "--baselines", "markov"])
 
 
 def test_two_processes_write_what_one_does(script, folders, tmp_path) -> None:
     run = ["--model", str(folders / "model"), "--dataset", str(folders / "shop"), "--baselines", "last_item_text"]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the two processes do: products of another number of threads round otherwise
+    torch.set_num_threads(1)  # like the two processes: the number of threads changes the rounding of products
     script.main([*run, "--output_dir", str(tmp_path / "one")])
     torch.set_num_threads(threads)
     code = "import runpy, sys; sys.argv[0] = 'evaluate.py'; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-    run_processes(code, 2, str(SCRIPT), *run, "--output_dir", str(tmp_path / "two"))
+    run_processes(code, 2, str(EXAMPLES / "evaluate.py"), *run, "--output_dir", str(tmp_path / "two"))
     assert (tmp_path / "two" / "metrics.json").read_text() == (tmp_path / "one" / "metrics.json").read_text()
     for name in ("model-kept.npz", "last_item_text-kept.npz"):
         assert Ranking.load(tmp_path / "two" / name) == Ranking.load(tmp_path / "one" / name)

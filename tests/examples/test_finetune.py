@@ -1,4 +1,4 @@
-"""`examples/finetune.py`: its command line, the demo shop's run, and (slow) how much of the oracle it learns."""
+"""examples/finetune.py: its command line, its run on the demo shop, and (slow) how close it comes to the oracle."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import pytest
 from recformer_hf.baselines import LastItemText
 from recformer_hf.data.demo import DemoOracle, load_demo_domain
 from recformer_hf.evaluation.ranking import Ranking, rank_split
+from tests.support.examples import load_example
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-import finetune
+finetune = load_example("finetune")
 
 
 def quiet(folder: Path, *more: str) -> list[str]:
     return ["--output_dir", str(folder), "--report_to", "none", "--disable_tqdm", "true", "--use_cpu", "true", *more]
 
 
-def test_without_arguments_it_is_the_demo_shops_run() -> None:
+def test_without_arguments_it_runs_on_the_demo_shop() -> None:
     data, args = finetune.parse([])
     assert data.model is None
     assert (args.output_dir, args.learning_rate, args.resume_from_checkpoint) == ("demo-recformer", 1e-3, "true")
@@ -39,7 +39,7 @@ def test_with_a_model_the_papers_defaults_hold() -> None:
         finetune.parse(["--model", "warm", "--output_dir", "out"])
 
 
-def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
+def test_an_error_is_one_line(tmp_path: Path) -> None:
     for arguments, message in {
         ("--recipe", "papper"): "finetune.py: recipe must be one of paper",
         ("--model", str(tmp_path / "none"), "--dataset", "demo:kitchen"): "finetune.py: .*none",
@@ -51,7 +51,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same run on a small shop, an epoch each."""
+    """The run on a small shop, with one epoch in each part."""
     load = finetune.load_demo_domain
     monkeypatch.setattr(finetune, "load_demo_domain", lambda name, seed: load(name, seed, num_users=80, num_items=100))
     monkeypatch.setitem(finetune.DEMO_MODEL, "hidden_size", 16)
@@ -61,9 +61,7 @@ def tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tiny_demo")
-def test_the_demo_run_prints_its_table_and_goes_on_where_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_run_prints_its_table_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     finetune.main(quiet(tmp_path / "run"))
     printed = capsys.readouterr().out
     assert printed.count("Recipe paper: stage 1") == 1
@@ -72,7 +70,7 @@ def test_the_demo_run_prints_its_table_and_goes_on_where_it_was(
     assert len(re.findall(r"^User \d chose", printed, re.MULTILINE)) == 3
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     weights = (tmp_path / "run" / "model.safetensors").read_bytes()
-    finetune.main(quiet(tmp_path / "run"))  # done already: shown again, not trained again
+    finetune.main(quiet(tmp_path / "run"))  # the run is finished: its result is printed again, and nothing is trained
     assert capsys.readouterr().out.count("Recformer, finetuned") == 1
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
@@ -87,7 +85,7 @@ def test_the_demo_run_prints_its_table_and_goes_on_where_it_was(
 
 
 @pytest.mark.usefixtures("tiny_demo")
-def test_all_rows_of_the_table_are_of_one_protocol(
+def test_all_rows_of_the_table_have_the_same_protocol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, args = finetune.parse(quiet(tmp_path, "--exclude_history", "true", "--ranking_ties", "optimistic"))
@@ -108,8 +106,8 @@ def test_all_rows_of_the_table_are_of_one_protocol(
     assert "ranked, history excluded, ties optimistic. " in capsys.readouterr().out
 
 
-def test_what_the_recipe_comes_to() -> None:
-    """Both stages, with what was set beside the recipe."""
+def test_the_plan_shows_both_stages() -> None:
+    """Including the settings that override the recipe."""
     for arguments, expected in {
         (): "Recipe paper: stage 1: item matrix reencode, freeze none; stage 2: item matrix frozen, freeze none",
         ("--recipe", "ablation-4", "--stage2_freeze", "none"):
@@ -120,7 +118,7 @@ def test_what_the_recipe_comes_to() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_it_learns_four_fifths_of_what_the_oracle_knows(seed: int, tmp_path: Path) -> None:
+def test_it_reaches_four_fifths_of_the_oracle(seed: int, tmp_path: Path) -> None:
     finetune.main(quiet(tmp_path, "--seed", str(seed)))
     shop = load_demo_domain(finetune.DEMO_DOMAIN, seed=seed)
     cold = ~np.isin(shop.test.targets, shop.train.items)
@@ -138,8 +136,8 @@ def test_it_learns_four_fifths_of_what_the_oracle_knows(seed: int, tmp_path: Pat
     assert of_cold["trained"] >= 2 * of_cold["text"]
 
 
-def test_training_and_evaluation_need_no_library_for_raw_data() -> None:
-    """`pip install recformer-hf[train]` runs the README's command: polars serves reading and preparing alone."""
+def test_training_and_evaluation_do_not_need_polars() -> None:
+    """The README's command runs after `pip install recformer-hf[train]`: only reading and preparing need polars."""
     code = (
         "import sys; sys.modules['polars'] = None\n"
         "import recformer_hf.training, recformer_hf.evaluation.report, recformer_hf.baselines, recformer_hf.data.demo\n"

@@ -1,8 +1,7 @@
-"""examples/pretrain.py from the command line to the folder."""
+"""examples/pretrain.py, from its command line to the folder that it writes."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,10 +14,9 @@ from transformers import RobertaConfig, RobertaForMaskedLM
 
 from recformer_hf.modeling_recformer import RecformerForPretraining
 from recformer_hf.tokenization_recformer import RecformerTokenizer
+from tests.support.examples import EXAMPLES, load_example
 from tests.support.pretraining import domain, pretraining_model, tokenizer
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "examples" / "pretrain.py"
 QUICK = [
     *("--max_steps", "2", "--per_device_train_batch_size", "8", "--eval_strategy", "steps", "--eval_steps", "1"),
     *("--use_cpu", "true", "--report_to", "none", "--disable_tqdm", "true", "--ranking_ks", "10"),
@@ -27,12 +25,7 @@ QUICK = [
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("pretrain", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["pretrain"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["pretrain"]
+    return load_example("pretrain")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +55,7 @@ def words_of(folder: str | Path) -> torch.Tensor:
 
 
 def test_from_a_text_encoder(script, shops, text_encoder, tmp_path, capsys):
-    """Frozen word embeddings, zero-shot rows, a folder that loads; the same command again refuses, or goes on."""
+    """Frozen word embeddings, zero-shot rows, a folder that loads; the same command is refused unless it resumes."""
     folder = tmp_path / "run"
     command = [
         *("--datasets", shops["garden"], "--validation_dataset", shops["outdoor"]),
@@ -97,7 +90,7 @@ def test_from_a_checkpoint_to_a_checkpoint(script, shops, tmp_path):
     assert RecformerTokenizer.from_pretrained(tmp_path / "run").max_token_num == 24
 
 
-def test_from_scratch_word_embeddings_train(script, shops, tmp_path):
+def test_from_scratch_word_embeddings_are_trained(script, shops, tmp_path):
     script.main(
         ["--datasets", shops["garden"], "--validation_dataset", shops["outdoor"], "--output_dir", str(tmp_path / "run"),
          "--hidden_size", "16", "--num_attention_heads", "2", "--vocab_size", "400", "--max_token_num", "64",
@@ -107,7 +100,7 @@ def test_from_scratch_word_embeddings_train(script, shops, tmp_path):
     assert len(RecformerTokenizer.from_pretrained(tmp_path / "run")) <= 400
 
 
-def test_without_arguments_it_is_the_demo_shop(script):
+def test_without_arguments_it_runs_on_the_demo_shop(script):
     data, start, args = script.parse([])
     assert data.datasets == ["demo:garden", "demo:music"]
     assert data.validation_dataset not in data.datasets
@@ -120,14 +113,14 @@ def test_without_arguments_it_is_the_demo_shop(script):
 
 
 @pytest.mark.parametrize("flag", ["text_encoder", "model", "tokenizer", "validation_dataset", "dataset_weights"])
-def test_the_demo_shop_is_nobody_elses(script, tmp_path, flag):
-    """Who names a model or a dataset, and forgets --datasets, is told so: not the demo shop in its place."""
+def test_the_demo_shop_does_not_stand_in_for_forgotten_datasets(script, tmp_path, flag):
+    """A caller who names a model or a dataset but forgets --datasets gets an error, not a run on the demo shop."""
     with pytest.raises(SystemExit, match=rf"^pretrain.py: Give --datasets.* with --{flag}"):
         script.main([f"--{flag}", "1", "--output_dir", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
 
-def test_users_of_a_target_are_left_out(script, shops, tmp_path):
+def test_users_of_a_target_dataset_are_excluded(script, shops, tmp_path):
     data, start, args = script.parse(
         ["--datasets", "demo:garden", "--exclude_users_of", shops["garden"], "--hidden_size", "16",
          "--num_attention_heads", "2", "--vocab_size", "400", "--output_dir", str(tmp_path / "run"), *QUICK,
@@ -147,7 +140,7 @@ def test_users_of_a_target_are_left_out(script, shops, tmp_path):
         (["--patience", "0"], "patience must be at least 1"),
     ],
 )
-def test_what_is_wrong_is_one_line(script, tmp_path, arguments, message):
+def test_an_error_is_one_line(script, tmp_path, arguments, message):
     with pytest.raises(SystemExit) as error:
         script.main(["--datasets", "demo:garden", *arguments, "--output_dir", str(tmp_path / "run")])
     assert str(error.value).startswith("pretrain.py: ")
@@ -158,7 +151,7 @@ def test_what_is_wrong_is_one_line(script, tmp_path, arguments, message):
 @pytest.mark.slow
 def test_two_processes_by_accelerate(shops, text_encoder, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
-    launch += [str(ROOT / "examples" / "configs" / "two_cpu_processes.yaml"), str(SCRIPT)]
+    launch += [str(EXAMPLES / "configs" / "two_cpu_processes.yaml"), str(EXAMPLES / "pretrain.py")]
     command = [
         *("--datasets", shops["garden"], "--validation_dataset", shops["outdoor"], "--text_encoder", text_encoder),
         *("--zero_shot_datasets", f"kitchen={shops['kitchen']}", "--max_token_num", "64"),

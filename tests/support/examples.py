@@ -1,4 +1,4 @@
-"""Loading the scripts in examples/, which are no package."""
+"""Loads the scripts in examples/, which are not a package."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def load_example(name: str) -> ModuleType:
-    """A script as a module, under a name of its own: `evaluate` is also the name of a package."""
+    """Loads a script as the module `<name>_example`.
+
+    It does not get the script's own name, because `evaluate` is also the name of a package.
+    """
     spec = importlib.util.spec_from_file_location(f"{name}_example", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    sys.modules[module.__name__] = module  # dataclasses look their module up by name
     spec.loader.exec_module(module)
     return module
