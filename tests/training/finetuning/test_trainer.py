@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.data.tokenized_catalog import TokenizedCatalog
 from recformer_hf.evaluation import RecformerScorer, rank_split
 from recformer_hf.modeling_recformer import RecformerForSeqRec
+from recformer_hf.training.finetuning.stages import load_stage
+from recformer_hf.training.finetuning.trainer import StageTrainer
 from tests.support.models import enliven
 from tests.support.training import (
+    EVERY_TWO_STEPS,
     Recorder,
     evaluations,
+    small_arguments,
     small_dataset,
     small_model,
     small_tokenizer,
@@ -59,6 +64,49 @@ def assert_same_gradients(found, expected, tolerance=2e-5) -> None:
     scale = max(gradient.abs().max() for gradient in expected.values())
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=float(tolerance * scale), msg=name)
+
+
+class TestOneStage:
+    """A stage by itself is an ordinary training in one folder."""
+
+    def trainer(self, folder, **settings) -> StageTrainer:
+        args = small_arguments(folder, **EVERY_TWO_STEPS, **settings)
+        return StageTrainer(
+            small_model(),
+            args,
+            stage=args.stages()[0],
+            train_dataset=small_dataset(),
+            processing_class=small_tokenizer(),
+        )
+
+    def test_is_the_first_stage_of_two(self, tmp_path, finished_run):
+        trainer = self.trainer(tmp_path / "run")
+        assert trainer.train().global_step == 12
+        best = trainer.result_checkpoint()
+        expected = load_stage(finished_run / "stage-1")
+        assert best == tmp_path / "run" / expected.checkpoint
+        assert trainer.state.best_metric == expected.best_metric
+        assert weights_of(best) == weights_of(finished_run / "stage-1" / expected.checkpoint)
+        assert weights_of(tmp_path / "run/checkpoint-12") == weights_of(finished_run / "stage-1/checkpoint-12")
+
+    def test_resumes_from_its_last_checkpoint_or_a_named_one(self, tmp_path, finished_run):
+        for name in ("last", "named"):
+            shutil.copytree(finished_run / "stage-1", tmp_path / name)
+            shutil.rmtree(tmp_path / name / "checkpoint-12")
+        self.trainer(tmp_path / "last").train(resume_from_checkpoint=True)
+        self.trainer(tmp_path / "named").train(resume_from_checkpoint=str(tmp_path / "named/checkpoint-8"))
+        for name in ("last", "named"):
+            assert weights_of(tmp_path / name / "checkpoint-12") == weights_of(finished_run / "stage-1/checkpoint-12")
+
+    def test_begins_another_stage_with_a_metric_to_beat(self, tmp_path):
+        trainer = self.trainer(tmp_path / "run", num_train_epochs=1)
+        second = trainer.args.stages()[1]
+        trainer.begin_stage(second, trainer.args.of_stage(second), has_item_matrix=True, to_beat=1.0)
+        matrix = trainer.model.item_embeddings.detach().clone()
+        trainer.train()
+        assert torch.equal(trainer.model.item_embeddings, matrix)  # frozen, and not encoded again
+        assert trainer.state.best_global_step is None  # NDCG never exceeds 1
+        assert trainer.result_checkpoint() == tmp_path / "run/stage-2/checkpoint-6"
 
 
 class TestLoss:

@@ -28,6 +28,7 @@ from ..batches import Batch
 from ..freezing import frozen
 from ..item_matrix import encode_item_matrix
 from ..model_ranking import RankingLoader, rank_sequences
+from ..resume import asked_to_resume, checkpoint_to_resume_from
 from ..run_settings import split_fingerprint
 from ..sharding import copy_into, reshard, set_up_fsdp
 from ..trainer import RecformerTrainer
@@ -175,9 +176,23 @@ class StageTrainer(RecformerTrainer):
             if type(callback).__name__ == "TensorBoardCallback" and "TENSORBOARD_LOGGING_DIR" not in os.environ:
                 callback.logging_dir = None  # a new folder per stage, because the steps of both count from 0
 
-    def train_stage(self, checkpoint: Path | None) -> TrainOutput:
-        """Trains the stage, from a checkpoint of it or from its beginning. Weights are as trainable as before
-        afterwards; they are those of the last step, not the best ones."""
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: object = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Trains the stage. The model then has the weights of the last step; `result_checkpoint` has the best ones.
+
+        Args:
+            resume_from_checkpoint: a checkpoint of the stage to continue from, or `True` for its last one.
+            trial, ignore_keys_for_eval: ignored; they keep the signature of `Trainer`.
+        """
+        resume = asked_to_resume(resume_from_checkpoint)
+        if resume is True:
+            checkpoint = checkpoint_to_resume_from(self.folder)
+        else:
+            checkpoint = Path(resume) if resume else None
         with frozen(self.model, self._head.recformer, self.stage.freeze, pooled_only=True):
             self._train_item_embeddings(self.stage.item_matrix == "trainable")
             try:

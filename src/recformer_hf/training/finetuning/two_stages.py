@@ -94,7 +94,7 @@ class RecformerFinetuningTrainer(StageTrainer):
             resume_from_checkpoint: `True` continues from the last complete checkpoint of either stage (from the start
                 if there is none; a finished run is only loaded). A path goes back to that checkpoint: what the run
                 wrote after it is removed.
-            trial, ignore_keys_for_eval: without effect, there for `Trainer`.
+            trial, ignore_keys_for_eval: ignored; they keep the signature of `Trainer`.
 
         Returns:
             `TrainOutput`: steps and time of all stages; `metrics` has the best validation metrics as `best_*`.
@@ -144,7 +144,7 @@ class RecformerFinetuningTrainer(StageTrainer):
         checkpoint = checkpoint_to_resume_from(self.folder) if resume else None
         if checkpoint is not None:
             self._check_catalog(checkpoint)
-        output = self.train_stage(checkpoint)
+        output = super().train(None if checkpoint is None else str(checkpoint))
         chooses = self.args.eval_strategy != "no" and self.args.metric_for_best_model is not None
         improved = bool(self.state.best_global_step) or not self.results or not chooses
         result = StageResult(
