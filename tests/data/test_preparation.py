@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recformer_hf.data.preparation import EmptyResultError, UnknownItemsError, prepare, tied_share
+from recformer_hf.data.preparation import EmptyResultError, UnknownItemsError, prepare
 from recformer_hf.data.readers.amazon import read_amazon
 from recformer_hf.data.readers.source import DataError, Source
-from tests.support.data_sources import DAY, ITEMS, LOG, write_amazon
+from tests.support.data_sources import ITEMS, LOG, write_amazon
 from tests.support.prepared import keep_all, logs, sequences_of, source_of
 
 
@@ -50,21 +50,6 @@ def test_the_order_of_the_files_rows_changes_nothing_unless_asked(log, order, se
         assert first.timestamps.tobytes() == second.timestamps.tobytes()
         assert first.user_ids.equals(second.user_ids)
         assert first.info == second.info
-
-
-def test_ties_follow_their_rule():
-    log = [("u", item, DAY) for item in ("c", "a", "d", "b")]
-    assert [item for item, _ in sequences_of(keep_all(log, ties="file"))["u"]] == ["c", "a", "d", "b"]
-    assert [item for item, _ in sequences_of(keep_all(log, ties="item_id"))["u"]] == ["a", "b", "c", "d"]
-
-
-def test_random_ties_prefer_no_order_of_two_items_and_change_with_the_seed():
-    users = [f"user {number}" for number in range(2000)]
-    log = [(user, item, DAY) for user in users for item in ("a", "b")]
-    firsts = [[rows[0][0] for rows in sequences_of(keep_all(log, seed=seed)).values()] for seed in (0, 1)]
-    for first in firsts:
-        assert 900 < first.count("a") < 1100  # binomial: 1,000 and a standard deviation of 22
-    assert 900 < sum(one == other for one, other in zip(*firsts, strict=True)) < 1100
 
 
 def test_interned_ids_give_the_same_as_text():
@@ -147,11 +132,3 @@ def test_from_raw_files_to_the_catalogue(tmp_path):
     assert prepared.items.dtype == np.int32
     assert prepared.info["source"] == "Amazon reviews 2018 (Shop.json.gz, meta_Shop.json.gz)"
     assert set(ITEMS) >= set(prepared.catalog.ids)
-
-
-def test_the_share_of_tied_timestamps():
-    users, times = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 1, 2, 2, 3, 3])
-    assert tied_share(users, times) == pytest.approx(2 / 6)
-    assert tied_share(users[:0], times[:0]) == 0.0
-    log = [("u", "a", 1), ("u", "b", 1), ("u", "c", 2), ("v", "a", 1)]
-    assert keep_all(log).info["share_tied_timestamps"] == 0.5

@@ -18,9 +18,8 @@ from .arrays import offsets_from_lengths
 from .k_core import k_core
 from .polars_engine import pl
 from .readers.source import DataError, Source
-from .stable_hash import mix, stable_hash
+from .ties import Ties, in_order, tied_share
 
-Ties = Literal["random", "item_id", "file"]
 Policy = Literal["drop", "error"]
 
 
@@ -119,7 +118,7 @@ def prepare(
         described = _described_items(source.items)
         rows = _with_usable_items(rows, item_ids, source.items, described, settings, counts)
         _advance(progress, "Sorting by time")
-        rows = _in_order(rows, settings, user_ids, item_ids)
+        rows = in_order(rows, user_ids, item_ids, ties, seed)
         counts["exact_duplicates_dropped"] = int(counts["interactions_usable"] - rows.height)
         _advance(progress, "Taking the k-core")
         kept = _take_k_core(rows, settings, counts)
@@ -198,6 +197,7 @@ def _code_ids(interactions: pl.DataFrame) -> tuple[pl.Series, pl.Series, pl.Data
 def _coded(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
     """The distinct ids, sorted, String `[m]`; and the number of each row's id among them, int32 `[n]`."""
     interned = ids if isinstance(ids.dtype, pl.Categorical) else ids.cast(pl.Categorical(pl.Categories.random()))
+    # Only the distinct ids are sorted as text. The rows follow through the codes of their categories.
     distinct = interned.unique()
     texts = distinct.cast(pl.String)
     order = texts.arg_sort()
@@ -246,35 +246,6 @@ def _with_usable_items(
             )
     counts["interactions_usable"] = int(per_item[usable].sum())
     return rows if usable.all() else rows.filter(pl.Series(usable[items]))
-
-
-def _in_order(rows: pl.DataFrame, settings: _Settings, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
-    """The log by user, time and the rule for ties, without exact duplicates."""
-    same = ["user", "time", "item"]
-    if settings.ties == "random":
-        rows = rows.with_columns(pl.Series("tie", _tie_keys(rows, user_ids, item_ids, settings.seed)))
-        rows = rows.sort("user", "time", "tie", "item")  # duplicates have the same key, so this puts them side by side
-    elif settings.ties == "item_id":
-        rows = rows.sort(same)
-    else:
-        rows = rows.with_row_index("tie").sort([*same, "tie"])
-    repeats = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in same).fill_null(False)
-    rows = rows.filter(~repeats)
-    return rows.sort("user", "time", "tie").select(same) if settings.ties == "file" else rows.select(same)
-
-
-def _tie_keys(rows: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series, seed: int) -> np.ndarray:
-    """A number for each interaction that depends only on its user, item, time and the seed, uint64 `[n]`."""
-    user_hash = stable_hash(user_ids.to_arrow(), seed)
-    item_hash = mix(stable_hash(item_ids.to_arrow(), seed))
-    keys = np.empty(rows.height, dtype=np.uint64)
-    for start in range(0, rows.height, 1 << 22):  # in parts, which keeps the temporary arrays small
-        part = rows.slice(start, 1 << 22)
-        time_hash = mix(part["time"].to_numpy().astype(np.uint64))
-        keys[start : start + part.height] = mix(
-            user_hash[part["user"].to_numpy()] ^ item_hash[part["item"].to_numpy()] ^ time_hash
-        )
-    return keys
 
 
 def _take_k_core(rows: pl.DataFrame, settings: _Settings, counts: dict[str, Any]) -> _Interactions:
@@ -326,15 +297,3 @@ def _remaining_items(items: np.ndarray, item_ids: pl.Series, described: pl.DataF
     row_of[present] = np.arange(len(present), dtype=np.int32)
     table = described.filter(pl.col("item_id").is_in(item_ids.gather(present).implode())).sort("item_id")
     return ItemCatalog.from_polars(table), row_of[items]
-
-
-def tied_share(users: np.ndarray, times: np.ndarray) -> float:
-    """Share of interactions, 0 to 1, at the same time as another interaction of their user.
-
-    Args:
-        users, times: `[n]`, sorted by user and then by time.
-    """
-    if not len(users):
-        return 0.0
-    same = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
-    return float((np.append(same, False) | np.append(False, same)).mean())

@@ -9,10 +9,11 @@ from typing import Any
 from transformers.utils import logging
 
 from .dataset import SequentialDataset
-from .preparation import PreparedInteractions, Ties, prepare
+from .preparation import PreparedInteractions, prepare
 from .readers.amazon import read_amazon
 from .readers.source import MAX_DAMAGED, DataError, MissingFileError
 from .splits import by_domain, leave_one_out
+from .ties import Ties
 
 logger = logging.get_logger(__name__)
 

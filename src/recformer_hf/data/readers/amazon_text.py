@@ -7,6 +7,7 @@ import re
 
 from ..polars_engine import pl
 
+# A tag, also one that is cut off at the end of the text, or the end of a tag alone.
 TAG = r"<[/!?]?[a-zA-Z][^<>]*>|</?[a-zA-Z][^<>]*$|/>"
 # Some titles are a page's script, because the page was saved before it had loaded.
 SCRIPT = r"(?i)getTime\(|aPageStart|^\s*var\s+\w+\s*=|\{\s*function|P\.when\("

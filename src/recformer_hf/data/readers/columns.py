@@ -46,6 +46,7 @@ class InteractionCollector:
 
     def __init__(self, user: str, item: str, timestamp: str) -> None:
         self._user, self._item, self._timestamp = user, item, timestamp
+        # `random` gives them a name of their own: categories of the same name share their codes, also across logs.
         self._users, self._items = pl.Categories.random(), pl.Categories.random()
         self._blocks: list[pl.DataFrame] = []
 

@@ -123,11 +123,11 @@ def _open_csv(
             invalid_row_handler=skipped.skip,
         ),
         pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(present, pa.string()),
+            column_types=dict.fromkeys(present, pa.string()),  # inferred types would turn the id "007" into 7
             include_columns=list(dict.fromkeys(wanted)),
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
-            null_values=[""],
+            null_values=[""],  # the default has "NA" and "null" too, which may be titles
         ),
     )
 

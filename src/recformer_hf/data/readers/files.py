@@ -88,6 +88,7 @@ def _inflated(path: Path, block_bytes: int) -> Iterator[tuple[bytes, int]]:
                         if not data.strip(b"\0"):
                             break
                         inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                    # The limit bounds memory: a few megabytes of gzip data may inflate to gigabytes.
                     yield inflater.decompress(data, block_bytes), file.tell()
                     data = inflater.unconsumed_tail or inflater.unused_data
         except zlib.error as error:

@@ -102,6 +102,7 @@ def _parse_clean_block(text: bytes, columns: ColumnTypes, required: Required) ->
     if not text.strip():
         return pl.DataFrame(schema=columns)
     try:
+        # With `ignore_errors` a value of another type becomes null instead of failing the block.
         found = pl.read_ndjson(text, schema=columns, ignore_errors=True)
     except (pl.exceptions.ComputeError, pl.exceptions.PanicException):
         return None

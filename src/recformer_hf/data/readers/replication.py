@@ -90,6 +90,7 @@ def export_replication(dataset: SequentialDataset, folder: str | os.PathLike[str
     content = {**_metadata_files(dataset), **_sequence_files(dataset)}
     with atomic_folder(folder, overwrite=overwrite, replaceable=[f"{file}.json" for file in FILES]) as temporary:
         for file in FILES:
+            # Written as the replication writes them, so that its files come back byte for byte.
             text = json.dumps(content[file], ensure_ascii=False, separators=(",", ":"))
             (temporary / f"{file}.json").write_text(text, encoding="utf-8")
 

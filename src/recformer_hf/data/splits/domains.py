@@ -50,6 +50,7 @@ def _in_catalog(
     name: str, domain: PreparedInteractions, catalog: ItemCatalog, rows: np.ndarray
 ) -> PreparedInteractions:
     """A domain over the joined catalogue; `rows`, int32 `[num_items]`, are its items' rows there."""
+    # With the plain ids, a user of two domains would have two training sequences, which `SequentialDataset` refuses.
     user_ids = pa.array([f"{user}/{name}" for user in domain.user_ids.to_pylist()], pa.large_string())
     return replace(domain, user_ids=user_ids, items=rows[domain.items], catalog=catalog)
 

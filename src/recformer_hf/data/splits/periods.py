@@ -71,6 +71,7 @@ def temporal(
 def _moment(times: np.ndarray, given: Moment | None, share: float, name: str) -> int:
     """Seconds since 1970: the given moment, or the time before which a share of the interactions lies."""
     if given is None:
+        # "higher" takes a time that occurs. The default would interpolate between two.
         return int(np.quantile(times, share, method="higher"))
     seconds: int | None = parse_timestamps(pl.Series([str(given)])).item()
     if seconds is None:

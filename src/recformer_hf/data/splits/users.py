@@ -71,6 +71,7 @@ def _drawn_users(
     order = first_by_hash(prepared.user_ids, number, seed)
     num_test, num_validation = round(test_share * number), round(validation_share * number)
     test, validation = np.zeros(number, dtype=bool), np.zeros(number, dtype=bool)
+    # Test takes the first users, so that validation_share does not change who they are.
     test[order[:num_test]] = True
     validation[order[num_test : num_test + num_validation]] = True
     has_history_and_target = prepared.lengths >= 2
