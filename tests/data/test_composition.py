@@ -14,8 +14,8 @@ from recformer_hf.data.collators import EvaluationCollator, FinetuningCollator, 
 from recformer_hf.data.composition import Composer
 from recformer_hf.data.tokenized_catalog import TokenizedCatalog
 from recformer_hf.data.torch_datasets import EvaluationSequences, TrainingSequences
-from recformer_hf.tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from recformer_hf.tokenization_recformer import EncodedItem, RecformerTokenizer
+from recformer_hf.tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from tests.support.packed_batches import (
     CATALOG,
     FIELDS,
