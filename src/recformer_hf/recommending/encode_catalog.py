@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from transformers.utils import logging
 
 from ..items.catalog import ItemCatalog
-from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from ..storage.atomic import atomic_file
 from ..tokenization_recformer import RecformerTokenizer
+from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
 from .protocols import EncodingModel
 from .vectors import encode_items
 

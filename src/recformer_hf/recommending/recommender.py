@@ -36,9 +36,9 @@ class RecommenderMixin(_Model):
     item_embeddings: nn.Parameter
     item_store: ItemStore
 
-    if TYPE_CHECKING:
-
-        def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None: ...
+    def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None:
+        """Replaces the items' vectors; the model's own."""
+        raise NotImplementedError
 
     # Vectors
 
