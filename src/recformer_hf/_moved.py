@@ -15,6 +15,8 @@ MOVED = {
     "alignment_recformer": "encoder.cpu.alignment",
     "atomic_recformer": "storage.atomic",
     "attention_recformer": "encoder.attention",
+    "baselines.frequency": "baselines",
+    "baselines.text": "baselines.last_item_text",
     "catalog_arrow_recformer": "items.arrow",
     "catalog_ids_recformer": "items.ids",
     "catalog_recformer": "items.catalog",

@@ -340,7 +340,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             limit = min(length, limit)
 
         histories, places = as_histories(data)
-        sequences = self._encode_histories(histories, places, limit)
+        sequences = self._encode_placed(histories, places, limit)
         returned = {"token_type_ids": return_token_type_ids, "attention_mask": return_attention_mask}
         names = [name for name in self.model_input_names if returned.get(name) is not False]
         batch = {name: [sequence[name] for sequence in sequences] for name in names}
@@ -360,6 +360,12 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         return BatchEncoding(batch, tensor_type=return_tensors)
 
     def _encode_histories(
+        self, histories: Sequence[Sequence[Any]], where: object, limit: int
+    ) -> list[dict[str, list[int]]]:
+        """Called by the code of checkpoints that an earlier version saved, whose model may get this tokenizer."""
+        return self._encode_placed(histories, [Place(history=h) for h in range(len(histories))], limit)
+
+    def _encode_placed(
         self, histories: Sequence[Sequence[Any]], places: Sequence[Place], limit: int
     ) -> list[dict[str, list[int]]]:
         """Sequences of at most `limit` tokens. All items are checked, but only those that can be kept are tokenized.

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..configuration_recformer import RecformerConfig
 from ..encoder.packing import FlatItems
 from ..items.catalog import ItemCatalog
-from ..items.places import Place
 
 Items = ItemCatalog | Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
 """Items with their ids: a catalogue, a mapping of id to attributes, or rows that hold an `item_id`."""
@@ -30,9 +29,7 @@ class ItemTokenizer(Protocol):
     @property
     def cls_token_id(self) -> Any: ...
     def encode_items(self, items: Iterable[Mapping[str, Any]], progress: bool = False) -> FlatItems: ...
-    def _encode_histories(
-        self, histories: Sequence[Sequence[Any]], places: Sequence[Place], limit: int
-    ) -> list[dict[str, list[int]]]: ...
+    def __call__(self, text: Any, *, truncation: bool, max_length: int) -> Any: ...
 
 
 class Encoder(Protocol):

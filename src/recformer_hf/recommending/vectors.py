@@ -27,6 +27,9 @@ PROGRESS_FROM = 512
 """The number of items or histories from which a progress bar is shown."""
 
 
+_PACKED = ("input_ids", "token_type_ids", "item_position_ids")
+
+
 class HasModules(Protocol):
     """An `nn.Module`."""
 
@@ -118,13 +121,15 @@ def _encode_texts(
     newest = model.config.max_item_embeddings - 1
     # Cut here, so that the tokenizer need not check the old items of long histories once more.
     skipped = [max(0, len(text) - newest) for text in texts]
-    places = [Place(history=h) for h in range(len(texts))]
+    # The tokenizer may come from the code of another version's checkpoint, so only its public call is used.
     with renumbered(lambda place: place.moved(items=skipped[int(place.history or 0)])):
-        sequences = tokenizer._encode_histories([text[-newest:] for text in texts], places, limit)
-    lengths = np.array([len(sequence["input_ids"]) for sequence in sequences])
-    return _encode_packed(
-        model, lengths, lambda rows: pack_sequences([sequences[row] for row in rows]), max_tokens, bar
-    )
+        batch = tokenizer([text[-newest:] for text in texts], truncation=True, max_length=limit)
+    lengths = np.array([len(ids) for ids in batch["input_ids"]])
+
+    def pack(rows: np.ndarray) -> dict[str, Tensor]:
+        return pack_sequences([{name: batch[name][row] for name in _PACKED} for row in rows.tolist()])
+
+    return _encode_packed(model, lengths, pack, max_tokens, bar)
 
 
 @torch.no_grad()
