@@ -22,9 +22,9 @@ REPLACED = "replaced"
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling of `path` to write to; it becomes `path` when the block ends without an error.
 
-    Anyone who opens `path` meanwhile sees the old file or none, never half of the new one, and a process that has
-    memory-mapped the old file keeps it. An error inside the block, such as a full disk, removes the temporary file and
-    leaves `path` as it was. The next write of the same `path` removes what a killed run left behind.
+    Until then, anyone who opens `path` sees the old file or no file, never half of the new one. A process that has
+    memory-mapped the old file keeps the old content. An error inside the block, such as a full disk, removes the
+    temporary file and leaves `path` as it was. The next write of the same `path` removes what a killed run left behind.
 
     Args:
         path: file to write; its folder is created.
@@ -53,7 +53,8 @@ def atomic_folder(
     """Give a temporary sibling folder to fill; it becomes `folder` when the block ends without an error.
 
     An error inside the block, such as a full disk, removes the temporary folder and leaves `folder` as it was. A killed
-    run leaves `folder` as it was, too, and the next call for the same folder removes what else the run left behind.
+    run leaves `folder` as it was, too, and the next call for the same folder removes everything else that the run left
+    behind.
 
     Args:
         folder: folder to write; its parents are created where needed. It may exist if it is empty.
@@ -80,8 +81,8 @@ def atomic_folder(
         for path in (*temporary.rglob("*"), temporary):
             flush_to_disk(path)
         _check_replaceable(folder, overwrite, replaceable)  # another process may have written there meanwhile
-        # No system renames a folder over one that holds files, so for a moment there is neither the old nor the new
-        # one. `recover_folder` puts the old one back if the process is killed in that moment.
+        # No operating system renames a folder over one that holds files, so for a moment neither the old nor the new
+        # folder exists. `recover_folder` puts the old one back if the process is killed at that moment.
         if folder.exists():
             os.rename(folder, replaced)
         os.rename(temporary, folder)
@@ -108,9 +109,9 @@ def sibling(path: Path, ending: str) -> Path:
 
 
 def leftovers(path: Path) -> list[Path]:
-    """Siblings of `path` that processes of this machine created, which are no longer alive.
+    """Siblings of `path` that were created by processes of this machine that are no longer alive.
 
-    Siblings that another machine created on a shared disk stay, because it cannot be seen from here whether their
+    Siblings that another machine created on a shared disk stay, because this machine cannot tell whether their
     processes are still writing.
     """
     if os.name != "posix" or not path.parent.is_dir():  # on Windows os.kill(pid, 0) sends Ctrl+C
@@ -132,9 +133,10 @@ def remove_leftovers(path: Path) -> None:
 def flush_to_disk(path: Path) -> None:
     """Have the system write a file, or the entries of a folder, to the disk.
 
-    Without it a full disk may be reported only after the file was renamed, or a power cut may leave it empty.
+    Without this, a full disk may be reported only after the file has been renamed, and a power cut may leave the file
+    empty.
     """
-    if os.name != "posix" and path.is_dir():  # such a system cannot open folders
+    if os.name != "posix" and path.is_dir():  # Windows cannot open folders
         return
     descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
@@ -168,7 +170,7 @@ def _check_replaceable(folder: Path, overwrite: bool, replaceable: Collection[st
         raise FileExistsError(f"{folder} is not empty ({_some(names)}). Name another folder, or pass overwrite=True.")
     if strange:
         raise FileExistsError(
-            f"{folder} also holds {_some(strange)}, which overwriting would lose. Move that away first."
+            f"{folder} also holds {_some(strange)}, which overwriting would lose. Move that elsewhere first."
         )
 
 

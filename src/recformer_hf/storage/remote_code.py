@@ -22,7 +22,7 @@ _FROM = re.compile(r"from\s+(\.+)([\w.]+)\s+import")
 
 
 def code_files(modules: Sequence[str]) -> dict[str, str]:
-    """The flat files that some modules of this package and everything they import become.
+    """The flat files of some modules of this package and of everything that they import.
 
     Args:
         modules: names of top-level modules, such as `"modeling_recformer"`: what `auto_map` may name.
@@ -40,8 +40,9 @@ def code_files(modules: Sequence[str]) -> dict[str, str]:
             waiting += imports[path]
     entries = [PurePath(f"{module}.py") for module in modules]
     for path in entries:
-        # Older transformers copy only the files that the loaded one imports itself, so it has to name every file. The
-        # first module also names the others: what was loaded through it alone can then be saved with all of the code.
+        # Older versions of transformers copy only the files that the loaded one imports itself, so it has to name every
+        # file. The first module also names the others, so that whatever was loaded through it alone can be saved with
+        # all of the code.
         reached = set(texts) if path == entries[0] else _reached(path, imports)
         further = sorted(reached - {path, *imports[path]})
         lines = [f"from .{_flat_name(other)} import __name__ as _{_flat_name(other)}\n" for other in further]
@@ -124,7 +125,8 @@ class SavesCode(PushToHubMixin):
             args, kwargs: as in transformers.
         """
         if with_code is None:
-            # transformers sets `_auto_class` on what it loaded from code, and would write the code of that head alone.
+            # transformers sets `_auto_class` on a class that it loaded from code, and would then write the code of that
+            # head only.
             with_code = self._push_with_code or getattr(self, "_auto_class", None) is not None
         if with_code:
             write_code(save_directory, self._code_modules)

@@ -2,9 +2,9 @@
 
 `staged_folder` gives every process the same hidden sibling to write to, `.checkpoint-40.partial`. When all of them are
 done, the main process flushes it to disk and renames it to `checkpoint-40`. A run that dies before that leaves the
-sibling, which nobody reads and the next write removes. A folder is renamed before it is removed, too. So a folder that
-has its final name is complete, unless somebody truncates it while copying: `is_whole` compares its files with a list
-of their sizes.
+sibling behind, which is never read and which the next write removes. A folder is also renamed before it is removed. A
+folder that has its final name is therefore complete, unless it was cut short while being copied: `is_whole` compares
+its files with a list of their sizes.
 
 Unlike those of `atomic`, the hidden names do not contain a process id: every process has to know the name, and a run
 that is started again has to recognize what its killed predecessor left.
@@ -43,7 +43,7 @@ def staged_folder(folder: Path, processes: Processes) -> Iterator[Path]:
 
     Args:
         folder: folder to write; an existing one is replaced.
-        processes: of the run; the main process creates, flushes and renames the folder.
+        processes: the processes of the run; the main one creates, flushes and renames the folder.
 
     Yields:
         The folder to write to, the same on every process.
@@ -114,7 +114,8 @@ def is_whole(folder: Path) -> bool:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, if it exists, under another name, so that nobody takes a half-removed one for a whole one."""
+    """Remove a folder if it exists. It is renamed first, so that a half-removed folder is never mistaken for a whole
+    one."""
     if folder.exists():
         removed = folder.with_name(f".{folder.name}.{REMOVED}")
         shutil.rmtree(removed, ignore_errors=True)
