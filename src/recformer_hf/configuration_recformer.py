@@ -46,8 +46,8 @@ class RecformerConfig(PreTrainedConfig):
         temperature (`float`, defaults to 0.05): scores are cosine similarity / temperature.
         mlm_weight (`float`, defaults to 0.1): weight of each masked-language-modelling loss in pretraining.
         num_items (`int`, defaults to 0): rows of `RecformerForSeqRec.item_embeddings`.
-        use_token_type_embeddings, use_item_position_embeddings (`bool`, default to `True`): both `False` give the
-            paper's ablation 6.
+        use_token_type_embeddings, use_item_position_embeddings (`bool`, default to `True`): setting both to `False`
+            gives the paper's ablation 6.
         tie_word_embeddings (`bool`, defaults to `True`): the MLM decoder shares the word embeddings.
 
     Raises:
@@ -129,7 +129,7 @@ class RecformerConfig(PreTrainedConfig):
         return list(self.attention_window)
 
     def validate_architecture(self) -> None:
-        """Checks of values and between fields, run by `@strict` at the end of construction."""
+        """Checks the values of the fields and how they fit together; `@strict` calls it at the end of construction."""
         self._check_ranges()
         self._check_layers()
         self._check_tokens()
@@ -182,7 +182,7 @@ class RecformerConfig(PreTrainedConfig):
             raise ValueError(
                 f"max_position_embeddings ({self.max_position_embeddings}) is too small for max_token_num "
                 f"({self.max_token_num}): positions start at pad_token_id + 1 = {self.pad_token_id + 1}, so {needed} "
-                "rows are needed. By default max_position_embeddings is what is needed."
+                "rows are needed. By default, max_position_embeddings is that number."
             )
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
             if getattr(self, name) is not None and getattr(self, name) >= self.vocab_size:

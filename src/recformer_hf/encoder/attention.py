@@ -53,9 +53,9 @@ def eager_window_attention(
         dropout (`float`): dropout of the probabilities, 0 outside training.
 
     Returns:
-        the attended values `[total_tokens, hidden_size]` and the probabilities `[batch, num_heads, max_seqlen,
-        max_seqlen]`, zero where masked; the other implementations return None in place of probabilities. The rows of
-        `<s>` are not its output, which comes from [`first_token_attention`].
+        the attended values `[total_tokens, hidden_size]` and the probabilities
+        `[batch, num_heads, max_seqlen, max_seqlen]`, zero where masked; the other implementations return None in place
+        of probabilities. The rows of `<s>` are not used: its output comes from [`first_token_attention`].
     """
     q, k, v = (layout.to_padded(x).unflatten(2, (num_heads, -1)).transpose(1, 2) for x in (query, key, value))
     place = torch.arange(layout.max_seqlen, device=layout.device)
@@ -69,7 +69,7 @@ def eager_window_attention(
 
 
 class SelfAttention(Protocol):
-    """What [`first_token_attention`] needs of the self-attention module."""
+    """What [`first_token_attention`] needs from the self-attention module."""
 
     num_heads: int
     query_global: nn.Linear
@@ -122,12 +122,12 @@ def _attend_sequences(
         lifted (`Tensor` `[batch, heads, hidden]`): the queries of `<s>`, as vectors of the hidden size.
 
     Returns:
-        the mean token `[batch, heads, hidden]`, with dropout the sum of its weights `[batch, heads]`, and the
-        probabilities `[batch, heads, max_seqlen]` if they are to be returned.
+        the weighted mean of the tokens `[batch, heads, hidden]`; with dropout, the sum of its weights `[batch, heads]`;
+        and the probabilities `[batch, heads, max_seqlen]` if requested.
     """
     padded_tokens = layout.num_sequences * layout.max_seqlen
     if layout.lengths is not None and padded_tokens > 2 * layout.total_tokens and not return_probabilities:
-        # With very uneven lengths, one sequence after the other is faster than computing on padding.
+        # With very uneven lengths, taking the sequences one by one is faster than computing on padding.
         return *_attend_one_by_one(lifted, hidden, layout, layout.lengths, dropout), None
     tokens = layout.to_padded(hidden)  # [batch, max_seqlen, hidden]
     scores = at_least_float32(torch.matmul(lifted, tokens.transpose(1, 2)))
@@ -168,8 +168,8 @@ def _first_token_attention_projected(
     return output.flatten(1), probabilities.squeeze(2)
 
 
-# An interface of its own: a function registered under a standard name in transformers' own would serve every other
-# model of the process.
+# This is a separate interface, because a function that is registered under a standard name in transformers' own
+# interface would serve every other model of the process.
 ALL_ATTENTION_FUNCTIONS = AttentionInterface()
 ALL_ATTENTION_FUNCTIONS["eager"] = eager_window_attention
 ALL_ATTENTION_FUNCTIONS["sdpa"] = blocked_window_attention
@@ -185,14 +185,14 @@ def select_implementation(
     dropout: float,
     output_attentions: bool,
 ) -> str:
-    """Chooses the implementation for a forward.
+    """Chooses the implementation for a forward pass.
 
     Args:
         requested: what the user set (`attn_implementation`), or None to choose here.
-        device, dtype: of the weights.
+        device, dtype: those of the weights.
         head_dim (`int`): width of a head.
-        dropout (`float`): dropout of the probabilities in this forward; 0 outside training.
-        output_attentions: whether the probabilities are to be returned.
+        dropout (`float`): dropout of the probabilities in this forward pass; 0 outside training.
+        output_attentions: whether the probabilities have to be returned.
 
     Returns:
         `"eager"`, `"sdpa"` or `"flex_attention"`.

@@ -44,7 +44,8 @@ class _WindowContext(Context, Protocol):
 class BlockedWindow(torch.autograd.Function):
     """Window attention for training.
 
-    Of the probabilities `P` and the dropout mask `K` it keeps only `P - 2 P∘K`, whose positive entries were dropped.
+    Instead of both the probabilities `P` and the dropout mask `K`, it keeps only `P - 2 P∘K`, whose positive entries
+    are the dropped ones.
     """
 
     @staticmethod
@@ -74,7 +75,7 @@ class BlockedWindow(torch.autograd.Function):
         mean = blocks.split_queries(gradient * output, heads).sum(-1, keepdim=True)
         given = blocks.split_queries(gradient * ctx.factor, heads).contiguous()
         window, first = blocks.windows_by_head(value, heads), blocks.first_of(value, heads)
-        kept_near, kept_far = near.clamp(max=0), far.clamp(max=0)  # both negated, and so is all that follows
+        kept_near, kept_far = near.clamp(max=0), far.clamp(max=0)  # both are negated, and so is all that follows
         value_gradient = blocks.add_windows(
             torch.matmul(kept_near.transpose(-1, -2), given), torch.matmul(kept_far.transpose(-1, -2), given)
         )

@@ -1,7 +1,7 @@
 """The feed-forward of a layer, `second(GELU(first(hidden)))`, computed in one piece.
 
 Two widths of hidden state meet here: the intermediate one is four times the other, so its tensors cost the most memory.
-In training less of them is kept; in inference on a CPU they never exist as a whole.
+In training, fewer of them are kept; in inference on a CPU, they never exist as a whole.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .autograd import Context
 from .cpu.linear import linear_gradients, linear_without_gradient
 from .cpu.onednn import products_for
 
-# Bytes of the first layer's output at a time. The C library keeps buffers of up to 32 MiB; larger ones are fresh pages
-# every time, which cost a tenth of both products. Blocks of 6 to 24 MiB are equally fast.
+# Bytes of the first layer's output that exist at a time. The C library reuses buffers of up to 32 MiB; larger ones are
+# fresh pages every time, which cost a tenth of the time of both products. Blocks of 6 to 24 MiB are equally fast.
 BLOCK_BYTES = 12 * 2**20
 
 
 def feed_forward_in_blocks(hidden: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
-    """`[num_rows, hidden_size]` -> `[num_rows, hidden_size]`, without a gradient, a block of rows after the other."""
+    """`[num_rows, hidden_size]` -> `[num_rows, hidden_size]`, without a gradient, one block of rows after another."""
     expanded_bytes = hidden.shape[0] * weight1.shape[0] * hidden.element_size()
     blocks = hidden.tensor_split(max(1, -(-expanded_bytes // BLOCK_BYTES)))
     outputs = [
@@ -31,9 +31,9 @@ def feed_forward_in_blocks(hidden: Tensor, weight1: Tensor, bias1: Tensor, weigh
 
 
 class RecomputingFeedForward(torch.autograd.Function):
-    """Keeps the input of GELU but not its output, which the backward computes again.
+    """Keeps the input of GELU but not its output, which the backward pass computes again.
 
-    At base size that is 3,840 numbers a token, where the two layers and GELU keep 6,912.
+    At base size, that is 3,840 numbers per token, where the two layers and GELU would keep 6,912.
     """
 
     @staticmethod

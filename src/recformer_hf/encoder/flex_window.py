@@ -33,10 +33,10 @@ def flex_window_attention(
 
 
 def flex_block_mask(layout: SequenceLayout, half: int) -> BlockMask:
-    """Which blocks of keys each block of queries needs, and within those who sees whom.
+    """Which blocks of keys each block of queries needs, and which token sees which in those blocks.
 
-    It is computed from where the sequences begin. So nothing of size `total_tokens` squared is made and no device is
-    waited for, as `create_block_mask` would: 8,192 tokens took 1 GB there and take 6 MB here.
+    It is computed from where the sequences begin. Unlike `create_block_mask`, this allocates nothing of size
+    `total_tokens` squared and waits for no device: 8,192 tokens took 1 GB there and take 6 MB here.
     """
     sequence_ids, positions, total = layout.sequence_ids, layout.positions, layout.total_tokens
 
@@ -46,7 +46,8 @@ def flex_block_mask(layout: SequenceLayout, half: int) -> BlockMask:
 
     blocks = torch.arange(-(-total // FLEX_BLOCK), device=layout.device)
     starts = blocks * FLEX_BLOCK
-    # Of the sequences that begin before a block, only that of its first query reaches into it; any other <s> is in it.
+    # Of the sequences that begin before a block, only the one of its first query reaches into it; any other <s> is
+    # inside.
     first = layout.first_tokens[sequence_ids[starts]]
     lowest = torch.maximum(first, starts - half) // FLEX_BLOCK
     highest = (starts + FLEX_BLOCK - 1 + half).clamp(max=total - 1) // FLEX_BLOCK
@@ -60,7 +61,7 @@ def flex_block_mask(layout: SequenceLayout, half: int) -> BlockMask:
 
 @cache
 def _flex_attention(device_type: str) -> Callable[..., Tensor]:
-    # Uncompiled it materialises all scores, which is only useful for checking it where there is no GPU.
+    # Uncompiled, it materialises all scores, which is only useful for tests on a machine without a GPU.
     function: Callable[..., Tensor] = flex_attention
     return torch.compile(function, dynamic=True) if device_type == "cuda" else function
 

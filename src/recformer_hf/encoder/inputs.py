@@ -1,4 +1,4 @@
-"""The inputs of a forward: checks, and packing into the only form that the encoder knows."""
+"""The inputs of a forward pass: checks, and packing into the only form that the encoder knows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PackedInputs:
     def followed_by_copies(self, tokens: Tensor) -> PackedInputs:
         """The same sequences twice in one row, the second time with other `tokens` `[total_tokens]`."""
         layout = self.layout
-        if layout.lengths is None:  # on an accelerator, which is not to be waited for
+        if layout.lengths is None:  # on an accelerator, which must not be waited for
             bounds = torch.cat([layout.cu_seqlens, layout.cu_seqlens[1:] + layout.total_tokens])
         else:
             bounds = torch.tensor([0, *accumulate(layout.lengths * 2)])
@@ -67,7 +67,7 @@ def pack_inputs(
     cu_seqlens: Tensor | None = None,
     max_seqlen: int | None = None,
 ) -> PackedInputs:
-    """Checks the arguments of a forward (see `RecformerModel.forward`) and packs them.
+    """Checks the arguments of `RecformerModel.forward` and packs them.
 
     Raises:
         ValueError: for arguments that contradict each other or the configuration.

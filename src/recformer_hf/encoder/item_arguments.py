@@ -20,10 +20,10 @@ def check_item_arguments(
     Args:
         num_items (`int`): size of the catalogue, at least 1.
         batch_size (`int`, *optional*): histories of the batch; None if they are missing, which the encoder reports.
-        candidates, labels, num_negatives, negatives: as in the forward.
+        candidates, labels, num_negatives, negatives: as in `RecformerForSeqRec.forward`.
 
     Raises:
-        ValueError: for arguments that exclude each other, wrong shapes, or items outside of the catalogue.
+        ValueError: for arguments that exclude each other, wrong shapes, or items outside the catalogue.
     """
     options = {"candidates": candidates, "num_negatives": num_negatives, "negatives": negatives}
     passed = [name for name, option in options.items() if option is not None]

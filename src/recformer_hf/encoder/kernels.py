@@ -2,7 +2,7 @@
 
 Each function computes the plain expression in its docstring, and falls back to it. The faster implementations, most of
 them for CPUs only, are in `cpu/` and `feed_forward.py`; a reader of the model need not open them.
-`python -m benchmarks.ablation` measures what each of them gives.
+`python -m benchmarks.ablation` measures what each of them gains.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def linear(module: nn.Module, hidden: Tensor) -> Tensor:
     Returns:
         `[num_rows, out_features]`.
     """
-    # The backward for CPUs multiplies matrices; other modules (LoRA, quantised, hooked) have to be called.
+    # The backward pass for CPUs multiplies plain matrices; other modules (LoRA, quantised, hooked) have to be called.
     if hidden.ndim == 2 and _runs_on_cpu(hidden.device) and is_plain_linear(module):
         return cpu_linear(hidden, module.weight, module.bias)
     output: Tensor = module(hidden)
@@ -65,7 +65,8 @@ def feed_forward(first: nn.Module, activation: nn.Module, second: nn.Module, hid
         and not torch.compiler.is_compiling()
     ):
         weights = (first.weight, first.bias, second.weight, second.bias)
-        # Each case that is not taken here has nothing to gain: inference on a GPU, and a forward of frozen weights.
+        # Each case that is not taken here has nothing to gain: inference on a GPU, and a forward pass of frozen
+        # weights.
         if not torch.is_grad_enabled():
             if hidden.device.type == "cpu":
                 return feed_forward_in_blocks(hidden, *(weight.to(hidden.dtype) for weight in weights))
@@ -83,12 +84,13 @@ def dropout(hidden: Tensor, probability: float, training: bool) -> Tensor:
 
 
 def dropout_add(hidden: Tensor, residual: Tensor, probability: float, training: bool) -> Tensor:
-    """`residual + F.dropout(hidden, probability, training)`, for a residual of at least the dtype of `hidden`."""
+    """`residual + F.dropout(hidden, probability, training)`, for a residual whose dtype is at least as wide as that of
+    `hidden`."""
     if training and probability and _runs_on_cpu(hidden.device):
         return cpu_dropout_add(hidden, residual, probability)
     dropped = F.dropout(hidden, probability, training)
     if _runs_on_cpu(hidden.device) and dropped.dtype != residual.dtype:
-        # The sum goes into the copy that the cast makes; a sum of two types would make another one.
+        # The sum goes into the copy that the cast makes; a sum of two types would allocate another one.
         return dropped.to(residual.dtype).add_(residual)
     return dropped + residual
 
@@ -128,7 +130,7 @@ def window_inference(query: Tensor, key: Tensor, value: Tensor, blocks: WindowBl
 
 
 def extra_rows(num_rows: int, dtype: torch.dtype, device: torch.device) -> int:
-    """How many rows to run in addition to `num_rows`: 0 would be right, but CPUs prefer few different sizes.
+    """How many rows to run in addition to `num_rows`: 0 would do, but CPUs are faster with few distinct sizes.
 
     Args:
         num_rows (`int`): rows that are needed.

@@ -33,7 +33,8 @@ class RecformerDropout(nn.Dropout):
     """Dropout that can add the residual in the same pass."""
 
     def forward(self, hidden: Tensor, residual: Tensor | None = None) -> Tensor:
-        """Drops elements of `hidden`, and adds a residual of its shape and at least its dtype, if given."""
+        """Drops elements of `hidden`, and adds the residual, if given: of the same shape and at least as wide a
+        dtype."""
         if residual is None:
             return dropout(hidden, self.p, self.training)
         return dropout_add(hidden, residual, self.p, self.training)
@@ -102,7 +103,8 @@ class RecformerSelfAttention(nn.Module):
             return first_token_attention(self, hidden, layout, dropout)
         key, value = linear(self.key, hidden), linear(self.value, hidden)
         if rows is not None:
-            # The window attends from every token; only these get a query of their own, and are read afterwards.
+            # The window attends from every token, but only these rows get a real query (the others get zeros) and are
+            # read.
             query = torch.zeros_like(key).index_copy(0, rows, linear(self.query, hidden[rows]))
         else:
             query = linear(self.query, hidden)
@@ -194,7 +196,8 @@ class RecformerLayer(GradientCheckpointingLayer):
         self.output = RecformerOutput(config)
 
     def compute_dtype(self, device_type: str) -> torch.dtype:
-        """The dtype that the linear layers compute in: autocast's, else their weights', or the norms' if quantised."""
+        """The dtype that the linear layers compute in: autocast's if it is on, else their weights', or the norms' if
+        quantised."""
         if torch.is_autocast_enabled(device_type):  # one cast by the layer replaces one by every linear layer
             return torch.get_autocast_dtype(device_type)
         weight = getattr(self.output.dense, "weight", None)
@@ -215,8 +218,8 @@ class RecformerLayer(GradientCheckpointingLayer):
             hidden (`Tensor` `[total_tokens, hidden_size]`): the packed row.
             layout: where the sequences lie.
             implementation: a name of `ALL_ATTENTION_FUNCTIONS`.
-            rows (`Tensor` `[num_rows]`, *optional*): compute only these tokens; none of them may be a `<s>`.
-            first_tokens_only: compute only every `<s>`, which needs no window at all.
+            rows (`Tensor` `[num_rows]`, *optional*): compute only these tokens; `<s>` must not be among them.
+            first_tokens_only: compute only the `<s>` of each sequence, which needs no window at all.
 
         Returns:
             the computed tokens, `[num_tokens, hidden_size]`, and the attention probabilities if `eager`.

@@ -92,7 +92,7 @@ def draw_negatives(labels: Tensor, num_items: int, num_negatives: int) -> Tensor
     Returns:
         item rows `[batch, num_negatives]`, never the row's own label.
     """
-    # Drawn from one item fewer; the rows from the target on move up by one, so no draw is repeated or thrown away.
+    # Drawn from one item fewer; the rows from the target on move up by one, so no draw has to be repeated or discarded.
     drawn = torch.randint(num_items - 1, (labels.shape[0], num_negatives), device=labels.device)
     return drawn + (drawn >= labels[:, None])
 

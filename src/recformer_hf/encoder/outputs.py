@@ -18,9 +18,9 @@ class RecformerModelOutput(ModelOutput):
         pooler_output (`Tensor` `[batch, hidden_size]`): one vector per sequence (`config.pooler_type`).
         hidden_states (`tuple` of `Tensor`, with `output_hidden_states`): the embeddings and every layer's output,
             shaped like `last_hidden_state`.
-        attentions (`tuple` of `Tensor` `[batch, num_heads, seq_len, seq_len]`, with `output_attentions`): the
-            attention probabilities of every layer. The row of `<s>` is that of its own projections; `seq_len` is the
-            length of the longest sequence.
+        attentions (`tuple` of `Tensor` `[batch, num_heads, seq_len, seq_len]`, with `output_attentions`): the attention
+            probabilities of every layer. The row of `<s>` comes from its own projections; `seq_len` is the length of
+            the longest sequence.
     """
 
     last_hidden_state: Tensor | None = None

@@ -88,7 +88,7 @@ class SequenceLayout:
 
     @property
     def padded_rows(self) -> Tensor:
-        """Row of each token of the padded form, `[batch, max_seqlen]`; at padding that of some other token."""
+        """Row of each token of the padded form, `[batch, max_seqlen]`; at padding, the row of some other token."""
         last = self.total_tokens - 1  # padding of the last sequence would lie after it
         return self.derive("padded_rows", lambda: (self.first_tokens[:, None] + self._columns()).clamp_(max=last))
 
@@ -209,7 +209,8 @@ def pack_sequences(sequences: Sequence[dict[str, Sequence[int]]]) -> dict[str, T
 
 
 def length_sorted_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
-    """Cuts sequences into batches of at most `max_tokens` tokens, sorted by length, so that a batch is even in length.
+    """Cuts sequences into batches of at most `max_tokens` tokens, sorted by length, so that the lengths in a batch are
+    even.
 
     The longest come first: memory then peaks at once, and not at the end of a long run. A sequence longer than
     `max_tokens` becomes a batch of its own.
@@ -219,7 +220,7 @@ def length_sorted_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.n
         max_tokens (`int`): token budget of a batch.
 
     Yields:
-        `np.ndarray` of sequence indices; together they are every index exactly once.
+        `np.ndarray` of sequence indices; together they contain every index exactly once.
     """
     order = np.argsort(-lengths, kind="stable")
     start, tokens = 0, 0

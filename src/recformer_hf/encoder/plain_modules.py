@@ -1,6 +1,6 @@
 """Whether a module may be computed without being called.
 
-A layer can merge the arithmetic of several modules only if a call of each would do nothing else. LoRA and quantisation
+A layer can merge the arithmetic of several modules only if calling them would do nothing else. LoRA and quantisation
 replace modules, users register hooks on them, and offloading replaces their `forward`: all of these must be called.
 """
 

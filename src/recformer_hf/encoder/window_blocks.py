@@ -1,4 +1,4 @@
-"""The window of a packed row, cut into blocks: who sees whom, and the views that batched products take."""
+"""The window of a packed row, cut into blocks: which token sees which, and the views that batched products take."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class WindowBlocks:
         key_sequences = layout.sequence_ids[keys.clamp(0, last)].masked_fill(~in_row, -1)
         distance = (queries[:, :, None] - keys[:, None, :]).abs()
         self.near = (query_sequences[:, :, None] == key_sequences[:, None, :]) & (distance <= reach)
-        """Who sees whom in the window, `[num_blocks, block, width]`."""
-        # Queries after the last token see something finite, so that no softmax is over nothing; their output is cut
-        # off.
+        """Which query sees which key in the window, `[num_blocks, block, width]`."""
+        # Queries after the last token see something finite, so that no softmax is taken over nothing; their output is
+        # cut off.
         self.near[:, :, 0] |= queries > last
         far = (query_sequences == query_sequences[:, :1]) & (layout.positions[queries.clamp(max=last)] > reach)
         self.far = far & (queries <= last)
-        """Queries whose `<s>` is out of the window, `[num_blocks, block]`."""
+        """Queries whose `<s>` is outside the window, `[num_blocks, block]`."""
         self.first_tokens = layout.first_tokens[query_sequences[:, 0]]
         """Row of the `<s>` that they see, `[num_blocks]`."""
         self._bias: dict[torch.dtype, Tensor] = {}
@@ -88,7 +88,7 @@ class WindowBlocks:
     def windows_by_head(self, rows: Tensor, num_heads: int) -> Tensor:
         """The same values as [`window_view`], one head after the other: batched products take them without a copy.
 
-        Windows that reach out of the row hold tokens of another head there, or zeros; no query sees them.
+        Where a window reaches beyond the row, it holds tokens of another head, or zeros; no query sees them.
         """
         head_dim = rows.shape[1] // num_heads
         buffer = rows.new_empty(num_heads * self.padded_rows + 2 * self.block, head_dim)
@@ -125,7 +125,7 @@ class WindowBlocks:
         return rows.index_add_(0, self.first_tokens, first.permute(1, 2, 0, 3).reshape(self.num_blocks, -1))
 
     def probabilities(self, queries: Tensor, keys: Tensor, first_keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Softmax over the window and the `<s>` out of it.
+        """Softmax over the window and the `<s>` outside it.
 
         Args:
             queries (`Tensor` `[num_heads, num_blocks, block, head_dim]`): scaled.
@@ -133,7 +133,7 @@ class WindowBlocks:
             first_keys (`Tensor` `[num_heads, num_blocks, 1, head_dim]`): keys of each block's `<s>`.
 
         Returns:
-            the probabilities of the window `[num_heads, num_blocks, block, width]` and of the `<s>` out of it
+            the probabilities of the window `[num_heads, num_blocks, block, width]` and of the `<s>` outside it
             `[num_heads, num_blocks, block, 1]`; together they sum to 1.
         """
         scores = torch.matmul(queries, keys.transpose(-1, -2)).add_(self.bias(queries.dtype))

@@ -1,8 +1,8 @@
-"""Weights begin where torch would put them, so that a loaded model gives the bits of the saved one on every CPU.
+"""Moves weights to where torch would put them, so that a loaded model gives the same bits as the saved one on any CPU.
 
-torch begins a tensor at a multiple of 64 bytes, but loaded weights are maps of a file and begin anywhere in it. Some
-kernels (for one, MKL's for SSE4.2) group their sums by the address, so that products of the same numbers differ in the
-last place.
+torch begins a tensor at a multiple of 64 bytes, but loaded weights are mapped from a file and may begin anywhere in it.
+Some kernels (for example MKL's for SSE4.2) group their sums by address, so products of the same numbers may differ in
+the last place.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ _STEPS = 1 << 16  # values of an int16
 def draw_mask(shape: tuple[int, ...], probability: float) -> tuple[Tensor, float]:
     """Draws a dropout mask that is determined by torch's own generator, so that seeds and checkpointing work as usual.
 
-    Each 64-bit random number serves four elements, with the probability rounded to a multiple of 2^-16: eight times
-    faster than `bernoulli_`. Another half is saved by asking torch's generator, which draws in one thread, only for the
-    seed of a faster one.
+    Each 64-bit random number serves four elements, with the probability rounded to a multiple of 2^-16. This is eight
+    times faster than `bernoulli_`. Half of the remaining time is saved by asking torch's generator, which draws in one
+    thread, only for the seed of a faster one.
 
     Args:
         shape: shape of the mask.
@@ -48,7 +48,7 @@ def _random_lanes(words: int) -> Tensor:
 
 
 def masked(values: Tensor, keep: Tensor) -> Tensor:
-    """`values * keep`, computed in the mask's own copy: a product of two types would make another one."""
+    """`values * keep`, computed in a copy of the mask: a product of two types would allocate yet another tensor."""
     return keep.to(values.dtype).mul_(values)
 
 

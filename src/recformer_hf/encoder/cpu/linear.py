@@ -33,8 +33,8 @@ def linear(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def linear_without_gradient(hidden: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
     """A linear layer and its activation (`"none"` or `"gelu"`), all of one dtype, where no gradient is recorded.
 
-    oneDNN's fused kernel computes all of it where it serves; elsewhere bias and activation pass over the output once
-    more.
+    Where oneDNN's fused kernel can be used, it computes everything; elsewhere, bias and activation take another pass
+    over the output.
     """
     kernel = fused_linear_for(hidden)
     if kernel is not None:

@@ -47,7 +47,8 @@ def serves_float32(hidden: Tensor) -> bool:
 
 
 def products_for(hidden: Tensor) -> AbstractContextManager[None]:
-    """A context in which products of this tensor go to oneDNN if it [`serves_float32`], else torch's own way."""
+    """A context in which products of this tensor go to oneDNN if it [`serves_float32`], else wherever torch sends
+    them."""
     return onednn_products() if serves_float32(hidden) else nullcontext()
 
 
@@ -64,8 +65,8 @@ def fused_linear_for(hidden: Tensor) -> FusedLinear | None:
 def compiles_by_shape(dtype: torch.dtype) -> bool:
     """Whether a CPU's products in this dtype go through oneDNN, which compiles a kernel for every new shape.
 
-    It keeps a thousand of them. With another number of rows in every batch that took a quarter to a third of a training
-    step in bfloat16 (MiniLM's size, 2,700 tokens), and memory grew without end.
+    It keeps a thousand of them. With a different number of rows in every batch, compiling took a quarter to a third of
+    a training step in bfloat16 (MiniLM's size, 2,700 tokens), and memory kept growing.
     """
     return dtype in (torch.bfloat16, torch.float16) or (dtype == torch.float32 and is_exact())
 
@@ -76,7 +77,7 @@ _users_inside, _precision_before = 0, "none"
 
 @contextmanager
 def onednn_products() -> Iterator[None]:
-    """Sends float32 products to oneDNN by allowing it bfloat16, which [`is_exact`] has shown it not to use.
+    """Sends float32 products to oneDNN by allowing it to use bfloat16, which it does not, as [`is_exact`] has shown.
 
     The setting belongs to the process: the first thread to enter changes it, and the last one to leave restores it.
     Until then the older `torch.get_float32_matmul_precision()`, which does not know this setting, raises in any thread.
