@@ -80,7 +80,7 @@ class TestNewCatalogues:
         catalog = ItemCatalog.from_items(ITEMS)
         with pytest.raises(IndexError, match="Rows 0 to 3"):
             catalog.select([0, 3])
-        with pytest.raises(ValueError, match="1 of 3 rows come twice"):
+        with pytest.raises(ValueError, match="1 of 3 rows occur twice"):
             catalog.select([0, 1, 1])
 
 

@@ -93,7 +93,7 @@ class TestWrongSources:
             ItemCatalog.from_arrow(table)
         with pytest.raises(ValueError, match="no column 'brand'"):
             ItemCatalog.from_arrow(table, id_column="asin", attributes=["title", "brand"])
-        with pytest.raises(ValueError, match="no attribute beside the id"):
+        with pytest.raises(ValueError, match="no attribute besides the id"):
             ItemCatalog.from_arrow(table.select(["asin"]), id_column="asin")
         with pytest.raises(ValueError, match=r"Row 1 has no 'item_id'; it has \['asin'\]"):
             ItemCatalog.from_rows([{"item_id": "a", "t": "A"}, {"asin": "b"}])

@@ -26,7 +26,7 @@ CHUNK_ROWS = 16_384
 
 OnInvalid = Literal["raise", "drop"]
 
-# Classes of pyarrow and of libraries that give Arrow tables. Importing them under TYPE_CHECKING would not do:
+# Classes of pyarrow and of libraries that give Arrow tables. Importing them under TYPE_CHECKING would not work:
 # transformers reads all imports of a checkpoint's code and refuses to load it where one of them is not installed.
 Array = Any
 ChunkedArray = Any
@@ -40,7 +40,7 @@ PolarsFrame = Any
 
 
 def arrow(module: str = "pyarrow") -> Any:
-    """`pyarrow`, or a module of it.
+    """`pyarrow`, or one of its modules.
 
     Raises:
         ImportError: if pyarrow is not installed.
@@ -96,8 +96,8 @@ def checked(table: Table, on_invalid: OnInvalid) -> Table:
 
     Args:
         table: has the catalogue's schema.
-        on_invalid: `"raise"`, or `"drop"` to drop such items and log their number. Of a repeated id the first one that
-            has text stays.
+        on_invalid: `"raise"`, or `"drop"` to drop such items and log their number. Of several items with the same id,
+            the first one that has text stays.
 
     Raises:
         ValueError: if there are invalid items and `on_invalid` is `"raise"`, or if `on_invalid` is neither value.

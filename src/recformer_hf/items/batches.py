@@ -60,7 +60,7 @@ def _selected(item: object, attributes: Sequence[str] | None, where: str) -> Ite
 
 
 def pairs_from_rows(rows: Iterable[object], id_column: str) -> Iterator[tuple[object, Mapping[str, object]]]:
-    """(id, attributes) of rows that hold the id beside the attributes.
+    """(id, attributes) of rows that hold the id besides the attributes.
 
     Raises:
         TypeError: if a row is not a mapping.
@@ -95,7 +95,7 @@ def batches_from_table(table: Table, id_column: str, attributes: Sequence[str] |
     names = [name for name in table.column_names if name != id_column] if attributes is None else list(attributes)
     missing = [name for name in [id_column, *names] if name not in table.column_names]
     if missing or not names:
-        problem = f"has no column {', '.join(map(repr, missing))}" if missing else "has no attribute beside the id"
+        problem = f"has no column {', '.join(map(repr, missing))}" if missing else "has no attribute besides the id"
         raise ValueError(
             f"The table {problem}; its columns are {table.column_names}. Name the id's column with id_column= and the "
             "attributes' with attributes=."
@@ -117,8 +117,8 @@ def _batch_of_pairs(ids: Array, lists: Array) -> RecordBatch:
 def _batch_of_columns(ids: Array, names: list[str], columns: list[Array]) -> RecordBatch:
     pa = arrow()
     rows, width = len(ids), len(names)
-    # The columns end to end, then gathered row by row: every item gets all `width` attributes, and `record_batch`
-    # removes those without a value.
+    # The columns are put end to end and then gathered row by row: every item gets all `width` attributes, and
+    # `record_batch` removes those without a value.
     texts = pa.concat_arrays([_text_column(column, name) for name, column in zip(names, columns, strict=True)])
     row_by_row = np.arange(rows)[:, None] + np.arange(width) * rows
     keys = pa.array(names, pa.string()).take(pa.array(np.tile(np.arange(width), rows)))

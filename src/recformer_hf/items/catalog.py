@@ -45,8 +45,8 @@ class ItemCatalog(FromSources):
 
     A catalogue never changes; [`~ItemCatalog.add`] and [`~ItemCatalog.select`] return new ones. Create one with a
     `from_*` method. All of these take `on_invalid`, which says what happens to repeated ids, empty ids and items
-    without text: `"raise"` raises an error, `"drop"` drops and counts them in a log line (the first item of a repeated
-    id stays).
+    without text: `"raise"` raises an error, `"drop"` drops them and logs how many there were (of several items with the
+    same id, the first stays).
 
     Args:
         table: `pyarrow.Table` with `item_id` (string) and `attributes` (list of key string, value string), checked.
@@ -201,11 +201,11 @@ class ItemCatalog(FromSources):
         """
         wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
-            raise IndexError(f"Rows {wanted.min()} to {wanted.max()} asked of a catalogue of {len(self):,} items.")
+            raise IndexError(f"Rows {wanted.min()} to {wanted.max()} requested of a catalogue of {len(self):,} items.")
         mask = np.zeros(len(self), dtype=bool)
         mask[wanted] = True
         if mask.sum() != wanted.size:
-            raise ValueError(f"{wanted.size - mask.sum():,} of {wanted.size:,} rows come twice; an item has one row.")
+            raise ValueError(f"{wanted.size - mask.sum():,} of {wanted.size:,} rows occur twice; an item has one row.")
         # filter works chunk by chunk, take would gather all text in one array. It cannot reorder, though.
         if (np.diff(wanted) > 0).all():
             return ItemCatalog(self._table.filter(arrow().array(mask)))
@@ -234,13 +234,13 @@ class ItemCatalog(FromSources):
 
     @classmethod
     def open_file(cls, path: str | os.PathLike[str]) -> ItemCatalog:
-        """Maps a file of [`~ItemCatalog.write_file`] into memory.
+        """Maps a file that [`~ItemCatalog.write_file`] wrote into memory.
 
         Raises:
             ValueError: if the file is not a catalogue's, or is damaged.
         """
-        # A worker may have another working directory. The status is read before the file is mapped: should the file be
-        # replaced in between, a worker gets an error rather than the other file.
+        # The path is made absolute because a worker may have another working directory. The status is read before the
+        # file is mapped: if the file is replaced in between, a worker gets an error rather than the other file.
         path = Path(path).resolve()
         status = path.stat()
         catalog = cls(map_table(path))
@@ -279,8 +279,8 @@ class ItemCatalog(FromSources):
             repo_id, subfolder, repo_type, revision, token, cache_dir, force_download, local_files_only
         )
         catalog = cls.open_file(path)
-        # A full check reads the whole file. It is worth that for a download: offsets that point outside of the file
-        # would read other memory of this process.
+        # A full check reads the whole file, which is worth it for a download: offsets that point outside the file would
+        # read other memory of this process.
         catalog._table.validate(full=True)
         return catalog
 

@@ -118,8 +118,8 @@ class ItemIds(Sequence[str]):
 
     def _closest(self, item_id: str) -> str:
         """A sentence with the ids most similar to this one."""
-        # Comparing with all ids would take minutes in a large catalogue. Most mistyped ids still begin as the right one
-        # does, so that it stands near them in sorted order.
+        # Comparing with all ids would take minutes in a large catalogue. Most mistyped ids still begin like the right
+        # one, which is therefore near them in sorted order.
         place = bisect_left(self._in_order, item_id)
         around = self._in_order[max(0, place - 500) : place + 500]
         closest = difflib.get_close_matches(item_id, around)
@@ -127,7 +127,7 @@ class ItemIds(Sequence[str]):
 
 
 class _SortedIds(Sequence[str]):
-    """The ids in sorted order for `bisect`. An id is read from Arrow when it is looked at."""
+    """The ids in sorted order for `bisect`. An id is read from Arrow only when it is needed."""
 
     def __init__(self, column: ChunkedArray) -> None:
         self._column = column

@@ -36,7 +36,7 @@ class Place:
         return self if self.history is None else replace(self, item=index)
 
     def moved(self, items: int = 0, histories: int = 0) -> Place:
-        """The place with so many more items and histories before it."""
+        """The place if this many more items and histories come before it."""
         item = None if self.item is None else self.item + items
         history = self.history + histories if isinstance(self.history, int) else self.history
         return replace(self, item=item, history=history)

@@ -66,7 +66,7 @@ class FromSources:
         attributes: Sequence[str] | None = None,
         on_invalid: OnInvalid = "raise",
     ) -> Catalog:
-        """A catalogue from rows that hold the id under `id_column` beside the attributes. They are read once.
+        """A catalogue from rows that hold the id, under `id_column`, and the attributes. The rows are read once.
 
         Other arguments and errors as in [`~ItemCatalog.from_items`].
         """
@@ -103,7 +103,7 @@ class FromSources:
     @classmethod
     def from_dataset(cls: type[Catalog], dataset: Dataset, **options: Unpack[SourceOptions]) -> Catalog:
         """A catalogue from a `datasets.Dataset`; options as in [`~ItemCatalog.from_arrow`]."""
-        # Through with_format, because the rows of dataset.data ignore select(), filter() and shuffle().
+        # with_format is needed because the rows of dataset.data ignore select(), filter() and shuffle().
         return cls.from_arrow(dataset.with_format("arrow")[:], **options)
 
     @classmethod
@@ -138,10 +138,10 @@ class FromSources:
     ) -> Catalog:
         """A catalogue from a JSON file (`.gz` too): an object of id to attributes, or a list of rows.
 
-        Arguments as in [`~ItemCatalog.from_rows`]; `id_column` is for rows.
+        Arguments as in [`~ItemCatalog.from_rows`]; `id_column` applies to rows only.
 
         Raises:
-            ValueError: if the file is not such JSON.
+            ValueError: if the file does not hold such JSON.
         """
         content = json_content(path)
         if isinstance(content, dict):
@@ -187,7 +187,7 @@ class FromSources:
         cls: type[Catalog], batches: Iterator[RecordBatch], on_invalid: OnInvalid, total: int | None
     ) -> Catalog:
         collected = []
-        # A catalogue that is done in three seconds needs no bar.
+        # A catalogue that is read in three seconds needs no progress bar.
         with logging.tqdm(total=total, desc="Items", unit=" items", delay=3) as progress:
             for batch in batches:
                 collected.append(batch)

@@ -40,7 +40,7 @@ def as_histories(data: object) -> tuple[list[Sequence[Any]], list[Place]]:
 
 
 def refuse_mapping(items: object, method: str) -> None:
-    """Raises an error for one dictionary, whose iteration would give keys instead of items."""
+    """Raises an error for a single dictionary: iterating over it would give keys instead of items."""
     if isinstance(items, (Mapping, str)):
         raise TypeError(
             f"{method} takes several item dictionaries, got one {type(items).__name__}. Pass a list of "
@@ -53,7 +53,7 @@ def all_attributes(items: Iterable[object], limit: int, history: Place | None = 
 
     Args:
         items: item dictionaries.
-        limit (`int`): attributes of an item that are read.
+        limit (`int`): how many attributes of an item are read.
         history: the place of the history that the items belong to. None: they are a plain list.
     """
     rows: list[list[tuple[str, str]]] = []
@@ -69,8 +69,8 @@ def item_attributes(item: object, limit: int, where: object = ONLY_ITEM) -> list
 
     Args:
         item: dictionary of attributes.
-        limit (`int`): attributes that are read.
-        where: how an error calls the item.
+        limit (`int`): how many attributes are read.
+        where: how errors refer to the item.
 
     Raises:
         TypeError: if the item is not a dictionary, a key is not a string, or a value cannot become text.
