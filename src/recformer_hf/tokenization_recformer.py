@@ -60,7 +60,7 @@ _TEXT_ARGUMENTS = {
 class _ItemTokenizersBackend(TokenizersBackend):
     """The construction of a [`RecformerTokenizer`].
 
-    It has a class of its own because of how transformers loads a tokenizer: a class that defines `__init__` is rebuilt
+    It is a separate class because of how transformers loads a tokenizer: a class that defines `__init__` is rebuilt
     from vocabulary and merges, without its pre-tokenizer; a class that inherits `__init__` gets the whole
     `tokenizer.json`.
     """
@@ -118,7 +118,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
 
     Args:
         tokenizer_object (`tokenizers.Tokenizer`), tokenizer_file (`str`): the Rust tokenizer, or its file.
-        max_attr_num (`int`, defaults to 3): attributes of an item that are read, at least 1.
+        max_attr_num (`int`, defaults to 3): how many attributes of an item are read, at least 1.
         max_attr_length (`int`, defaults to 32): tokens of an attribute including its key, at least 1.
         max_item_embeddings (`int`, defaults to 51): item positions including that of `<s>`, at least 2. A history keeps
             its newest `max_item_embeddings - 1` items.
@@ -258,7 +258,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             return self._encode_attributes([item_attributes(item, self.max_attr_num)])[0]
 
     def encode_items(self, items: Iterable[Mapping[str, Any]], progress: bool = False) -> EncodedItems:
-        """Tokenizes many items: what `encode_item` gives for each, several times as fast.
+        """Tokenizes many items: the same as `encode_item` for each, but several times as fast.
 
         The Rust tokenizer gets every distinct key and value once per block of 16,384 items. It uses all cores
         (`TOKENIZERS_PARALLELISM=false` turns that off).
@@ -372,7 +372,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
 
         Args:
             histories: lists of item dictionaries, oldest first.
-            places: what errors call each history.
+            places: how errors refer to each history.
             limit: tokens of a sequence, including `<s>`.
         """
         rows: list[list[tuple[str, str]]] = []

@@ -12,7 +12,8 @@ from ..items.places import Place, PlacedText
 from .encoded_items import KEY_TYPE, VALUE_TYPE, EncodedItems
 
 TEXTS_PER_CALL = 8_192
-"""Texts that the Rust tokenizer gets at once. Its result, an object per text, takes far more memory than the ids."""
+"""How many texts the Rust tokenizer gets at once. Its result, an object per text, takes far more memory than the
+ids."""
 
 
 def encode_attributes(
@@ -36,7 +37,7 @@ def encode_attributes(
     )
     flat, starts, lengths = _encode_texts(list(numbers), backend, max_attr_length)
 
-    # Keys are at even places, values at odd ones. A value gets what its key leaves of the attribute's tokens.
+    # Keys are at even places, values at odd ones. A value gets the tokens that its key leaves of the attribute's limit.
     kept = lengths[text]
     kept[1::2] = np.minimum(kept[1::2], max_attr_length - kept[0::2])
     bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
@@ -58,7 +59,7 @@ def _encode_texts(texts: list[str], backend: Tokenizer, limit: int) -> tuple[np.
     lengths: list[int] = []
     for start in range(0, len(texts), TEXTS_PER_CALL):
         chunk = texts[start : start + TEXTS_PER_CALL]
-        # The fast variant does not keep track of characters, which are of no use here.
+        # The fast variant does not keep track of character positions, which are not needed here.
         for encoding in backend.encode_batch_fast(chunk, add_special_tokens=False):
             kept = encoding.ids[:limit]
             ids += kept

@@ -17,7 +17,7 @@ from transformers.utils.hub import cached_file
 HUB_ARGUMENTS = ["cache_dir", "force_download", "proxies", "token", "revision", "local_files_only", "subfolder"]
 """Arguments of `from_pretrained` that say where files come from, for the look-ups made before a tokenizer exists."""
 
-# Names under which a Recformer's own files may stand. These load from tokenizer.json as it is.
+# Class names in files of a Recformer. Such a tokenizer loads from tokenizer.json as it is.
 _OWN_NAMES = ("RecformerTokenizer", "TokenizersBackend", "PreTrainedTokenizerFast")
 
 _SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")

@@ -39,7 +39,8 @@ def read_sentencepiece(path: Path) -> Tokenizer:
     vocab = [(piece, score) for piece, score, _ in pieces]
     unk_id = trainer.get(40, 0)
     if path.name == "sentencepiece.bpe.model":
-        # XLM-R's ids are fairseq's: four special tokens in its order instead of the file's three, <mask> at the end.
+        # XLM-R's ids are fairseq's: four special tokens in its order instead of the file's three, and <mask> at the
+        # end.
         vocab = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")] + vocab[3:] + [("<mask>", 0.0)]
         unk_id = 3
     backend = Tokenizer(models.Unigram(vocab, unk_id=unk_id, byte_fallback=bool(trainer.get(35, 0))))

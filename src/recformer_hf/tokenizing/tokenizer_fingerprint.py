@@ -1,4 +1,4 @@
-"""What tells two tokenizers apart that would give an item different tokens."""
+"""A fingerprint that differs between tokenizers that would give an item different tokens."""
 
 from __future__ import annotations
 

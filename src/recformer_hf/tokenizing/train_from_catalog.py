@@ -33,7 +33,7 @@ def train_byte_level_bpe(
     """Trains a Rust tokenizer; arguments and errors as in `RecformerTokenizer.train_from_catalog`.
 
     Args:
-        max_attr_num: attributes of an item that a model will read, and the tokenizer learns from.
+        max_attr_num: how many attributes of an item a model will read; the tokenizer learns from these alone.
     """
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocab_size < len(_SPECIAL_TOKENS) + len(alphabet):

@@ -13,7 +13,7 @@ def word_start_mask(tokenizer: TokenizersBackend) -> np.ndarray:
     if prefix:
         begins = {index for token, index in vocab.items() if not token.startswith(prefix)}
     else:
-        # "▁" is no character of the byte-level alphabet, so its presence tells SentencePiece from byte-level BPE.
+        # "▁" is not in the byte-level alphabet, so its presence distinguishes SentencePiece from byte-level BPE.
         marker = "▁" if any(token.startswith("▁") for token in vocab) else "Ġ"
         begins = {index for token, index in vocab.items() if token.startswith(marker)}
     begins |= {index for index, token in tokenizer.added_tokens_decoder.items() if not token.special}
