@@ -41,7 +41,7 @@ from .storage.remote_code import SavesCode
 
 logger = logging.get_logger(__name__)
 
-# Arguments of `save_pretrained` that a push understands.
+# Arguments of `save_pretrained` that are passed on to `push_to_hub`.
 _PUSH_OPTIONS = ("commit_message", "private", "token", "revision", "create_pr", "tags", "with_code")
 
 
@@ -150,7 +150,8 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         """Completes a loaded model: weights of its head that were missing, and files beside the weights."""
 
     def save_pretrained(self, save_directory: Any, *args: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
-        # transformers takes for "original" the names that it renamed while loading, from its table of legacy names.
+        # Otherwise transformers would save under "original" names: those that it renamed while loading, by its table of
+        # legacy names.
         kwargs.setdefault("save_original_format", False)
         result = super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", args[0] if args else True):
@@ -336,14 +337,14 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             masked_rows (`Tensor`, int `[num_masked]`, *optional*): rows of the masked tokens in a packed batch. Without
                 them, the model has to wait for an accelerator to find them.
             target_ids (`Tensor`, int `[batch]`): which item each target is. An item that is a target twice in a batch
-                is then no negative of itself.
+                is then not a negative of itself.
             return_dict: as in other transformers models.
 
         Returns:
             [`RecformerForPreTrainingOutput`].
 
         Raises:
-            ValueError: as [`RecformerModel`], and for an odd number of sequences, or masked copies without labels.
+            ValueError: as in [`RecformerModel`], and for an odd number of sequences, or masked copies without labels.
         """
         if (mlm_input_ids is None) != (mlm_labels is None):
             raise ValueError("Give mlm_input_ids and mlm_labels together, or neither.")
@@ -391,7 +392,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         """Checks the masked copies of a batch; returns them and their labels packed, and the rows of masked tokens."""
         for name, value in (("mlm_input_ids", input_ids), ("mlm_labels", labels)):
             if value.shape != shape:
-                raise ValueError(f"{name} has shape {list(value.shape)}, but input_ids {list(shape)}.")
+                raise ValueError(f"{name} has shape {list(value.shape)}, but input_ids has {list(shape)}.")
         if rows is not None and batch.padded is not None:
             raise ValueError("masked_rows are rows of a packed batch; leave them out of a padded one.")
         copies, labels = batch.pack_alike(input_ids), batch.pack_alike(labels)
@@ -403,7 +404,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         return copies, labels, masked
 
     def _with_rows_beyond(self, masked: Tensor, labels: Tensor, layout: SequenceLayout) -> Tensor:
-        """The masked tokens and, on a CPU, a few others, so that products of fewer different sizes occur."""
+        """The masked tokens and, on a CPU, a few others, so that products of fewer distinct sizes occur."""
         beyond = self.recformer.encoder.extra_rows(len(masked), labels.device)
         if not beyond:
             return masked
@@ -528,17 +529,17 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         Args:
             input_ids ... max_seqlen, output_hidden_states, output_attentions, return_dict: as in [`RecformerModel`].
             candidates (`Tensor`, int `[batch, num_candidates]`): score only these items.
-            labels (`Tensor`, int `[batch]`): the item that came next, to compute `loss`. With `candidates` it must be
-                one of its row.
+            labels (`Tensor`, int `[batch]`): the item that came next, to compute `loss`. With `candidates`, it must be
+                one of the row's candidates.
             num_negatives (`int`): compute the loss over the target and this many items instead of the whole catalogue
                 (sampled softmax). They are drawn for each row, without its target.
-            negatives (`Tensor`, int `[batch, num_negatives]`): the same, with these negatives.
+            negatives (`Tensor`, int `[batch, num_negatives]`): the same, but with these items as the negatives.
 
         Returns:
             [`RecformerForSeqRecOutput`].
 
         Raises:
-            ValueError: as [`RecformerModel`], and for items outside of the catalogue, an empty catalogue, or arguments
+            ValueError: as in [`RecformerModel`], and for items outside the catalogue, an empty catalogue, or arguments
                 that exclude each other.
         """
         tokens = input_ids if inputs_embeds is None else inputs_embeds

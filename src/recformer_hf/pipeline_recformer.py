@@ -37,7 +37,7 @@ class SequentialRecommendationPipeline(Pipeline):
         exclude (list of ids): never recommend these.
         batch_size (`int`, defaults to 1): histories of a stream that are answered together. With 1, every history is
             answered as soon as it is read; larger batches are faster. A list is always answered as a whole.
-        max_tokens (`int`, defaults to 8,192): tokens of one forward; histories are sorted by length and packed.
+        max_tokens (`int`, defaults to 8,192): tokens of one forward pass; histories are sorted by length and packed.
     """
 
     model: Any
@@ -51,18 +51,18 @@ class SequentialRecommendationPipeline(Pipeline):
         """Recommends items.
 
         Args:
-            histories: one history: a list of entries, oldest first, each an item dictionary, an id of the model's
-                catalogue, or a mix; a single entry is a history of one. Or a list of histories. Or any other iterable
-                of histories (a generator, a dataset's column), which is read lazily.
+            histories: one history, a list of histories, or any other iterable of histories (a generator, a dataset's
+                column), which is read lazily. A history is a list of entries, oldest first, each of which is an item
+                dictionary or an id of the model's catalogue; a single entry is a history of one.
             batch_size, options: see the class.
             num_workers: ignored; other pipelines have it.
 
         Returns:
-            for one history a list of `{"item_id": str, "score": float, "attributes": dict}`, best first; for a list of
-            histories a list of those; for a stream an iterator of those.
+            for one history, a list of `{"item_id": str, "score": float, "attributes": dict}`, best first; for a list of
+            histories, a list of such lists; for a stream, an iterator over such lists.
 
         Raises:
-            TypeError, ValueError, UnknownItemError: as `RecformerForSeqRec.recommend`.
+            TypeError, ValueError, UnknownItemError: as in `RecformerForSeqRec.recommend`.
         """
         batch_size = self._batch_size if batch_size is None else batch_size
         if batch_size is not None and (
@@ -110,7 +110,7 @@ class SequentialRecommendationPipeline(Pipeline):
     def preprocess(self, histories: Any, **_: Any) -> dict[str, Any]:  # type: ignore[override]
         if self.tokenizer is None:
             raise ValueError(
-                "The pipeline has no tokenizer. Save it beside the model, tokenizer.save_pretrained(folder), or pass "
+                "The pipeline has no tokenizer. Save one beside the model (tokenizer.save_pretrained(folder)), or pass "
                 "tokenizer=RecformerTokenizer.from_pretrained(...)."
             )
         return {"histories": histories}

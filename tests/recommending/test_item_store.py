@@ -44,7 +44,7 @@ class TestTheCatalogueBesideTheModel:
         ItemCatalog.from_items(MORE).save_pretrained(tmp_path)
         loaded = RecformerForSeqRec.from_pretrained(tmp_path)
         assert loaded.catalog is None
-        with pytest.raises(ValueError, match="The catalogue has 2 items, but the model 32"):
+        with pytest.raises(ValueError, match="The catalogue has 2 items, but the model has 32"):
             loaded.catalog = ItemCatalog.from_items(MORE)
 
     def test_new_embeddings_have_no_catalogue_unless_given(self, model):

@@ -1,4 +1,4 @@
-"""Catalogues that change: items that are added, removed, or get other attributes, without encoding the others again."""
+"""Changes of a catalogue: items are added, removed or given other attributes, without encoding the rest again."""
 
 from __future__ import annotations
 

@@ -50,18 +50,18 @@ def encode_catalog(
     """Writes a catalogue's item vectors to disk, and the catalogue beside them.
 
     It needs memory for the model, one block of items and the block's vectors (`4 * block_size * hidden_size` bytes; 48
-    MiB at base size). Under `accelerate launch` every process encodes its share of the blocks; they need a common file
-    system. A block appears whole or not at all, so the same call continues a run that was stopped, on the same or
-    another number of processes. Items of equal text have equal vectors within a block; between blocks they may differ
-    by rounding.
+    MiB at base size). Under `accelerate launch`, every process encodes its share of the blocks; the processes must
+    share a file system. A block appears whole or not at all, so the same call continues a run that was stopped, on the
+    same or another number of processes. Items of equal text have equal vectors within a block; between blocks they may
+    differ by rounding.
 
     Args:
-        model: on the device that it should run on.
+        model: the model, on the device that it should run on.
         tokenizer: its tokenizer.
         catalog: the items, preferably memory-mapped (`ItemCatalog.from_pretrained`).
         output_dir: gets `item_embeddings.npy`, `item_embeddings.json` and `item_catalog.arrow`.
-        max_tokens: tokens of one forward.
-        block_size: items of one block.
+        max_tokens: tokens of one forward pass.
+        block_size: number of items in a block.
         progress: show a bar of the blocks, on the main process.
         accelerator: which process this is; created by default.
 

@@ -16,7 +16,7 @@ from ..items.arrow import arrow
 from ..storage.atomic import atomic_file
 
 ROWS_AT_ONCE = 16_384
-"""Vectors that are copied to the CPU at once while they are written."""
+"""How many vectors are copied to the CPU at a time while they are written."""
 
 
 def write_embeddings(path: str | os.PathLike[str], vectors: Tensor, ids: Sequence[str], normalize: bool) -> None:

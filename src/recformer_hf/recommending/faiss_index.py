@@ -35,7 +35,8 @@ INDEX_INFO_FILE = "item_index.json"
 """What the index was built from, and its recall."""
 
 MOST_FETCHED = 1024
-"""The most items that an index is asked for. If more would have to be skipped, the search is exact."""
+"""The most items that an index is asked for. If `top_k` and the excluded items together exceed it, the search is
+exact."""
 
 
 def faiss_module() -> Any:
@@ -74,7 +75,7 @@ class FaissIndex:
     [`~FaissIndex.build`].
 
     Args:
-        index: the `faiss.Index`, of inner products.
+        index: a `faiss.Index` of inner products.
         info: `kind`, `settings`, `num_items`, `fingerprint` of the vectors, `recall` (see [`~FaissIndex.build`]).
         exact: the vectors.
 
@@ -116,16 +117,16 @@ class FaissIndex:
 
         Args:
             exact: the vectors.
-            kind: `"flat"` (exact, all vectors in 4 bytes a component), `"hnsw"` (a graph over all vectors, fast,
-                another 4 bytes a component and 8 x `neighbours` bytes an item) or `"ivfpq"` (`subvectors` bytes an
-                item, the least memory).
+            kind: `"flat"` (exact; all vectors, in 4 bytes per component), `"hnsw"` (a graph over all vectors: fast,
+                with another 4 bytes per component and 8 x `neighbours` bytes per item) or `"ivfpq"` (`subvectors` bytes
+                per item: the least memory).
             queries (`Tensor`, float `[num_queries, hidden_size]`): measure recall with these, such as
                 `model.encode_histories(...)`; by default with 256 sums of two random items.
-            seed: of the random items, and of the sample of vectors that `"ivfpq"` is trained on.
+            seed: seed for the random items, and for the sample of vectors that `"ivfpq"` is trained on.
             progress: whether to show a progress bar; by default from 100,000 items on.
-            **settings: `"hnsw"`: `neighbours` (32), `build_effort` (128), `search_effort` (128). `"ivfpq"`: `lists`
-                (4 x the root of the number of items), `subvectors` (an eighth of the width), `bits` (8), `probes` (a
-                32nd of the lists).
+            **settings: `"hnsw"`: `neighbours` (32), `build_effort` (128), `search_effort` (128). `"ivfpq"`: `lists` (4
+                x the square root of the number of items), `subvectors` (an eighth of the width), `bits` (8), `probes`
+                (a 32nd of the lists).
 
         Raises:
             ImportError: if faiss is not installed.
@@ -226,8 +227,8 @@ class FaissIndex:
 
         Raises:
             ImportError: if faiss is not installed.
-            FileNotFoundError: if there is none in the folder.
-            ValueError: if the files are damaged, or the vectors are others.
+            FileNotFoundError: if the folder holds no index.
+            ValueError: if the files are damaged, or the index was built for other vectors.
         """
         faiss = faiss_module()
         path = Path(folder, INDEX_FILE)
@@ -279,7 +280,7 @@ def _other_vectors(info: IndexInfo, exact: ExactIndex) -> str:
 
 
 def _settings(kind: str, total: int, width: int, given: dict[str, int]) -> dict[str, int]:
-    lists = max(1, min(int(4 * math.sqrt(total)), total // 39))  # faiss wants 39 vectors a list to train on
+    lists = max(1, min(int(4 * math.sqrt(total)), total // 39))  # faiss wants 39 vectors per list to train on
     defaults: dict[str, dict[str, int]] = {
         "flat": {},
         "hnsw": {"neighbours": 32, "build_effort": 128, "search_effort": 128},

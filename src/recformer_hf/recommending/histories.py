@@ -1,4 +1,4 @@
-"""Histories as people have them: lists of item dictionaries and of a catalogue's ids, mixed at will."""
+"""Histories as callers pass them: lists of item dictionaries and of ids of the catalogue, in any mix."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def row_of_id(catalog: ItemCatalog, item_id: Any, place: object) -> int:
     Args:
         catalog: where to look.
         item_id: text or a whole number.
-        place: what an error calls the id.
+        place: how errors refer to the id.
 
     Raises:
         UnknownItemError: if the catalogue does not have it; the message shows the closest ids.
@@ -114,7 +114,7 @@ def row_of_id(catalog: ItemCatalog, item_id: Any, place: object) -> int:
     try:
         text = item_id if isinstance(item_id, str) else str(int(item_id))
         row = catalog.ids.find(text) if text.isascii() or _is_unicode(text) else None
-    except ValueError:  # a number of more digits than Python writes
+    except ValueError:  # a number with more digits than Python writes
         text, row = "a number of thousands of digits", None
     if row is not None:
         return row

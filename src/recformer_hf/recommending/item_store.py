@@ -79,7 +79,7 @@ class ItemStore:
     # The catalogue
 
     def catalog(self, num_items: int) -> ItemCatalog | None:
-        """The catalogue of a model with so many items.
+        """The catalogue of a model with this many items.
 
         Raises:
             ImportError: if there is a catalogue beside the model that cannot be read without pyarrow.
@@ -97,21 +97,21 @@ class ItemStore:
         """
         if catalog is not None and len(catalog) != num_items:
             raise ValueError(
-                f"The catalogue has {len(catalog):,} items, but the model {num_items:,}. A recommender of other items "
-                "is model.with_catalog(catalog, tokenizer)."
+                f"The catalogue has {len(catalog):,} items, but the model has {num_items:,}. To recommend other items, "
+                "use model.with_catalog(catalog, tokenizer)."
             )
         self._catalog, self._unread = catalog, None
 
     # The search index
 
     def exact(self, item_embeddings: Tensor) -> ExactIndex:
-        """Exact search over these embeddings. It keeps no state of theirs."""
+        """Exact search over these embeddings. It stores nothing that is derived from them."""
         if self._exact is None or self._exact.item_embeddings is not item_embeddings:
             self._exact = ExactIndex(item_embeddings)
         return self._exact
 
     def index(self, item_embeddings: Tensor) -> FaissIndex | ExactIndex:
-        """The index that was built or loaded if it is of these embeddings, else exact search."""
+        """The index that was built or loaded, if it belongs to these embeddings; otherwise exact search."""
         exact = self.exact(item_embeddings)
         if self._saved_index is not None:
             folder, self._saved_index = self._saved_index, None
@@ -201,8 +201,8 @@ def read_catalog(source: CheckpointSource, num_items: int) -> ItemCatalog | None
         return None
     if len(catalog) != num_items:
         logger.warning(
-            f"{CATALOG_FILE} beside the model has {len(catalog):,} items, but the model {num_items:,}: it is ignored. "
-            "Attach the right one: model.catalog = ItemCatalog.from_pretrained(folder)."
+            f"{CATALOG_FILE} beside the model has {len(catalog):,} items, but the model has {num_items:,}, so it is "
+            "ignored. Attach the right one: model.catalog = ItemCatalog.from_pretrained(folder)."
         )
         return None
     return catalog

@@ -1,4 +1,4 @@
-"""What recommending needs of a model and of a tokenizer, whose classes stand above or beside this room."""
+"""What recommending needs from a model and from a tokenizer, whose classes are above or beside this room."""
 
 from __future__ import annotations
 

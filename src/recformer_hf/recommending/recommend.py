@@ -29,7 +29,8 @@ class Recommendations:
     """Recommended items, best first.
 
     Args:
-        scores (float32 `[num_histories, top_k]`, torch or numpy): cosine / temperature; of `similar_items`, cosine.
+        scores (float32 `[num_histories, top_k]`, torch or numpy): cosine / temperature; for `similar_items`, the
+            cosine.
         rows (int64 `[num_histories, top_k]`): rows of the catalogue.
         catalog: names the rows; None if the model has no catalogue.
     """
@@ -123,7 +124,7 @@ def _recommendations(model: RecommendingModel, scores: Tensor, rows: Tensor, ret
     return Recommendations(scores, rows, model.catalog)
 
 
-# What is asked for
+# Checks of a request
 
 
 def check_request(model: RecommendingModel, top_k: object, return_tensors: str) -> None:
@@ -137,12 +138,12 @@ def check_request(model: RecommendingModel, top_k: object, return_tensors: str) 
 
 
 def rows_of_ids(catalog: ItemCatalog | None, item_ids: Sequence[Any] | None, name: str) -> np.ndarray | None:
-    """The rows of some ids, int64, each once and in growing order; None for None.
+    """The rows of some ids, int64, each once and in ascending order; None for None.
 
     Args:
         catalog: where to look.
         item_ids: text or whole numbers.
-        name: how an error calls one of them.
+        name: how errors refer to one of them.
 
     Raises:
         TypeError: for something that is not a list of ids.
@@ -153,7 +154,7 @@ def rows_of_ids(catalog: ItemCatalog | None, item_ids: Sequence[Any] | None, nam
 
 
 def rows_in_order(catalog: ItemCatalog | None, item_ids: Sequence[Any], name: str) -> np.ndarray:
-    """As [`rows_of_ids`], in the order of the ids."""
+    """Like [`rows_of_ids`], but in the order of the ids."""
     if isinstance(item_ids, (str, bytes, Mapping)) or not hasattr(item_ids, "__iter__"):
         raise TypeError(f"{name}s must be a list of ids, got a {type(item_ids).__name__}.")
     known, ids = needed(catalog, "ids"), list(item_ids)
@@ -188,7 +189,7 @@ def _checked_id(item_id: Any, where: str) -> Any:
 def _add_equal_texts(
     catalog: ItemCatalog | None, known: list[list[int]], described: list[list[dict[str, str]]]
 ) -> None:
-    """Adds to each history's rows those of the items that were given as dictionaries."""
+    """Adds to each history's rows the rows of the items that were given as dictionaries."""
     flat = [item for items in described for item in items]
     if not flat:
         return

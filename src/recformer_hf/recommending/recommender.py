@@ -1,4 +1,4 @@
-"""The methods with which a model recommends. Each one passes its work on to another module of this folder."""
+"""The methods with which a model recommends. Each one delegates its work to another module of this folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RecommenderMixin(_Model):
     item_store: ItemStore
 
     def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None:
-        """Replaces the items' vectors; the model's own."""
+        """Replaces the items' vectors; implemented by the model."""
         raise NotImplementedError
 
     # Vectors
@@ -55,7 +55,7 @@ class RecommenderMixin(_Model):
         Args:
             items: item dictionaries, an `ItemCatalog`, or what `tokenizer.encode_items` returned for them.
             tokenizer: a `RecformerTokenizer`.
-            max_tokens (`int`): tokens of one forward. Items are sorted by length and packed, so that no padding is
+            max_tokens (`int`): tokens of one forward pass. Items are sorted by length and packed, so that no padding is
                 computed.
             progress (`bool`): whether to show a progress bar; by default from 512 items on.
             return_tensors: `"pt"` for torch, `"np"` for numpy.
@@ -80,7 +80,7 @@ class RecommenderMixin(_Model):
             histories: a list of histories. Each is a list of items, oldest first: dictionaries of attributes, ids of
                 the attached catalogue, or a mix. The newest `max_item_embeddings - 1` items are read.
             tokenizer: a `RecformerTokenizer`.
-            max_tokens (`int`): tokens of one forward; a longer history is a forward of its own.
+            max_tokens (`int`): tokens of one forward pass; a longer history gets a forward pass of its own.
             progress (`bool`): whether to show a progress bar; by default from 512 histories on.
             return_tensors: `"pt"` for torch, `"np"` for numpy.
 
@@ -152,7 +152,7 @@ class RecommenderMixin(_Model):
         """Finds the items whose vectors are closest to an item's; the item itself is left out.
 
         Args:
-            item: an id of the catalogue, or a dictionary of attributes, whether the catalogue has it or not.
+            item: an id of the catalogue, or a dictionary of attributes, whether or not the catalogue has it.
             top_k: how many, at least 1.
             tokenizer: a `RecformerTokenizer`, for a dictionary.
             return_tensors: `"pt"` for torch, `"np"` for numpy.
@@ -161,7 +161,7 @@ class RecommenderMixin(_Model):
             [`Recommendations`] of one line; scores are cosine similarities, in [-1, 1].
 
         Raises:
-            UnknownItemError, ValueError, TypeError: as [`recommend`].
+            UnknownItemError, ValueError, TypeError: as in [`recommend`].
         """
         return similar_items(self, item, top_k, tokenizer, return_tensors)
 
@@ -210,10 +210,10 @@ class RecommenderMixin(_Model):
     def add_items(
         self, items: Items, tokenizer: ItemTokenizer, max_tokens: int = 8192, progress: bool | None = None
     ) -> None:
-        """Appends items. Only they are encoded; the others keep their rows and vectors.
+        """Appends items. Only the new ones are encoded; the others keep their rows and vectors.
 
         Args:
-            items: as in [`with_catalog`]; none of their ids may be in the catalogue.
+            items: as in [`with_catalog`]; the catalogue must not have any of their ids yet.
             tokenizer, max_tokens, progress: as in [`encode_items`].
 
         Raises:
@@ -232,10 +232,10 @@ class RecommenderMixin(_Model):
     def update_items(
         self, items: Items, tokenizer: ItemTokenizer, max_tokens: int = 8192, progress: bool | None = None
     ) -> None:
-        """Gives items other attributes. Only they are encoded again, and all items keep their rows.
+        """Gives items other attributes. Only these items are encoded again, and all items keep their rows.
 
         Args:
-            items: as in [`with_catalog`]; all of their ids must be in the catalogue.
+            items: as in [`with_catalog`]; the catalogue must have all of their ids.
             tokenizer, max_tokens, progress: as in [`encode_items`].
 
         Raises:
@@ -248,11 +248,11 @@ class RecommenderMixin(_Model):
 
         Args:
             path: a `.parquet` file gets the columns `item_id` and `embedding` (a fixed-size list of float32). A `.npy`
-                file gets float32 `[num_items, hidden_size]`, and `<name>.ids.json` beside it the ids.
+                file gets float32 `[num_items, hidden_size]`, and `<name>.ids.json` beside it holds the ids.
             normalize: scale every vector to length 1, so that its inner products are cosines.
 
         Raises:
-            ValueError: for a model without items or catalogue, or another ending.
+            ValueError: for a model without items or catalogue, or another file extension.
         """
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
@@ -262,14 +262,15 @@ class RecommenderMixin(_Model):
 
     @property
     def exact_index(self) -> ExactIndex:
-        """Exact search over the item embeddings. It reads them anew in every search."""
+        """Exact search over the item embeddings. Every search reads them again."""
         return self.item_store.exact(self.item_embeddings)
 
     @property
     def index(self) -> FaissIndex | ExactIndex:
-        """What recommendations are searched with: what [`build_index`] made or was saved beside the model, or exact.
+        """What recommendations are searched with: the index that [`build_index`] built or that was saved beside the
+        model, or else exact search.
 
-        An index is of the item embeddings that it was built from. If they have changed, search is exact again, and a
+        An index is valid for the item embeddings that it was built from. If they change, search is exact again, and a
         warning says so. A change through `.data` of more than 64 MiB of embeddings is noticed after some searches
         ([`VectorChecksums`]); call [`build_index`] after one.
         """
@@ -283,7 +284,8 @@ class RecommenderMixin(_Model):
         progress: bool | None = None,
         **settings: int,
     ) -> dict[str, float]:
-        """Chooses how items are searched. It pays from some hundred thousand items on (`docs/quickstart.md`).
+        """Chooses how items are searched. See `docs/quickstart.md`: an index pays off from a few hundred thousand items
+        on.
 
         Args:
             kind: `"exact"`, which needs no index; `"bfloat16"`, a copy of the vectors in half precision, which is not

@@ -33,10 +33,10 @@ SHORTLIST = 4
 class ExactIndex:
     """Cosine similarity of queries with every item. The catalogue is read in chunks, and the best items are kept.
 
-    It keeps nothing of the vectors: every search reads them, and computes their norms, as they are at that moment.
-    A search takes `SCORE_BYTES` of memory for scores (4 MiB on a CPU, 256 MiB on an accelerator), up to three times
-    that while the best are picked, and what the library of the product takes (24 MB in all as measured on a CPU). With
-    `candidates` it also takes the vectors of one chunk of them.
+    It stores nothing that is derived from the vectors: every search reads them as they are at that moment, and computes
+    their norms. A search takes `SCORE_BYTES` of memory for scores (4 MiB on a CPU, 256 MiB on an accelerator), up to
+    three times that while the best are picked, and whatever the library of the matrix product takes (24 MB in all,
+    measured on a CPU). With `candidates` it also takes the vectors of one chunk of them.
 
     Args:
         item_embeddings (`Tensor`, float32 `[num_items, hidden_size]`): vectors of any length. They are not copied.
@@ -76,13 +76,13 @@ class ExactIndex:
         Args:
             queries (`Tensor`, float `[num_queries, hidden_size]`): of any length.
             top_k: how many, at least 1.
-            candidates (`Tensor`, int64 `[num_candidates]`): rows to choose from, each once, in growing order; by
+            candidates (`Tensor`, int64 `[num_candidates]`): rows to choose from, each once, in ascending order; by
                 default all rows.
             excluded: (query, row) pairs to leave out, int64 `[num_pairs]` each.
 
         Returns:
             Cosine similarity, float32 `[num_queries, top_k]`, highest first, and rows, int64 `[num_queries, top_k]`,
-            equal ones in growing order. Where a query has fewer items, -inf and -1.
+            equal scores in ascending order of rows. Where a query has fewer items, the rest is -inf and -1.
         """
         device = self.item_embeddings.device
         queries = F.normalize(queries.to(device, torch.float32), dim=1, eps=EPSILON)
@@ -272,7 +272,8 @@ def _places(queries: Tensor, rows: Tensor, candidates: Tensor | None) -> tuple[T
 def embeddings_fingerprint(item_embeddings: Tensor) -> str:
     """32 hexadecimal digits of the shape and of up to 1,024 rows evenly spread over the catalogue (BLAKE2b).
 
-    It recognises an index that was built for other vectors without reading gigabytes; [`VectorChecksums`] read all.
+    It recognises, without reading gigabytes, an index that was built for other vectors; [`VectorChecksums`] reads all
+    rows.
     """
     total = len(item_embeddings)
     rows = torch.from_numpy(np.unique(np.linspace(0, total - 1, min(total, 1024)).astype(np.int64)))

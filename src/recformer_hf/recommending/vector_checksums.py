@@ -28,7 +28,7 @@ class VectorChecksums:
         self._seen = _counted_changes(vectors)
         self._next = 0
         self.values = [self._checksum(vectors, i) for i in range(-(-len(vectors) // self._rows))]
-        """One checksum a slice."""
+        """One checksum per slice."""
 
     def match(self, vectors: Tensor) -> bool:
         """Whether the vectors are unchanged: all slices are compared if torch counted a change, else the next one."""
