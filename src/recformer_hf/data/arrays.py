@@ -15,7 +15,8 @@ def offsets_from_lengths(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     """Where rows of these lengths begin and end: row i is `[offsets[i], offsets[i + 1])`.
 
     Args:
-        lengths (int `[n]`): none of them negative. For a bool array, `offsets[i]` counts the true values before i.
+        lengths (int `[n]`): lengths of the rows, not negative. For a bool array, `offsets[i]` counts the true values
+            before i.
 
     Returns:
         int64 `[n + 1]`, from 0.

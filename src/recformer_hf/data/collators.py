@@ -100,7 +100,8 @@ class FinetuningCollator:
         num_negatives (`int`, defaults to 0): negatives per row; 0 for none (full softmax).
 
     Raises:
-        ValueError: as in [`ItemCollator`], and if `num_negatives` is negative or there is no second item to draw.
+        ValueError: as in [`ItemCollator`], and if `num_negatives` is negative or the catalogue has only one item to
+            draw.
     """
 
     def __init__(
@@ -140,8 +141,8 @@ class PretrainingCollator:
     (0-based); the context is the items before it. Called with a batch of [`TrainingSequences`], it returns a packed
     batch of contexts, then target items in the same order (`cu_seqlens` `[2 * batch + 1]`), with `mlm_input_ids`,
     `mlm_labels` (int64 `[1, total_tokens]`, [`WholeWordMasking`]), `masked_rows` (int64 `[num_masked]`, positions of
-    the labels) and `target_ids` (int64 `[batch]`: catalogue rows, numbered on from dataset to dataset so that items of
-    different catalogues have different ids).
+    the labels) and `target_ids` (int64 `[batch]`: catalogue rows, numbered consecutively over the datasets, so that
+    items of different catalogues have different ids).
 
     Args:
         catalogs: the tokenized catalogue of each dataset.
@@ -170,7 +171,7 @@ class PretrainingCollator:
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
         """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` for each dataset.
 
-        This counts context and target item together; their masked copies are as many tokens again in the encoder.
+        This counts context and target item together; their masked copies add as many tokens again in the encoder.
         """
         return self.composer.most_tokens(data, _later_half, with_target=True)
 
@@ -188,7 +189,7 @@ class PretrainingCollator:
         result = packed.to_batch()
         if self.masking is not None:
             epoch, dataset, user = _keys(batch)
-            # With streams of their own, an item is masked differently in the context and as the target.
+            # The streams differ, so that an item is masked differently in the context and as the target.
             masked, labels = self.masking(
                 packed,
                 (np.tile(epoch, 2), np.tile(dataset, 2), np.tile(user, 2)),
@@ -197,7 +198,7 @@ class PretrainingCollator:
             )
             result["mlm_input_ids"] = torch.from_numpy(masked)[None]
             result["mlm_labels"] = torch.from_numpy(labels)[None]
-            # Found here, because to find them on an accelerator would make the model wait for it.
+            # Found here, because finding them on an accelerator would make the model wait for it.
             result["masked_rows"] = torch.from_numpy(np.flatnonzero(labels != IGNORED))
         result["target_ids"] = torch.from_numpy(self.first_target_ids[dataset] + batch.items[target])
         return result

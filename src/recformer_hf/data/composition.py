@@ -87,7 +87,7 @@ class Composer:
         """Sequence i is `<s>` and then the items `items[starts[i] : stops[i]]`, the last one first.
 
         Args:
-            dataset (int `[num_sequences]`): number of the dataset, whose catalogue the items are rows of.
+            dataset (int `[num_sequences]`): number of the dataset whose catalogue has the items.
             items (int `[num_items]`): catalogue rows.
             starts, stops (int `[num_sequences]`): slices of `items`, none of them empty.
             words: whether to return where words begin, too.
@@ -123,7 +123,7 @@ class Composer:
         return PackedSequences(input_ids, token_type_ids, np.repeat(position, lengths), bounds, word_starts)
 
     def _cut(self, lengths: np.ndarray, num_slots: np.ndarray) -> np.ndarray:
-        """Tokens of each slot that fit into its sequence, int64 `[num_slots]`; the oldest items lose theirs."""
+        """Tokens of each slot that fit into its sequence, int64 `[num_slots]`; the oldest items are cut first."""
         first_slots = offsets_from_lengths(num_slots)[:-1]
         before = offsets_from_lengths(lengths)[:-1]
         room = self.max_tokens - (before - np.repeat(before[first_slots], num_slots))

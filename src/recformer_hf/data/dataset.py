@@ -129,7 +129,7 @@ class SequentialDataset:
         force_download: bool = False,
         local_files_only: bool = False,
     ) -> SequentialDataset:
-        """Load a folder of [`~SequentialDataset.save_to_disk`] or a dataset repository on the Hub.
+        """Load a folder that [`~SequentialDataset.save_to_disk`] wrote, or a dataset repository on the Hub.
 
         Args:
             name_or_folder: the folder, or the repository.
@@ -257,7 +257,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         found = described.get("format") if isinstance(described, dict) else type(described).__name__
         raise ValueError(f"{path} has format {found!r}; this version reads format {FORMAT}. Update recformer_hf.")
-    # Names other than these are refused, because they are parts of file paths.
+    # Other names are refused, because the names become parts of file paths.
     splits, info = described.get("splits"), described.get("info")
     if not isinstance(splits, list) or not isinstance(info, dict) or "train" not in splits or set(splits) - {*SPLITS}:
         raise ValueError(

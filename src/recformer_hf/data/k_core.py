@@ -19,8 +19,8 @@ def k_core(
     Args:
         users: non-negative integers `[n]`.
         items: non-negative integers `[n]`.
-        min_user_interactions: number of interactions that every remaining user has at least.
-        min_item_interactions: number of interactions that every remaining item has at least.
+        min_user_interactions: fewest interactions that a remaining user may have.
+        min_item_interactions: fewest interactions that a remaining item may have.
 
     Returns:
         (positions of the remaining interactions, int64, ascending;

@@ -35,7 +35,8 @@ def mapped_copy(parquet: Path, write: Callable[[Path], None]) -> Path | None:
     if status.st_size < SMALLEST_MAPPED:
         return None
     try:
-        # Change the number in the namespace with the format of the copies: it keeps other versions from opening them.
+        # Change the number in the namespace whenever the format of the copies changes, so that no other version opens
+        # them.
         key = hashlib.blake2b(str(parquet).encode(), digest_size=12).hexdigest()
         folder = cached_assets_path("recformer_hf", namespace="mapped_files_1", subfolder=key)
         copy = folder / f"{status.st_size}-{status.st_mtime_ns}.arrow"

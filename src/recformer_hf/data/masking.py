@@ -16,7 +16,7 @@ MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
 """Shares of the chosen tokens that become the mask token and a random token; the others stay (BERT's rule)."""
 
 _MAX_WORDS = 2**16
-"""Limit of words per sequence and of sequences per batch: one 64-bit sort key holds both beside 32 random bits."""
+"""Limit of words per sequence and of sequences per batch: one 64-bit sort key holds both along with 32 random bits."""
 
 
 class WholeWordMasking:
@@ -87,7 +87,7 @@ class WholeWordMasking:
         num_sequences = len(bounds) - 1
         if num_sequences >= _MAX_WORDS:
             raise ValueError(
-                f"Masking takes batches under {_MAX_WORDS:,} sequences, got {num_sequences:,}. Use smaller batches."
+                f"Masking needs fewer than {_MAX_WORDS:,} sequences, got {num_sequences:,}. Use smaller batches."
             )
         places = self._choose_tokens(packed, keys, word_streams)
         sequence = np.searchsorted(bounds, places, side="right") - 1

@@ -1,4 +1,4 @@
-"""Opening a dataset by the name that a command line was given."""
+"""Opening a dataset by the name that was given on a command line."""
 
 from __future__ import annotations
 

@@ -84,21 +84,22 @@ def prepare(
         source: what a reader returned.
         min_user_interactions: the k of users in the k-core (5 in the paper's sets); 1 keeps all.
         min_item_interactions: the k of items.
-        ties: order of a user's interactions at the same time: "random" (seeded), "item_id", or "file" (as in the log).
+        ties: how to order a user's interactions at the same time: "random" (seeded), "item_id", or "file" (as in the
+            log).
         max_history: keep only this many newest interactions of a user, targets included; None keeps all. It applies
             after the k-core, so that an item may end up with fewer than `min_item_interactions`.
         unknown_items: what to do with interactions whose item is missing from the table of items: "drop" and count
             them, or "error".
         items_without_text: the same for items whose attributes are all empty.
-        seed: of `ties="random"`.
+        seed: seed for `ties="random"`.
 
     Returns:
         the sequences, their catalogue, and counts of everything that was removed.
 
     Raises:
-        UnknownItemsError: items are unknown or without text, and the policy is "error".
-        EmptyResultError: no interaction is left; the message gives the counts of every round of the k-core.
-        DataError: an argument is out of its range, or item ids are not unique.
+        UnknownItemsError: if items are unknown or without text, and the policy is "error".
+        EmptyResultError: if no interaction is left; the message gives the counts of every round of the k-core.
+        DataError: if an argument is out of its range, or item ids are not unique.
     """
     settings = _Settings(
         min_user_interactions,

@@ -21,7 +21,8 @@ SOURCE_PAGE = (
     'the page "Amazon review data (2018)" of the McAuley lab at UC San Diego, '
     "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/"
 )
-# Reviews of a category, best first. The "5-core" file is far smaller than the full one and has all that a 5-core needs.
+# Names of a category's review file, the best one first. The "5-core" file is far smaller than the full one and has
+# everything that a 5-core needs.
 _REVIEW_FILES = ("{}_5.json.gz", "{}_5.json", "{}.json.gz", "{}.json")
 _METADATA_FILES = ("meta_{}.json.gz", "meta_{}.json")
 
@@ -90,7 +91,7 @@ def get_recipe(name: str) -> Recipe:
     """The recipe with this name.
 
     Raises:
-        DataError: the name is unknown.
+        DataError: if the name is unknown.
     """
     if name not in RECIPES:
         raise DataError(f"No recipe {name!r}; expected one of {', '.join(RECIPES)}.")
@@ -106,7 +107,7 @@ def find_files(recipe: Recipe, folder: str | Path) -> dict[str, tuple[Path, Path
             5-core file of a category's reviews (`<category>_5.json.gz`) is preferred to the full one.
 
     Raises:
-        MissingFileError: files are missing; the message names all of them and says where to get them.
+        MissingFileError: if files are missing; the message names all of them and says where to get them.
     """
     folder = Path(folder)
     found: dict[str, tuple[Path, Path]] = {}
@@ -151,15 +152,15 @@ def build(
         folder: the folder of the raw files (`find_files`).
         min_interactions: the k of the k-core (5 in the paper).
         ties: order of a user's interactions on the same day (`preparation.prepare`).
-        seed: of `ties="random"`.
+        seed: seed for `ties="random"`.
         max_damaged: share of a file's lines, 0 to 1, that may be damaged.
 
     Returns:
         the dataset, named after the recipe.
 
     Raises:
-        MissingFileError: files are missing.
-        DataError: the errors of readers, preparation and splits.
+        MissingFileError: if files are missing.
+        DataError: as in the readers, preparation and splits.
     """
     files = find_files(recipe, folder)
     domains: dict[str, PreparedInteractions] = {}

@@ -90,9 +90,9 @@ class SequenceSampler(BatchSampler):
         seed (`int`): in [0, 2^64).
         batch_size (`int`, *optional*): sequences per step and process. Give either this or `max_tokens`.
         max_tokens (`int`, *optional*): tokens per step and process, at least as many as the longest sequence has.
-        rank, world_size (`int`): number of this process, and of how many.
-        weights (*optional*): how often an epoch goes through each dataset. 1 (the default) is every user exactly once;
-            2 is every user twice, with different draws; 0.5 is half of the users, and the other half in the next epoch.
+        rank, world_size (`int`): number of this process, and how many processes there are.
+        weights (*optional*): how often an epoch goes through each dataset. 1 (the default) means every user exactly
+            once; 2 every user twice, with different draws; 0.5 half of the users, and the other half in the next epoch.
             The index's epoch counts the passes over its dataset. With fractions, the tokens of an epoch vary a little
             around the mean that the number of steps is computed for.
         mixing: `"sequences"` shuffles the sequences of all datasets together, so that a step holds all of them;
@@ -154,7 +154,7 @@ class SequenceSampler(BatchSampler):
         return min(steps, total // self.world_size)  # every process has a sequence in every step
 
     def _steps_within(self, max_tokens: int) -> int:
-        """So many steps that none of them exceeds the global token budget."""
+        """A number of steps so large that none of them exceeds the global token budget."""
         longest = max(int(tokens.max()) for tokens, count in zip(self.lengths, self.counts, strict=True) if count)
         if max_tokens < longest:
             raise ValueError(
@@ -198,8 +198,8 @@ class SequenceSampler(BatchSampler):
         """The epoch's rows over all datasets and processes, `INDEX` `[num_rows]`, and their lengths."""
         parts = []
         for dataset, (users, count) in enumerate(zip(self.users, self.counts, strict=True)):
-            # Put all passes over a dataset in a line, each in its own order: an epoch is the next `count` of them.
-            # So every pass is whole, even if its users are spread over two epochs.
+            # All passes over a dataset form one long line, each in its own order, and an epoch takes the next `count`
+            # rows of it. Every pass is therefore complete, even if its users are spread over two epochs.
             first, last = epoch * count, (epoch + 1) * count
             for number in range(first // users.size, -(-last // users.size)):
                 start, stop = max(first - number * users.size, 0), min(last - number * users.size, users.size)

@@ -20,7 +20,7 @@ def in_order(rows: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series, ties:
         user_ids: String `[num_users]`.
         item_ids: String `[num_items]`.
         ties: the rule: "random", "item_id" or "file" (the order of `rows`).
-        seed: of "random".
+        seed: seed for "random".
 
     Returns:
         the rows that remain, with the columns `user`, `time` and `item`.

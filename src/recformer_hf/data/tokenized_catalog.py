@@ -115,7 +115,7 @@ class TokenizedCatalog:
             raise ValueError("The catalogue has no items; a tokenized catalogue holds at least one.")
         types, offsets = encoded.token_type_ids, encoded.offsets
         starts = tokenizer.word_start_mask()[encoded.input_ids]
-        # Each key and each value was tokenized as a text of its own, so its first token begins a word in any case.
+        # Each key and each value was tokenized as a separate text, so its first token always begins a word.
         starts[1:] |= types[1:] != types[:-1]
         starts[offsets[:-1]] = True
         dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32

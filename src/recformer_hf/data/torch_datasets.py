@@ -59,7 +59,8 @@ class TrainingSequences(Dataset[SequenceBatch]):
             they are dropped, and a warning says how many.
 
     Raises:
-        ValueError: if there is no split, one is not a training split, or all sequences of one are dropped.
+        ValueError: if there is no split, if one of them is not a training split, or if all sequences of one are
+            dropped.
     """
 
     def __init__(self, splits: Sequence[Sequences]) -> None:
@@ -102,7 +103,7 @@ class TrainingSequences(Dataset[SequenceBatch]):
         return SequenceBatch(rows, items, offsets_from_lengths(lengths))
 
     def __getitems__(self, index: np.ndarray | Sequence[Row]) -> SequenceBatch:
-        """Called by a `DataLoader`'s fetcher with a whole batch; without it, it would ask for one row at a time."""
+        """Called by a `DataLoader`'s fetcher with a whole batch; without this method, it asks row by row."""
         return self[index]
 
 
@@ -137,7 +138,7 @@ class EvaluationSequences(Dataset[SequenceBatch]):
         return SequenceBatch(index, items, offsets_from_lengths(lengths), self.targets[users])
 
     def __getitems__(self, rows: Sequence[int] | np.ndarray) -> SequenceBatch:
-        """Called by a `DataLoader`'s fetcher with a whole batch; without it, it would ask for one row at a time."""
+        """Called by a `DataLoader`'s fetcher with a whole batch; without this method, it asks row by row."""
         return self[rows]
 
 

@@ -1,4 +1,4 @@
-"""Delimited text: lines of a wrong shape, and what quotes protect."""
+"""Delimited text: malformed lines, and what quotes protect."""
 
 from __future__ import annotations
 

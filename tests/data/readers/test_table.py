@@ -76,7 +76,7 @@ def test_lists_in_tables_are_joined(tmp_path):
 
 def test_a_table_of_no_known_format_or_no_parquet_is_refused(tmp_path):
     log, items = write_tables(tmp_path, "csv")
-    with pytest.raises(DataError, match=r"log\.xlsx has an unknown ending"):
+    with pytest.raises(DataError, match=r"log\.xlsx has an unknown extension"):
         read_table(log.rename(tmp_path / "log.xlsx"), items)
     (tmp_path / "log.parquet").write_bytes(b"not a parquet file")
     with pytest.raises(DamagedFileError, match="not a readable parquet"):

@@ -1,4 +1,4 @@
-"""The items of a domain: their texts, which of them are cold, and what any two have in common."""
+"""The items of a domain: their texts, which of them are cold, and what any two of them have in common."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _num_kinds(words: DomainWords) -> tuple[int, int, int, int]:
 
 
 def _draw_series(rng: np.random.Generator, words: DomainWords, num_items: int) -> _Series:
-    """Enough series for these items, no two of them of one style, brand, category and price band."""
+    """Enough series for these items, no two of them with the same style, brand, category and price band."""
     kinds = _num_kinds(words)
     num_series = -(-num_items // SERIES_SIZE)
     style, brand, category, price_band = np.unravel_index(_shuffled(rng, int(np.prod(kinds)))[:num_series], kinds)

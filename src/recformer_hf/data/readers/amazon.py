@@ -87,7 +87,7 @@ def read_amazon(
     the `categories`, or `main_category` if there are none.
 
     Args:
-        reviews: review file or files, one JSON object a line; only user, item and time are read.
+        reviews: review file or files, one JSON object per line; only user, item and time are read.
         metadata: metadata file or files.
         version: which layout the files have: "2014", "2018" or "2023".
         attributes: which of "title", "brand", "category" to keep, in this order.
@@ -99,7 +99,7 @@ def read_amazon(
 
     Raises:
         MissingFileError, MissingColumnsError, DamagedFileError: see `source`.
-        DataError: an unknown version or attribute.
+        DataError: for an unknown version or attribute.
     """
     if version not in _LAYOUTS:
         raise DataError(f"version is {version!r}; expected one of {', '.join(map(repr, _LAYOUTS))}.")
@@ -135,7 +135,7 @@ def _read_reviews(paths: list[Path], layout: _Layout, report: ReadReport, max_da
 def _read_metadata(
     paths: list[Path], layout: _Layout, report: ReadReport, max_damaged: float, reviewed: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """The metadata of all items, or of those in the log `reviewed`, under the layout's names but for `item_id`."""
+    """The metadata of all items, or of those in the log `reviewed`, under the layout's names except for `item_id`."""
     types = layout.metadata_types
     blocks = [pl.DataFrame(schema=types)]
     for path in paths:

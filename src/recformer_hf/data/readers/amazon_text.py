@@ -7,7 +7,7 @@ import re
 
 from ..polars_engine import pl
 
-# A tag, also one that is cut off at the end of the text, or the end of a tag alone.
+# A tag, including one that is cut off at the end of the text; or only the end of a tag.
 TAG = r"<[/!?]?[a-zA-Z][^<>]*>|</?[a-zA-Z][^<>]*$|/>"
 # Some titles are a page's script, because the page was saved before it had loaded.
 SCRIPT = r"(?i)getTime\(|aPageStart|^\s*var\s+\w+\s*=|\{\s*function|P\.when\("
@@ -32,7 +32,7 @@ def clean_text(text: pl.Series) -> pl.Series:
     """
     name = text.name
     if text.str.contains("&", literal=True).any():
-        # polars cannot decode entities. Python can, and only few distinct texts have any.
+        # polars cannot decode entities. Python can, and only a few distinct texts have any.
         found = text.filter(text.str.contains("&", literal=True).fill_null(False)).unique()
         # Twice, because some texts were encoded twice ("&amp;amp;").
         decoded = pl.Series([html.unescape(html.unescape(value)) for value in found.to_list()], dtype=pl.String)

@@ -19,7 +19,7 @@ def check_columns(file_name: str, present: Iterable[str], wanted: Iterable[str],
         advice: a sentence that says how to fix it.
 
     Raises:
-        MissingColumnsError: a column is missing.
+        MissingColumnsError: if a column is missing.
     """
     present = list(present)
     missing = [name for name in dict.fromkeys(wanted) if name not in present]
@@ -30,7 +30,7 @@ def check_columns(file_name: str, present: Iterable[str], wanted: Iterable[str],
 
 
 def attribute_columns(present: Iterable[str], id_column: str, attributes: Sequence[str] | None) -> list[str]:
-    """The columns of an item's text: the given ones, or if None all but the id."""
+    """The columns of an item's text: the given ones or, if None, all but the id."""
     return [name for name in present if name != id_column] if attributes is None else list(attributes)
 
 
@@ -46,7 +46,8 @@ class InteractionCollector:
 
     def __init__(self, user: str, item: str, timestamp: str) -> None:
         self._user, self._item, self._timestamp = user, item, timestamp
-        # `random` gives them a name of their own: categories of the same name share their codes, also across logs.
+        # `random` gives them a name of their own, because categories of the same name share their codes, even across
+        # logs.
         self._users, self._items = pl.Categories.random(), pl.Categories.random()
         self._blocks: list[pl.DataFrame] = []
 

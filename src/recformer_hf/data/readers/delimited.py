@@ -1,4 +1,4 @@
-"""Reads delimited text (CSV, TSV, MovieLens' `::`). pyarrow streams it and names the lines of a wrong shape."""
+"""Reads delimited text (CSV, TSV, MovieLens' `::`). pyarrow streams it and reports the malformed lines."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def read_delimited(
     Args:
         path: the file.
         columns: the columns to read, or None for all.
-        required: a line that lacks one of these values, or has another number of fields than the header, is damaged.
+        required: a line that lacks one of these values, or has more or fewer fields than the header, is damaged.
         report: filled in while reading.
         dialect: how the file is written.
 
@@ -69,8 +69,8 @@ def read_delimited(
         frames of the undamaged lines; an empty field is null.
 
     Raises:
-        MissingColumnsError: the file lacks a column.
-        DamagedFileError: the compressed data are corrupt, or the file has another encoding.
+        MissingColumnsError: if the file lacks a column.
+        DamagedFileError: if the compressed data are corrupt, or the file has another encoding.
     """
     path = existing_file(path)
     skipped = _SkippedLines(dialect.header_lines)
@@ -146,7 +146,7 @@ def _usable_rows(
 
 
 class _InvalidRow(Protocol):
-    """`pyarrow.csv.InvalidRow`, a line with another number of fields than the header."""
+    """`pyarrow.csv.InvalidRow`, a line with more or fewer fields than the header."""
 
     number: int
     text: str
@@ -155,7 +155,7 @@ class _InvalidRow(Protocol):
 
 
 class _SkippedLines:
-    """The lines of a wrong shape, which pyarrow leaves out of its blocks and reports while it parses."""
+    """The malformed lines, which pyarrow leaves out of its blocks and reports while it parses."""
 
     def __init__(self, header_lines: int) -> None:
         self.problems: dict[int, str] = {}
@@ -172,7 +172,7 @@ class _SkippedLines:
         skipped = sorted(self.problems)
         first = row + 1 + self._header_lines
         number = first
-        # Every skipped line before the row moves it down by one, which may bring it behind another skipped line.
+        # Every skipped line before the row moves it down by one, which may move it past another skipped line.
         while (moved := first + bisect.bisect_right(skipped, number)) != number:
             number = moved
         return number

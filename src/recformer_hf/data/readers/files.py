@@ -1,4 +1,4 @@
-"""Opens the files of all readers: whatever depends on a file's compression or encoding stands here."""
+"""Opens the files of all readers: everything that depends on a file's compression or encoding is here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def existing_file(path: str | Path) -> Path:
     """`path` as a `Path`.
 
     Raises:
-        MissingFileError: the file does not exist; the message lists what its folder holds.
+        MissingFileError: if the file does not exist; the message lists what its folder holds.
     """
     path = Path(path)
     if path.is_dir():
@@ -49,7 +49,7 @@ def line_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[in
         (number of the block's first line, from 1; the block).
 
     Raises:
-        DamagedFileError: the compressed data are corrupt or end too early.
+        DamagedFileError: if the compressed data are corrupt or end too early.
     """
     pieces = _inflated(path, block_bytes)
     line_number, rest = 1, b""
@@ -84,7 +84,7 @@ def _inflated(path: Path, block_bytes: int) -> Iterator[tuple[bytes, int]]:
             while data := file.read(4 << 20):
                 while data:
                     if inflater.eof:
-                        # Another member follows, unless only zeros are left, with which some tools pad a file.
+                        # Another member follows, unless only zeros are left: some tools pad files with them.
                         if not data.strip(b"\0"):
                             break
                         inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -110,7 +110,7 @@ def decompressed_stream(path: Path) -> pa.NativeFile:
 def header_line(path: Path, encoding: str) -> str:
     """The first line of a plain or compressed file, without its line break or a byte order mark.
 
-    A character that is wrong in this encoding is replaced, since only the header is at stake: the reader of the rows
+    A character that is wrong in this encoding is replaced, because only the header is read here; the reader of the rows
     reports it.
     """
     with decompressed_stream(path) as stream:
@@ -130,7 +130,7 @@ def open_parquet(path: Path) -> pa_parquet.ParquetFile:
     """An opened parquet file.
 
     Raises:
-        DamagedFileError: it is not a parquet file.
+        DamagedFileError: if it is not a parquet file.
     """
     try:
         return pa_parquet.ParquetFile(path)

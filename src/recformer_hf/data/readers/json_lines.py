@@ -1,6 +1,6 @@
-"""Reads files of one object a line. polars parses whole blocks; only a damaged block is parsed line by line.
+"""Reads files with one object per line. polars parses whole blocks; only a damaged block is parsed line by line.
 
-A clean log therefore costs no Python per row.
+Reading a clean log therefore runs no Python code per row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .files import existing_file, line_blocks
 from .required import Required
 from .source import FileReport
 
-# A file of another layout is recognised by this many lines.
+# How many lines suffice to recognise a file of another layout.
 _CHECKED_LINES = 100
 
 
@@ -49,7 +49,7 @@ JSON = Notation()
 def read_json_lines(
     path: str | Path, columns: ColumnTypes, required: Required, report: FileReport, notation: Notation = JSON
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of a plain or gzipped file of one object a line, in blocks and in order.
+    """Some columns of a plain or gzipped file with one object per line, in blocks and in order.
 
     Args:
         path: the file.
@@ -63,8 +63,8 @@ def read_json_lines(
         frames with `columns` of the undamaged lines.
 
     Raises:
-        MissingColumnsError: the first objects of the file lack a required column.
-        DamagedFileError: the gzip data are corrupt or end too early.
+        MissingColumnsError: if the first objects of the file lack a required column.
+        DamagedFileError: if the gzip data are corrupt or end too early.
     """
     path = existing_file(path)
     for first_line, block in line_blocks(path):
@@ -83,7 +83,7 @@ def read_json_lines(
 
 
 def _check_first_objects(path: Path, block: bytes, required: Required, notation: Notation) -> None:
-    """Recognise a file of another layout, whose error should not be "every line is damaged"."""
+    """Recognise a file of another layout, so that the error is not "every line is damaged"."""
     first: dict[str, object] | None = None
     for line in block.split(b"\n", _CHECKED_LINES)[:_CHECKED_LINES]:
         try:

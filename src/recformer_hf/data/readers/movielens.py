@@ -68,8 +68,7 @@ def read_movielens(folder: str | Path, *, min_rating: float | None = None, max_d
 
     Args:
         folder: the folder.
-        min_rating: skip ratings below it (0.5 to 5). By default all are kept: that somebody rated a film is the
-            interaction.
+        min_rating: skip ratings below it (0.5 to 5). By default all are kept: having rated a film is the interaction.
         max_damaged: share of a file's lines, 0 to 1, that may be damaged before the file is refused.
 
     Returns:

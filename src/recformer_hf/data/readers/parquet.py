@@ -20,7 +20,7 @@ _ADVICE = "Name the columns."
 def read_parquet_interactions(
     path: Path, columns: Sequence[str], required: Required, report: FileReport
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of a parquet file in blocks and in order: ids as text, times as by `parse_timestamps`.
+    """Some columns of a parquet file in blocks and in order: ids as text, times as `parse_timestamps` returns them.
 
     Args:
         path: an existing file.
@@ -32,8 +32,8 @@ def read_parquet_interactions(
         frames of the undamaged rows.
 
     Raises:
-        MissingColumnsError: the file lacks a column.
-        DamagedFileError: the file is not a parquet file.
+        MissingColumnsError: if the file lacks a column.
+        DamagedFileError: if the file is not a parquet file.
     """
     file = open_parquet(path)
     check_columns(path.name, file.schema_arrow.names, columns, _ADVICE)
@@ -51,7 +51,7 @@ def read_parquet_interactions(
 def read_parquet_items(
     path: Path, id_column: str, attributes: Sequence[str] | None, report: FileReport
 ) -> tuple[pl.DataFrame, list[str]]:
-    """A table of items with the types of the file.
+    """A table of items, with the column types of the file.
 
     Args:
         path: an existing file.

@@ -30,10 +30,10 @@ _Targets = dict[int, int]
 def read_replication(folder: str | os.PathLike[str], name: str | None = None) -> SequentialDataset:
     """Read a folder in the replication's layout; its splits are kept as they are.
 
-    `smap.json` (item id -> number) gives the order of the catalogue, `umap.json` (user id -> number) that of the users.
-    `train.json` (user number -> item numbers, oldest first) is training and also the history of validation, whose
-    target is in `val.json`. The history of test is both together, and its target is in `test.json`. A user may lack
-    either target. Items of `meta_data.json` without a number are skipped and counted in a log message, as the
+    `smap.json` (item id -> number) gives the order of the catalogue, `umap.json` (user id -> number) the order of the
+    users. `train.json` (user number -> item numbers, oldest first) is training and also the history of validation,
+    whose target is in `val.json`. The history of test is both together, and its target is in `test.json`. A user may
+    lack either target. Items of `meta_data.json` without a number are skipped and counted in a log message, as the
     replication does; so are users without any items.
 
     Args:
@@ -41,10 +41,10 @@ def read_replication(folder: str | os.PathLike[str], name: str | None = None) ->
         name: the dataset's name; by default the folder's.
 
     Raises:
-        FileNotFoundError: files are missing (the message names all of them).
-        ValueError: a file is not a JSON object; items are not numbered 0, 1, 2 ...; a numbered item has no attributes
-            or no text; a sequence names a user or an item without a number; a user has a target but no history, or more
-            than one target in a file.
+        FileNotFoundError: if files are missing (the message names all of them).
+        ValueError: if a file is not a JSON object; items are not numbered 0, 1, 2 ...; a numbered item has no
+            attributes or no text; a sequence names a user or an item without a number; a user has a target but no
+            history, or more than one target in a file.
     """
     folder = Path(folder)
     missing = [f"{file}.json" for file in FILES if not (folder / f"{file}.json").is_file()]
@@ -78,14 +78,14 @@ def export_replication(dataset: SequentialDataset, folder: str | os.PathLike[str
     Items are numbered in the order of the catalogue, users in the order of training.
 
     Args:
-        dataset: its validation histories are the training sequences; its test histories are those and validation's
-            target.
+        dataset: its validation histories are the training sequences; its test histories are those followed by
+            validation's target.
         folder: a new or empty folder, written completely or not at all.
         overwrite: replace a folder with the same six files.
 
     Raises:
-        ValueError: the splits are not leave-one-out; the layout cannot hold other histories.
-        FileExistsError: the folder may not be replaced.
+        ValueError: if the splits are not leave-one-out; the layout cannot hold other histories.
+        FileExistsError: if the folder may not be replaced.
     """
     content = {**_metadata_files(dataset), **_sequence_files(dataset)}
     with atomic_folder(folder, overwrite=overwrite, replaceable=[f"{file}.json" for file in FILES]) as temporary:

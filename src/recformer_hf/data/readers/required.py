@@ -17,7 +17,7 @@ class Required:
     Args:
         names: the columns.
         timestamp: the one of them that holds times, if any; its values must be times from 1970 to 2100.
-        unit: of numeric times.
+        unit: unit of numeric times.
     """
 
     names: Sequence[str]
@@ -28,7 +28,7 @@ class Required:
         """Parse the times of some rows and find the unusable rows.
 
         Returns:
-            (the rows, their times as by `parse_timestamps`; whether each row is unusable, bool `[n]`).
+            (the rows, their times as `parse_timestamps` returns them; whether each row is unusable, bool `[n]`).
         """
         rows = found
         if self.timestamp is not None:

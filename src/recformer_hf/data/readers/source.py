@@ -13,7 +13,7 @@ from ..polars_engine import pl
 logger = logging.get_logger(__name__)
 
 # One damaged line in a thousand. If more lines are damaged, the usual cause is the wrong file, the wrong layout, or a
-# download that broke off.
+# download that was cut off.
 MAX_DAMAGED = 0.001
 # An error shows this many damaged lines, which is enough to recognise the cause.
 SHOWN_LINES = 5
@@ -64,7 +64,8 @@ class FileReport:
             more_damaged: number of damaged lines that `damaged` does not list.
 
         Raises:
-            DamagedFileError: most lines so far are damaged, and they are many. The rest of such a file is no better.
+            DamagedFileError: if most lines so far are damaged, and there are many of them: the rest of such a file is
+                no better.
         """
         self.lines += lines
         self.add_damaged(damaged, more_damaged)
@@ -80,7 +81,7 @@ class FileReport:
         """Log a warning if any line is damaged.
 
         Raises:
-            DamagedFileError: more than `max_damaged` of the lines are damaged.
+            DamagedFileError: if more than `max_damaged` of the lines are damaged.
         """
         if not self.damaged:
             return

@@ -29,7 +29,7 @@ _ENDINGS: dict[str, TableFormat] = {
 }
 _COMPRESSED = (".gz", ".bz2", ".zst")
 _DIALECTS: dict[TableFormat, Dialect] = {"csv": CSV, "tsv": TSV}
-# The columns of a JSON table are those of this many first lines.
+# The columns of a JSON table are those of its first lines, this many.
 _TYPED_LINES = 1000
 
 
@@ -47,8 +47,8 @@ def read_table(
 ) -> Source:
     """Read a table of interactions and a table of items.
 
-    The ending of a file's name tells its format: .csv, .tsv, .parquet, .jsonl (or .ndjson, .json: one object a line);
-    the text formats also with .gz. If several rows describe one item, the first is kept.
+    A file's extension determines its format: .csv, .tsv, .parquet, .jsonl (or .ndjson, .json: one object per line); the
+    text formats may have .gz added. If several rows describe one item, the first is kept.
 
     Args:
         interactions: table of interactions.
@@ -68,7 +68,7 @@ def read_table(
 
     Raises:
         MissingFileError, MissingColumnsError, DamagedFileError: see `source`.
-        DataError: the ending of a file's name is unknown.
+        DataError: if a file's extension is unknown.
     """
     log_path, items_path = existing_file(interactions), existing_file(items)
     report = ReadReport("tables")
@@ -86,16 +86,16 @@ def read_table(
 
 
 def table_format(path: Path) -> TableFormat:
-    """The format that the ending of a file's name tells.
+    """The format that belongs to a file's extension.
 
     Raises:
-        DataError: the ending is unknown.
+        DataError: if the extension is unknown.
     """
     endings = [ending.lower() for ending in path.suffixes if ending.lower() not in _COMPRESSED]
     found = _ENDINGS.get(endings[-1]) if endings else None
     if found is None:
         raise DataError(
-            f"{path.name} has an unknown ending; expected one of {', '.join(_ENDINGS)}, the text formats also with .gz."
+            f"{path.name} has an unknown extension; expected one of {', '.join(_ENDINGS)} (text formats: or with .gz)."
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Times of all notations as whole seconds since 1970."""
+"""Times in any notation as whole seconds since 1970."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def parse_timestamps(times: pl.Series, unit: TimeUnit = "s") -> pl.Series:
         times: `[n]`, one of: numbers in `unit`; dates or datetimes (UTC if they have no zone); or text with a number,
             "2019-03-31", or "2019-03-31 17:05:00", which may have a "T" between date and time, fractions of a second,
             and "Z" or an offset such as "+02:00".
-        unit: of the numbers.
+        unit: unit of the numbers.
 
     Returns:
         Int64 series `[n]`; null for a value that is not a time or lies outside 1970 to 2100.
 
     Raises:
-        DataError: the unit is unknown.
+        DataError: if the unit is unknown.
     """
     if unit not in UNITS_PER_SECOND:
         raise DataError(f"unit is {unit!r}; expected one of {', '.join(map(repr, UNITS_PER_SECOND))}.")

@@ -54,7 +54,7 @@ def without_items(sequences: Sequences, held_out: np.ndarray) -> Sequences:
     Rows whose target is held out, or whose history becomes empty, are removed.
 
     Raises:
-        EmptyResultError: no row is left.
+        EmptyResultError: if no row is left.
     """
     if not held_out.any():
         return sequences
@@ -88,7 +88,8 @@ def concatenated(parts: list[Sequences]) -> Sequences:
 
 
 def joined_catalog(catalogs: dict[str, ItemCatalog]) -> tuple[ItemCatalog, dict[str, np.ndarray]]:
-    """One catalogue of all items, with the first text of each id; and the row there of each catalogue's items."""
+    """One catalogue of all items, with the first text of each id; and for each catalogue, the rows of its items
+    there."""
     table = pa.concat_tables([catalog.table for catalog in catalogs.values()])
     ids = table["item_id"].combine_chunks()
     encoded = ids.dictionary_encode()  # numbers ids by first appearance

@@ -28,10 +28,10 @@ def by_domain(
         validation: name -> domain whose sequences validate, with the last item as the target.
 
     Returns:
-        the dataset, without test.
+        the dataset, without a test split.
 
     Raises:
-        DataError: there is no domain to train on, or one of them both trains and validates.
+        DataError: if there is no domain to train on, or one of them both trains and validates.
     """
     if not train:
         raise DataError("No domain to train on; expected at least one.")

@@ -16,7 +16,8 @@ ShortUsers = Literal["train", "drop"]
 
 
 def leave_one_out(prepared: PreparedInteractions, *, short_users: ShortUsers = "train") -> SequentialDataset:
-    """The paper's split: a user's last item is the test target, the one before it validation's, the others train.
+    """The paper's split: a user's last item is the test target, the one before it the validation target; the others
+    train.
 
     The test history is the training sequence and the validation item.
 
@@ -29,8 +30,8 @@ def leave_one_out(prepared: PreparedInteractions, *, short_users: ShortUsers = "
         the dataset.
 
     Raises:
-        EmptyResultError: no user has three interactions.
-        DataError: an unknown value of `short_users`.
+        EmptyResultError: if no user has three interactions.
+        DataError: for an unknown value of `short_users`.
     """
     if short_users not in ("train", "drop"):
         raise DataError(f'short_users is {short_users!r}; expected "train" or "drop".')
@@ -88,14 +89,14 @@ def cold_item(prepared: PreparedInteractions, *, held_out_share: float = 0.0, se
         prepared: users' interactions in order.
         held_out_share: share of the items, at least 0 and below 1, that is removed from training; a larger share
             contains a smaller one.
-        seed: of the draw of items.
+        seed: seed for the draw of items.
 
     Returns:
         (in_set, cold).
 
     Raises:
-        EmptyResultError: one of the two has no test row, or training has no sequence.
-        DataError: the share is out of its range.
+        EmptyResultError: if one of the two has no test row, or training has no sequence.
+        DataError: if the share is out of its range.
     """
     if not 0 <= held_out_share < 1:
         raise DataError(f"held_out_share is {held_out_share}; expected at least 0 and below 1.")

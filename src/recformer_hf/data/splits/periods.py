@@ -46,8 +46,8 @@ def temporal(
         the dataset.
 
     Raises:
-        EmptyResultError: one of the three parts is empty.
-        DataError: a date is unreadable, or the dates are not in order.
+        EmptyResultError: if one of the three parts is empty.
+        DataError: if a date is unreadable, or the dates are not in order.
     """
     if targets not in ("first", "all"):
         raise DataError(f'targets is {targets!r}; expected "first" or "all".')

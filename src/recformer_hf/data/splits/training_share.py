@@ -14,15 +14,15 @@ def low_resource(dataset: SequentialDataset, share: float, *, seed: int = 0) -> 
 
     Args:
         dataset: any split.
-        share: of the training sequences, above 0 and at most 1; rounded up to a whole sequence. A larger share contains
-            a smaller one, and 1 keeps all.
-        seed: of the draw of users.
+        share: share of the training sequences to keep, above 0 and at most 1; rounded up to a whole sequence. A larger
+            share contains a smaller one, and 1 keeps all.
+        seed: seed for the draw of users.
 
     Returns:
         the dataset; its training sequences stay in their order.
 
     Raises:
-        DataError: the share is out of its range.
+        DataError: if the share is out of its range.
     """
     if not 0 < share <= 1:
         raise DataError(f"share is {share}; expected above 0 and at most 1 (0.05 is 5 %).")

@@ -21,14 +21,14 @@ def users_held_out(
         prepared: users' interactions in order.
         validation_share: share of the users, 0 to 1, for validation.
         test_share: share of the users for test.
-        seed: of the draw of users. Users with one interaction always train.
+        seed: seed for the draw of users. Users with one interaction always train.
 
     Returns:
         the dataset.
 
     Raises:
-        EmptyResultError: one of the three parts is empty.
-        DataError: a share is out of its range.
+        EmptyResultError: if one of the three parts is empty.
+        DataError: if a share is out of its range.
     """
     if validation_share <= 0 or test_share <= 0 or validation_share + test_share >= 1:
         raise DataError(
