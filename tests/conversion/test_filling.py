@@ -98,5 +98,5 @@ def test_settings_are_fields_that_the_source_leaves_open():
     check_settings({"temperature": 0.1, "hidden_size": 8})
     with pytest.raises(TypeError, match="no field 'heat'"):
         check_settings({"heat": 0.1})
-    with pytest.raises(TypeError, match="hidden_size is the source's"):
+    with pytest.raises(TypeError, match="hidden_size is set by the source and cannot be changed"):
         check_settings({"hidden_size": 8}, fixed=["hidden_size"])

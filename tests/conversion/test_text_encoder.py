@@ -266,8 +266,8 @@ class TestRefusedTextEncoders:
         ("settings", "message"),
         [
             ({"attention_windows": 8}, "no field 'attention_windows'.*attention_window"),
-            ({"hidden_size": 64}, "hidden_size is the source's"),
-            ({"pad_token_id": 3}, "pad_token_id is the source's"),
+            ({"hidden_size": 64}, "hidden_size is set by the source"),
+            ({"pad_token_id": 3}, "pad_token_id is set by the source"),
         ],
     )
     def test_settings(self, settings, message, tmp_path):

@@ -47,7 +47,7 @@ def test_names_of_metrics_in_order() -> None:
 
 @pytest.mark.parametrize("ks", [[0], [10, 10], [2.5], [True], [-1]])
 def test_refuses_wrong_ks(ks: list) -> None:
-    with pytest.raises(ValueError, match="expected different whole numbers from 1 on"):
+    with pytest.raises(ValueError, match="expected different whole numbers of at least 1"):
         functions.metric_names(ks)
 
 

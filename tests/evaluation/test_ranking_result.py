@@ -64,9 +64,9 @@ def test_selecting_users_by_mask_or_row() -> None:
 
 
 def test_arrays_of_a_ranking_have_one_row_a_user() -> None:
-    with pytest.raises(ValueError, match="one row a user in every array"):
+    with pytest.raises(ValueError, match="one row per user in every array"):
         Ranking(np.ones(2), np.ones(2), np.ones((3, 1)), np.ones(2))
-    with pytest.raises(ValueError, match="one row a user in every array"):
+    with pytest.raises(ValueError, match="one row per user in every array"):
         Ranking(np.ones(2), np.ones(2), np.ones(2), np.ones(2))
 
 

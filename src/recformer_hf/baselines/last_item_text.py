@@ -21,8 +21,8 @@ class LastItemText:
     By default these are the TF-IDF vectors of the attributes' values ([`TextIndex`]).
 
     Args:
-        vectors: float `[num_items, width]`, used instead of TF-IDF vectors: an encoder's vectors of the items, say.
-            A vector of zeros has a cosine of 0 with every item.
+        vectors: float `[num_items, width]`, used instead of TF-IDF vectors, for example an encoder's vectors of the
+            items. A vector of zeros has a cosine of 0 with every item.
 
     Raises:
         ValueError: if the vectors have another shape, or are not finite.
@@ -37,7 +37,7 @@ class LastItemText:
         if array.ndim != 2 or not np.isfinite(array).all():
             raise ValueError(f"vectors must be [num_items, width] and finite, got the shape {list(array.shape)}.")
         array = array.astype(np.float32)
-        # A vector of zeros is divided by a small number and stays zero, where its norm would give NaN.
+        # A vector of zeros is divided by a small number and stays zero; dividing by its norm would give NaN.
         self.vectors = array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12)
 
     def fit(self, dataset: SequentialDataset) -> LastItemText:
@@ -49,7 +49,7 @@ class LastItemText:
         if self.vectors is None:
             self.index = TextIndex.build(" ".join(item.values()) for item in dataset.catalog)
         elif len(self.vectors) != len(dataset.catalog):
-            raise ValueError(f"{len(self.vectors):,} vectors for {len(dataset.catalog):,} items; expected one each.")
+            raise ValueError(f"{len(self.vectors):,} vectors for {len(dataset.catalog):,} items; expected as many.")
         return self
 
     def scores(self, histories: Sequence[np.ndarray]) -> np.ndarray:

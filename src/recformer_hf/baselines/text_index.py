@@ -1,4 +1,4 @@
-"""`TextIndex`: TF-IDF vectors of texts, and the cosine of one with all."""
+"""`TextIndex`: TF-IDF vectors of texts, and the cosines of one text with all of them."""
 
 from __future__ import annotations
 

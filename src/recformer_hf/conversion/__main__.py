@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     replication.add_argument("--config", help="its configuration: a folder or config.json (default: the one beside it)")
     replication.add_argument("--tokenizer", help="Hub id or folder of its tokenizer, which is saved too")
     replication.add_argument(
-        "--num-attention-heads", type=int, help="if there is no configuration (default: width / 64)"
+        "--num-attention-heads", type=int, help="number of heads if there is no configuration (default: width / 64)"
     )
     for command in (text_encoder, replication):
         command.add_argument("output", metavar="OUTPUT_DIR", type=Path, help="folder to write, new or empty")

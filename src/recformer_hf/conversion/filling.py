@@ -156,6 +156,6 @@ def check_settings(settings: Mapping[str, Any], fixed: Sequence[str] = ()) -> No
     allowed = [field for field in RecformerConfig.__annotations__ if field not in fixed]
     for name in settings:
         if name in fixed:
-            raise TypeError(f"{name} is the source's and cannot be changed; remove {name}={settings[name]!r}.")
+            raise TypeError(f"{name} is set by the source and cannot be changed; remove {name}={settings[name]!r}.")
         if name not in allowed:
             raise TypeError(f"RecformerConfig has no field {name!r}. You can set {', '.join(allowed)}.")

@@ -81,7 +81,7 @@ def from_replication(
             [`RecformerForPretraining`] if it has `lm_head`, otherwise [`RecformerModel`].
         config: the configuration, or where it is saved: a folder, a `config.json` (one of the replication too), a Hub
             id. By default the `config.json` beside the file. If there is none, sizes follow from the shapes of the
-            weights, and all else is as in the paper: heads of width 64, a window of 64, layer-norm epsilon 1e-5,
+            weights, and everything else is as in the paper: heads of width 64, a window of 64, layer-norm epsilon 1e-5,
             padding id 1.
         tokenizer: the tokenizer that the replication used ("allenai/longformer-base-4096" for the authors'
             checkpoints), or where it is saved. It gets the limits of the configuration.
@@ -140,7 +140,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # Before this mark, torch's message advises at length to load with weights_only=False.
+        # Everything before this mark is torch's long advice to load with weights_only=False.
         reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
         raise ValueError(
             f"{path} holds more than tensors, or is not a PyTorch file ({reason}). No code in it was run. If you trust "
@@ -186,7 +186,7 @@ def _replication_names(saved: Mapping[str, Tensor], path: Path) -> dict[str, Ten
 def _replication_settings(
     path: Path, config: RecformerConfig | str | os.PathLike[str] | None, weights: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Fields of the configuration: the given one, or the one beside the file, or what the shapes tell."""
+    """Fields of the configuration: the given one, or the one beside the file, or what follows from the shapes."""
     beside = path.with_name("config.json")
     if config is None and beside.is_file():
         try:
@@ -201,7 +201,7 @@ def _replication_settings(
 
 
 def _settings_from_shapes(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Fields of the configuration that the shapes of the weights tell."""
+    """Fields of the configuration that follow from the shapes of the weights."""
     first_layer = "recformer.encoder.layer.0.intermediate.dense.weight"
     needed = (WORDS, POSITIONS, TOKEN_TYPES, ITEM_POSITIONS, first_layer)
     shapes = {name: tuple(weights[name].shape) for name in needed if name in weights}
@@ -217,7 +217,7 @@ def _settings_from_shapes(path: Path, weights: Mapping[str, Tensor]) -> dict[str
         "vocab_size": vocab_size,
         "hidden_size": hidden_size,
         "num_hidden_layers": max(layers) + 1,
-        # The shapes do not tell the number of heads; the paper's heads have width 64.
+        # The shapes do not show the number of heads; the paper's heads have width 64.
         "num_attention_heads": max(hidden_size // 64, 1),
         "intermediate_size": shapes[first_layer][0],
         "max_position_embeddings": rows,

@@ -167,7 +167,7 @@ def _read_sentence_transformer(name: str, hub: Mapping[str, Any], pooler_type: s
     """
     modules = _read_json(name, "modules.json", hub)
     if modules is None:
-        # A copy may lack modules.json; the usual folder of the pooling then tells.
+        # A copy may lack modules.json; the usual folder of the pooling then decides.
         modules = [{"type": "Pooling", "path": "1_Pooling"}] if _read_json(name, "1_Pooling/config.json", hub) else []
     kinds = {module["type"].rsplit(".", 1)[-1]: module.get("path", "") for module in modules}
     encoder_folder = kinds.get("Transformer", "")

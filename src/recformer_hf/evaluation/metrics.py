@@ -1,6 +1,6 @@
 """NDCG, recall, reciprocal rank and AUC of ranks: pure functions that return one value for each user.
 
-A rank counts from 1. It is fractional if ties share the mean of their places, and infinite if the target was no
+A rank counts from 1. It is fractional if ties share the mean of their places, and infinite if the target was not a
 candidate: a miss, which counts 0 in every metric. docs/evaluation.md lists the definitions.
 """
 
@@ -37,7 +37,7 @@ def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
 
 
 def recall(ranks: np.ndarray, k: int) -> np.ndarray:
-    """1 if the target is among the first `k`, else 0. With one target a user this is also the hit rate.
+    """1 if the target is among the first `k`, else 0. With one target per user, this is also the hit rate.
 
     Arguments and result as in [`ndcg`].
     """
@@ -76,12 +76,12 @@ def metric_names(ks: Sequence[int]) -> list[str]:
     """Names of all metrics: `ndcg@k`, `recall@k` and `mrr@k` for each of `ks`, then `mrr` and `auc`.
 
     Raises:
-        ValueError: if a k is not a whole number from 1 on, or occurs twice.
+        ValueError: if a k is not a whole number of at least 1, or occurs twice.
     """
     # In Python True is an int.
     wrong = [k for k in ks if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1]
     if wrong or len(set(ks)) < len(ks):
-        raise ValueError(f"ks are {list(ks)}; expected different whole numbers from 1 on.")
+        raise ValueError(f"ks are {list(ks)}; expected different whole numbers of at least 1.")
     return [f"{name}@{k}" for k in ks for name in ("ndcg", "recall", "mrr")] + ["mrr", "auc"]
 
 
@@ -110,7 +110,7 @@ def metric_values(name: str, ranks: np.ndarray, num_candidates: np.ndarray) -> n
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean over users. It is rounded only once, at the end, so it does not depend on the users' order by a single bit.
+    """Mean over users. It is rounded only once, at the end, so the users' order does not change a single bit.
 
     Raises:
         ValueError: if there are no users.

@@ -45,14 +45,14 @@ def rank_split(
 ) -> Ranking:
     """Rank every user's target with a fitted scorer, among the whole catalogue.
 
-    With an accelerator of several processes each ranks a share of the users, and all return the whole ranking. It is
-    the same as that of one process to the last bit, because the users are cut into the same chunks.
+    With an accelerator that has several processes, each ranks a share of the users, and all return the whole ranking.
+    It is the same to the last bit as that of one process, because the users are cut into the same chunks.
 
     Args:
         scorer: fitted.
         split: validation or test of a dataset.
-        exclude_history: whether the items of a user's history are no candidates. A target among them then cannot be
-            recommended either: a miss (rank infinite, 0 in every metric).
+        exclude_history: whether the items of a user's history are excluded from the candidates. A target among them
+            then cannot be recommended either and counts as a miss (rank infinite, 0 in every metric).
         ties, top_k: as in [`rank_targets`].
         candidates: items to rank instead of the whole catalogue: int `[n]` for all users alike, or int `[num_users, n]`
             padded with -1, or one list for each user. A target that is not among them is a miss.
@@ -106,7 +106,7 @@ def rank_protocols(
     if split.targets is None:
         raise ValueError("Ranking takes a validation or test split, got one without targets (train).")
     if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}; expected users from 1 on.")
+        raise ValueError(f"chunk_size is {chunk_size}; expected at least 1 user.")
     if isinstance(protocols, str) or not protocols or set(protocols) - set(get_args(RankingProtocol)):
         raise ValueError(f"protocols are {protocols!r}; expected a list of 'kept', 'excluded' or both.")
     lists = padded_candidates(candidates, len(split))
@@ -162,7 +162,7 @@ def rank_batch(
 
 def _default_chunk_size(scorer: Scorer, split: Sequences) -> int:
     """The users of a chunk. It must not depend on the number of processes, or scores could differ in the last bits."""
-    # Only the scorer knows how large the catalogue is, and its scores of one user tell it.
+    # Only the scorer knows how large the catalogue is, and its scores for one user show it.
     num_items = torch.as_tensor(scorer.scores([split.history(0)])).shape[-1]
     return int(min(max(1, CHUNK_BYTES // (4 * max(1, num_items))), MOST_USERS))
 

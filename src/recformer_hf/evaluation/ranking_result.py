@@ -32,7 +32,7 @@ class RankedBatch(NamedTuple):
     user_index: np.ndarray | Tensor
     """int `[batch]`, rows of the split."""
     ranks: np.ndarray | Tensor
-    """float `[batch]`, from 1; infinite where the target was no candidate."""
+    """float `[batch]`, from 1; infinite where the target was not a candidate."""
     num_candidates: np.ndarray | Tensor
     """int `[batch]`, how many items were ranked."""
     recommended: np.ndarray | Tensor
@@ -47,7 +47,7 @@ class Ranking:
     """The rank of every user's target. Rows are in the order of the split.
 
     Args:
-        ranks: float64 `[num_users]`, from 1; infinite where the target was no candidate.
+        ranks: float64 `[num_users]`, from 1; infinite where the target was not a candidate.
         num_candidates: int64 `[num_users]`, how many items were ranked.
         recommended: int32 `[num_users, top_k]`, the best candidates, best first; padded with -1.
         targets: int32 `[num_users]`, catalogue rows.
@@ -68,7 +68,7 @@ class Ranking:
         if any(len(shape) != (2 if name == _WIDE else 1) for name, shape in shapes.items()) or (
             len({shape[0] for shape in shapes.values()}) != 1
         ):
-            raise ValueError(f"A ranking has one row a user in every array; found the shapes {shapes}.")
+            raise ValueError(f"A ranking has one row per user in every array; found the shapes {shapes}.")
         wrong = np.flatnonzero(np.isnan(self.ranks))
         if wrong.size:
             raise ValueError(
@@ -83,7 +83,7 @@ class Ranking:
         """Means over users: `ndcg@k`, `recall@k` and `mrr@k` for each k, `mrr` and `auc`.
 
         Raises:
-            ValueError: if there are no users, or a k is not a whole number from 1 on.
+            ValueError: if there are no users, or a k is not a whole number of at least 1.
         """
         return {name: mean(self.values(name)) for name in metric_names(ks)}
 
@@ -112,13 +112,14 @@ class Ranking:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a `.npz` file, whole or not at all."""
         arrays = {name: getattr(self, name) for name in _COLUMNS}
-        # numpy appends .npz to a path that lacks it, but not to an open file: the file is named as the caller says.
+        # numpy appends .npz to a path that lacks it, but not to an open file, so the file gets exactly the caller's
+        # name.
         with atomic_file(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Ranking:
-        """Read a file of [`~Ranking.save`].
+        """Read a file that [`~Ranking.save`] wrote.
 
         Raises:
             FileNotFoundError: if the file does not exist.
@@ -155,7 +156,7 @@ class Ranking:
         users, *columns = (np.concatenate(column) for column in zip(*arrays, strict=True))
         if num_users is None:
             num_users = int(users.max()) + 1 if users.size else 0
-        # Of a user who occurs again, `first` is the only occurrence that counts.
+        # If a user occurs again, only the first occurrence counts.
         present, first = np.unique(users, return_index=True)
         if present.size and not 0 <= present[0] <= present[-1] < num_users:
             raise ValueError(f"The parts rank users {present[0]} to {present[-1]}; expected 0 to {num_users - 1}.")

@@ -83,7 +83,7 @@ def ranking_report(
     Returns:
         A [`GroupReport`] under `overall`, `in_set` and `cold`, and under `by_history_length` and `by_item_popularity`
         (the popularity of the target) one for each group that has users (`"1"`, `"2"`, `"3-4"`, `"5-8"`, ...). It has
-        `users`, `misses` (targets that were no candidates), and if there are users, `metrics` and `intervals`
+        `users`, `misses` (targets that were not candidates), and if there are users, `metrics` and `intervals`
         (`[low, high]` by metric). `recommendations` has `top_k` (at most 10), `catalog_coverage` (the share of the
         catalogue that is recommended to any user), `mean_popularity` (of a recommended item) and
         `mean_target_popularity`.

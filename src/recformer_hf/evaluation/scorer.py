@@ -1,4 +1,4 @@
-"""`Scorer`: the two methods that anything needs to be ranked, and the checks of what it returns."""
+"""`Scorer`: the two methods that anything to be ranked needs, and the checks of what they return."""
 
 from __future__ import annotations
 

@@ -33,12 +33,13 @@ def rank_targets(
         ties: where the target stands among candidates with the same score: in their middle (`"average"`, the mean of
             their places, which may end in one half), before them (`"optimistic"`, as in the public replication) or
             behind them (`"pessimistic"`).
-        excluded (pair of `Tensor`, int `[n]`): (batch row, item) pairs that are no candidates; pairs may repeat.
+        excluded (pair of `Tensor`, int `[n]`): (batch row, item) pairs that are excluded from the candidates; pairs may
+            repeat.
         candidates (`Tensor`, int `[batch, n]`): the only candidates of each row, padded with -1; items may repeat.
         top_k (`int`): how many items to recommend.
 
     Returns:
-        ranks: float64 `[batch]`, from 1; infinite where the target is no candidate, and NaN where a score is NaN.
+        ranks: float64 `[batch]`, from 1; infinite where the target is not a candidate, and NaN where a score is NaN.
         num_candidates: int64 `[batch]`.
         recommended: int32 `[batch, top_k]`, best first, the lowest row first among equal scores; padded with -1.
             Candidates with a score of `-inf` are not recommended.
@@ -51,7 +52,7 @@ def rank_targets(
         raise ValueError(f"ties is {ties!r}; expected one of {', '.join(get_args(TieOrder))}.")
     if scores.ndim != 2 or targets.shape != scores.shape[:1] or top_k < 1:
         raise ValueError(
-            f"Expected scores [batch, num_items], targets [batch] and top_k from 1 on, got {list(scores.shape)}, "
+            f"Expected scores [batch, num_items], targets [batch], and top_k of at least 1, got {list(scores.shape)}, "
             f"{list(targets.shape)} and {top_k}."
         )
     scores = scores.detach()
