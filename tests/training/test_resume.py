@@ -41,7 +41,7 @@ def test_where_none_can_be_gone_on_from(tmp_path, accelerator):
     (tmp_path / ".checkpoint-1.partial").mkdir()  # killed before the first one was whole
     assert checkpoint_to_resume_from(tmp_path) is None
     write_checkpoint(tmp_path, accelerator, 2, best=1)
-    with pytest.raises(ValueError, match=r"holds checkpoints \(checkpoint-2\), but a run can resume from none"):
+    with pytest.raises(ValueError, match=r"holds checkpoints \(checkpoint-2\), but a run cannot resume from any"):
         checkpoint_to_resume_from(tmp_path)
 
 
@@ -109,7 +109,9 @@ class TestStart:
         if name != "stage-1/checkpoint-9":
             write_checkpoint(parted.path / Path(name).parent, accelerator)
         before = contents(parted.path)
-        expected = r"no complete checkpoint of this run: expected .*stage-1/checkpoint-N or .*stage-2/checkpoint-N"
+        expected = (
+            r"is not a complete checkpoint of this run: expected .*stage-1/checkpoint-N or .*stage-2/checkpoint-N"
+        )
         with pytest.raises(ValueError, match=expected):
             self.start(parted, str(parted.path / name))
         assert contents(parted.path) == before

@@ -27,7 +27,7 @@ def check_choice(name: str, value: object, choices: object) -> None:
 
 @dataclass
 class RecformerTrainingArguments(TrainingArguments):
-    """What both trainers take beside `transformers.TrainingArguments`, some of whose defaults differ here.
+    """What both trainers take in addition to `transformers.TrainingArguments`, some of whose defaults differ here.
 
     The best weights of a run are always restored at its end, whatever the save and evaluation strategies:
     `load_best_model_at_end` need not be set. Without an accelerator `bf16` sets `use_cpu`, and `fp16` trains in
@@ -62,7 +62,7 @@ class RecformerTrainingArguments(TrainingArguments):
         },
     )
     save_total_limit: int | None = field(
-        default=1, metadata={"help": "How many of the newest checkpoints to keep, beside the best one. None: all."}
+        default=1, metadata={"help": "How many of the newest checkpoints to keep, besides the best one. None: all."}
     )
     logging_steps: float = field(
         default=50, metadata={"help": "Steps between log lines; a value below 1 is a share of all steps."}
@@ -88,7 +88,7 @@ class RecformerTrainingArguments(TrainingArguments):
         metadata={"help": "Off: a loss that is not finite stops the run instead of being filtered out of the logs."},
     )
     remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Without effect: collators compose the batches."}
+        default=False, metadata={"help": "Has no effect: collators compose the batches."}
     )
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class RecformerTrainingArguments(TrainingArguments):
         check_choice("ranking_ties", self.ranking_ties, TieOrder)
 
     def _refuse_what_has_no_effect(self) -> None:
-        """Fields of transformers that this package ignores, and whose effect somebody could believe to see."""
+        """Refuses fields of transformers that have no effect here but that a user might believe to work."""
         for name in ("bf16_full_eval", "fp16_full_eval"):
             if getattr(self, name):
                 precision = name.removesuffix("_full_eval")
@@ -144,7 +144,7 @@ class RecformerTrainingArguments(TrainingArguments):
         return {name: value for name, value in values.items() if name in defaults and not _equal(value, defaults[name])}
 
     def deciding_fields(self) -> tuple[str, ...]:
-        """Fields that decide with which weights a run ends. How often and where it logs, saves and uploads does not."""
+        """Fields that decide which weights a run ends with; not how often and where it logs, saves and uploads."""
         return (
             "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "weight_decay",
             "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "num_train_epochs", "max_steps",
@@ -153,7 +153,7 @@ class RecformerTrainingArguments(TrainingArguments):
         )  # fmt: skip
 
     def deciding_settings(self) -> dict[str, Any]:
-        """The settings that decide with which weights a run ends, as JSON. A resumed run must have the same ones."""
+        """The settings that decide which weights a run ends with, as JSON. A resumed run must have the same ones."""
         values = self._values()
         batch = self._batch_over_processes * self.gradient_accumulation_steps
         return {name: values[name] for name in self.deciding_fields() if name in values} | {
@@ -172,8 +172,8 @@ class RecformerTrainingArguments(TrainingArguments):
 
 
 def _equal(value: object, default: object) -> bool:
-    # Constructing default arguments to compare with would reset accelerate's state. So it is not known what
-    # transformers fills in where the default is None, and an empty value counts as equal to it.
+    # Constructing default arguments to compare with would reset accelerate's state. What transformers fills in where
+    # the default is None is therefore unknown, and an empty value counts as equal to it.
     if isinstance(value, dict) and isinstance(default, dict):
         return value.items() <= default.items()
     empty = not value and not default

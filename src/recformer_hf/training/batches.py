@@ -30,7 +30,7 @@ def planned_loader(
         data: looked up a batch at a time.
         batches: this process's batches as indices of `data`. accelerate must not deal them out to processes again, so
             the loader does not go through `accelerator.prepare`.
-        collator: from what `data` gives to a batch.
+        collator: turns what `data` gives into a batch.
         args: number of workers and the like.
         device: where the batches go.
     """
@@ -54,7 +54,7 @@ def refuse_what_cuts_batches(args: RecformerTrainingArguments) -> None:
     """Refuses settings that would tear packed batches apart, before any work.
 
     Raises:
-        ValueError: saying what to do instead.
+        ValueError: if there is such a setting; the message says what to do instead.
     """
     if args.n_gpu > 1:
         raise ValueError(

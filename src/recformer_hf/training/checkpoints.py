@@ -1,8 +1,8 @@
 """The checkpoints of a training run: which are complete, which is the best one, and which may be removed.
 
 A folder that is called `checkpoint-N` is complete, because it got this name only when every process had finished
-writing it ([`staged_folder`]). It can still be truncated afterwards, by somebody who copies it; the list of its files'
-sizes reveals that.
+writing it ([`staged_folder`]). It can still be truncated afterwards, for example while being copied; the list of its
+files' sizes reveals that.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     A run that resumes from a checkpoint still needs the best one: it may turn out to be the result.
     """
     complete = complete_checkpoints(folder)
-    usable = [path for path in complete if best_of(path) in (None, *complete)]
+    usable = [path for path in complete if best_of(path) in (None, *complete)]  # None: nothing was the best yet
     if len(usable) < len(complete):
         logger.warning(f"Checkpoints of {folder} whose best checkpoint is not complete are ignored.")
     return usable[-1] if usable else None
@@ -108,8 +108,8 @@ def remove_later(checkpoint: Path) -> None:
 
 
 def rotate_checkpoints(folder: Path, limit: int | None, best: Path | None) -> None:
-    """Removes all but the newest `limit` checkpoints, the best one, and the ones that were the best when those that
-    remain were written, without which a run could not resume from them. `None` keeps all."""
+    """Removes all checkpoints except the newest `limit`, the best one, and those that the remaining ones name as the
+    best so far, without which a run could not resume from them. `None` keeps all."""
     if limit is None:
         return
     checkpoints = complete_checkpoints(folder)
@@ -126,7 +126,7 @@ def clear_write_errors(what: str) -> Iterator[None]:
     """Raises every error of writing as an `OSError`; torch and safetensors have types of their own for a full disk.
 
     Raises:
-        OSError: saying what could not be written, and how to continue.
+        OSError: if writing fails; the message says what could not be written, and how to continue.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which weights train: not those that the caller freezes, nor those that no gradient can reach."""
+"""Which weights train: neither those that the caller freezes nor those that no gradient can reach."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def frozen(model: nn.Module, encoder: RecformerModel, freeze: Freeze, *, pooled_
 
 @contextmanager
 def without_gradient(model: nn.Module, weights: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Weights of a model take no gradient while the block runs; afterwards each is as trainable as before.
+    """Some weights of a model get no gradient while the block runs; afterwards, each is as trainable as before.
 
     They are remembered by name, because sharding replaces the parameters, and may happen in the block.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _PROGRESS_FROM = 2_000
-"""Number of items from which on a progress bar is shown."""
+"""Number of items from which a progress bar is shown."""
 
 
 @torch.no_grad()
@@ -38,9 +38,9 @@ def encode_item_matrix(
 
     Args:
         model: with at least one item; its item vectors are not used.
-        collator: of the tokenized catalogue.
-        accelerator: of the run.
-        max_tokens: tokens of one forward.
+        collator: collator of the tokenized catalogue.
+        accelerator: accelerator of the run.
+        max_tokens: tokens of one forward pass.
         progress: whether to show a bar on the main process; by default only for larger catalogues.
 
     Returns:

@@ -24,9 +24,9 @@ _inside = 0
 def kept_memory(on_cpu: bool = True) -> Iterator[Callable[[], None]]:
     """Inside the block, freed buffers of up to 1 GiB are kept for the next ones; at its end they are all returned.
 
-    Batches differ in size, so kept buffers fit ever less well, and the process grows. Therefore the block gets a
-    function to call after every step: if the process has become a quarter larger than a step needs, it returns all free
-    memory.
+    Batches differ in size, so the kept buffers fit less and less well, and the process grows. The block therefore gets
+    a function to call after every step: if the process has become a quarter larger than a step needs, it returns all
+    free memory.
 
     The setting holds for the whole process. Nothing changes unless `on_cpu`, without glibc, or if the environment sets
     the options of the allocator.

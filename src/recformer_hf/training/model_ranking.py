@@ -27,18 +27,19 @@ _MOST_SCORES = 2**25
 class RankingBatches:
     """Rows of a split in length-sorted batches, which the processes take in turn.
 
-    The batches do not depend on the number of processes. All processes have equally many, because those of a sharded
-    model must run it together; if one is missing, the last batch is repeated.
+    The batches do not depend on the number of processes. All processes have the same number of them, because the
+    processes of a sharded model must run it together; if one is missing, the last batch is repeated.
 
     Args:
         lengths: tokens of each history, int `[num_users]`.
-        max_tokens: of a batch.
-        num_items: scored for each user; they limit a batch too.
+        max_tokens: most tokens of a batch.
+        num_items: number of items scored for each user, which also limits a batch.
         rank, world_size: which process this is, of how many.
     """
 
     def __init__(self, lengths: np.ndarray, max_tokens: int, num_items: int, rank: int, world_size: int) -> None:
         most_users = max(_MOST_SCORES // num_items, 1)
+        # Batches are limited by tokens alone, so every history counts as long enough that `most_users` fill a batch.
         batches = list(length_sorted_batches(np.maximum(lengths, -(-max_tokens // most_users)), max_tokens))
         turns = range(rank, -(-len(batches) // world_size) * world_size, world_size)
         self.batches = [batches[min(turn, len(batches) - 1)] for turn in turns]
@@ -73,7 +74,7 @@ def rank_sequences(
     Args:
         model: with item vectors.
         loader: batches of a validation or test split with `labels` and `user_index`.
-        accelerator: of the run.
+        accelerator: accelerator of the run.
         protocols: whether histories are kept, excluded, or both; each is encoded once for all of them.
         ties: as in [`rank_targets`].
         top_k: how many recommended items to keep for each user.
@@ -93,6 +94,6 @@ def rank_sequences(
     if accelerator.num_processes > 1:
         parts, losses = gather_object(parts), gather_object(losses)
     users, user_losses = (np.concatenate(column) for column in zip(*losses, strict=True))
-    # In the order of users, and in float64, so that the mean does not depend on how batches were shared out.
+    # In the order of users, and in float64, so that the mean does not depend on how batches were distributed.
     first = np.unique(users, return_index=True)[1]  # the last batch may be repeated
     return join_parts(parts, protocols, len(split)), float(user_losses[first].mean(dtype=np.float64))

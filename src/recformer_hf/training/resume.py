@@ -1,6 +1,6 @@
-"""How a run starts in its folder: anew, from the last complete checkpoint, or from one that the caller names.
+"""How a run starts in its folder: from scratch, from the last complete checkpoint, or from one that the caller names.
 
-A run never writes over another one, and nothing is removed before everything that could be refused was looked at.
+A run never overwrites another one, and nothing is removed before everything that could be refused has been checked.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class RunFolder:
         path: the folder.
         parts: names of the folders in it that hold checkpoints, in the order in which they are trained; if empty, the
             checkpoints lie in `path` itself.
-        traces: glob patterns of what a run that has begun leaves, beside `run.json`.
+        traces: glob patterns of what a run that has begun leaves behind, besides `run.json`.
         part_file: name of a file that is in each part that is finished.
     """
 
@@ -71,8 +71,8 @@ class RunFolder:
 
         Args:
             resume: as the caller of `train` gave it (`resume_from_checkpoint`).
-            processes: of the run.
-            is_done: whether training ends at a checkpoint, by the present settings.
+            processes: the processes of the run.
+            is_done: tells whether training ends at a checkpoint, by the present settings.
             removes: whether this process removes what came after a checkpoint that the caller names.
             check: raises if the present settings and data do not fit a checkpoint that the caller names.
 
@@ -89,6 +89,7 @@ class RunFolder:
             self._refuse_used()
         if isinstance(resume, bool):
             return resume
+        # Everything is checked before anything is removed.
         checkpoint = Path(resume)
         self._refuse_foreign(checkpoint)
         check_best(checkpoint)
@@ -96,7 +97,7 @@ class RunFolder:
             check(checkpoint)
         if not is_done(checkpoint):
             check_optimizer(checkpoint)
-        processes.wait_for_everyone()  # no process may still be looking when files are removed
+        processes.wait_for_everyone()  # no process may still be checking when files are removed
         if removes:
             self._go_back_to(checkpoint)
         processes.wait_for_everyone()
@@ -115,7 +116,7 @@ class RunFolder:
         if not is_complete(checkpoint) or self._part_of(checkpoint) < 0:
             expected = " or ".join(f"{folder}/checkpoint-N" for folder in self._folders)
             raise ValueError(
-                f"{checkpoint} is no complete checkpoint of this run: expected {expected}. "
+                f"{checkpoint} is not a complete checkpoint of this run: expected {expected}. "
                 "resume_from_checkpoint=True finds the last one."
             )
 
@@ -125,12 +126,14 @@ class RunFolder:
 
     def _part_of(self, checkpoint: Path) -> int:
         """Which of the folders holds a checkpoint, from 0; -1 if none does."""
+        # The caller may name the checkpoint by another path to the same folder.
         folders = [folder.resolve() for folder in self._folders]
         folder = checkpoint.parent.resolve()
         return folders.index(folder) if folder in folders else -1
 
     def _go_back_to(self, checkpoint: Path) -> None:
         """Removes what a run wrote after one of its checkpoints."""
+        # First of all: this file says that everything else is there.
         (self.path / RUN_FILE).unlink(missing_ok=True)
         for later in self.parts[self._part_of(checkpoint) + 1 :]:
             remove_folder(self.path / later)
@@ -149,7 +152,7 @@ def checkpoint_to_resume_from(folder: Path) -> Path | None:
     found = [path.name for path in checkpoints_in(folder)]
     if chosen is None and found:
         raise ValueError(
-            f"{folder} holds checkpoints ({', '.join(found[:3])}), but a run can resume from none of them: each, or "
+            f"{folder} holds checkpoints ({', '.join(found[:3])}), but a run cannot resume from any of them: each, or "
             "the best one that it refers to, is not complete. Put the missing files back, or remove "
             f"{folder} to start over."
         )
@@ -162,7 +165,7 @@ def check_best(checkpoint: Path) -> None:
     """Refuses a checkpoint whose best one is missing: its run could end without the weights that are its result.
 
     Raises:
-        ValueError: naming the missing one.
+        ValueError: if it is missing; the message names it.
     """
     best = best_of(checkpoint)
     if best is not None and not is_complete(best):

@@ -1,4 +1,4 @@
-"""What decides the result of a run is noted when it begins; it is resumed with the same settings and data, or not."""
+"""Notes what decides the result of a run when it begins, and refuses to resume it with other settings or data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MODEL = ("temperature", "mlm_weight", "hidden_dropout_prob", "attention_probs_d
 
 
 class Run(Protocol):
-    """What a trainer says of its run."""
+    """What a trainer says about its run."""
 
     datasets: list[SequentialDataset]
     dataset_weights: Sequence[float] | None
@@ -40,7 +40,7 @@ class Run(Protocol):
     def accelerator(self) -> Processes: ...
 
     def validation_fingerprint(self) -> object:
-        """Of the data that choose the best weights, as JSON."""
+        """Fingerprint of the data that choose the best weights, as JSON."""
         ...
 
 
@@ -70,19 +70,20 @@ def settings_of(
 
 
 def check_settings(folder: Path, settings: dict[str, Any], *, may_change: bool, write: bool) -> None:
-    """Refuses to resume a run with other settings, because its result would be that of neither; else notes these.
+    """Refuses to resume a run with other settings, because its result would belong to neither; otherwise notes the
+    settings.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         settings: what decides its result.
         may_change: whether the caller goes back to a named checkpoint, from which on the settings may differ.
         write: whether this process writes the file.
 
     Raises:
-        ValueError: naming what differs. A run that has no checkpoint yet may change.
+        ValueError: if settings differ; the message names them. A run without a checkpoint may still change.
     """
     path = folder / SETTINGS_FILE
-    # Not deeper: what the model was pretrained with may be a run of its own, in a folder inside this one.
+    # Deeper folders do not count: pretraining may be a run of its own, in a folder inside this one.
     traces = (RUN_FILE, "checkpoint-*", "stage-*/checkpoint-*")
     has_begun = any(any(folder.glob(pattern)) for pattern in traces)
     if path.is_file() and not may_change and has_begun:

@@ -40,7 +40,7 @@ class SavesCheckpoints(Trainer):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps."""
+        """Optimizer steps in an epoch."""
         raise NotImplementedError
 
     @property
@@ -49,7 +49,7 @@ class SavesCheckpoints(Trainer):
         return None
 
     def stop_at_bad_loss(self) -> None:
-        """Raises if the weights are spoiled, so that no checkpoint gets them."""
+        """Raises if the weights are spoiled, so that they never reach a checkpoint."""
         raise NotImplementedError
 
     @property
@@ -64,7 +64,7 @@ class SavesCheckpoints(Trainer):
             or self.control.should_training_stop
             or self.control.should_epoch_stop
         ):
-            # What happens at the end of the epoch, above all its evaluation, belongs into this checkpoint: a run that
+            # What happens at the end of the epoch, above all its evaluation, belongs in this checkpoint: a run that
             # resumes from it begins with the next epoch.
             self.saves_after_epoch = True
             return
@@ -154,7 +154,8 @@ class SavesCheckpoints(Trainer):
         return improved
 
     def is_done(self, checkpoint: Path) -> bool:
-        """Whether training ends at a checkpoint by the present settings, which may differ from those it began with."""
+        """Whether training ends at a checkpoint by the present settings, which may differ from those that it began
+        with."""
         return self.ends_at(load_state(checkpoint), self.args, self.patience)
 
     def ends_at(self, state: TrainerState, args: RecformerTrainingArguments, patience: int | None) -> bool:

@@ -19,7 +19,7 @@ def set_up_fsdp(accelerator: Accelerator, whole: Sequence[nn.Parameter] = ()) ->
     holds one whole `model.safetensors`.
 
     Args:
-        accelerator: of the run, with FSDP.
+        accelerator: accelerator of the run, with FSDP.
         whole: weights that every process keeps whole. They must not train, because nothing sums their gradients.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a training log line shows beside the loss: means of the steps since the line before, and speed."""
+"""What a training log line shows besides the loss: means over the steps since the previous line, and speed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class StepRecords:
             self._began += time.perf_counter() - began
 
     def drain(self, sum_over_processes: Callable[[Sequence[Tensor | float]], Tensor]) -> dict[str, float]:
-        """The means, `tokens_per_second` and `data_wait` (share of the time) since the last call or `reset`.
+        """The means, `tokens_per_second`, and `data_wait` (share of the time) since the last call or `reset`.
 
         Args:
             sum_over_processes: gives the sums of some numbers over all processes, `[len(numbers)]`.

@@ -57,7 +57,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         kwargs: as in `transformers.Trainer`.
 
     Raises:
-        ValueError: if one process sees several GPUs, or if the settings of accelerate would cut packed batches up.
+        ValueError: if one process sees several GPUs, or if the settings of accelerate would cut up packed batches.
     """
 
     args: RecformerTrainingArguments
@@ -133,7 +133,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         return self.loader(self.train_dataset, self.sampler, self.collator)
 
     def loader(self, data: Dataset[Any], batches: Iterable[Any], collator: Callable[[Any], Batch]) -> DataLoaderShard:
-        """As [`planned_loader`], to the device of the run."""
+        """Like [`planned_loader`], for the device of the run."""
         return planned_loader(data, batches, collator, self.args, self.accelerator.device)
 
     def ranking_loader(self, split: Sequences, collator: EvaluationCollator, num_items: int) -> DataLoaderShard:
@@ -173,11 +173,12 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
             return super().train(*args, **kwargs)
 
     def train_from(self, checkpoint: Path | None, **kwargs: Any) -> TrainOutput:
-        """Trains in `args.output_dir`, and only there: runs of subclasses have steps before and after it.
+        """Trains in `args.output_dir` and does nothing else: in subclasses, a run has steps before and after this.
 
         Args:
-            checkpoint: continues from it; if training ends there, it is only loaded. `None`: trains the model as it is.
-            kwargs: of `transformers.Trainer.train`.
+            checkpoint: checkpoint to continue from; if training ends there, it is only loaded. `None`: train the model
+                as it is.
+            kwargs: arguments of `transformers.Trainer.train`.
 
         Raises:
             ValueError: if the checkpoint has no optimizer to continue with.
@@ -206,7 +207,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         return norm
 
     def _note(self, is_finite: Tensor, micro_step: int) -> None:
-        # The number identifies step and batch, and does not count: the last step of an epoch may have fewer batches.
+        # The number identifies step and batch, and is not a count: the last step of an epoch may have fewer batches.
         batch = self.state.global_step * self.args.gradient_accumulation_steps + micro_step
         self.loss_watch.note(is_finite, batch)
         if self.loss_watch.reads_every_batch:
@@ -216,7 +217,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         """Raises if the loss of a batch since the start, or the gradient of a step, was not finite.
 
         Raises:
-            LossNotFiniteError: naming step, users, and the last good checkpoint.
+            LossNotFiniteError: if one was not; the message names step, users, and the last good checkpoint.
         """
         found = self.loss_watch.first_bad(self.args.process_index, self.args.world_size)
         if found is None:
@@ -237,7 +238,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         )
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Without item vectors: only their direction matters, so decay would not regularize them."""
+        """Leaves out item vectors: only their direction matters, so decay would not regularize them."""
         return [name for name in super().get_decay_parameter_names(model) if not name.endswith("item_embeddings")]
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

@@ -15,9 +15,9 @@ def sample_users(split: Sequences, most: int | None, seed: int = 0) -> Sequences
     split, and is the same in every evaluation.
 
     Args:
-        split: of any size.
+        split: split to sample from, of any size.
         most: users to keep; `None` keeps all. A split that is no larger is returned as it is.
-        seed: of the sample.
+        seed: seed for the sample.
     """
     if most is None or len(split) <= most:
         return split

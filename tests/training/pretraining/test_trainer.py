@@ -275,7 +275,7 @@ class TestResume:
 
     def test_a_folder_that_is_no_checkpoint_of_the_run(self, tmp_path, finished):
         elsewhere = str(Path(finished.args.output_dir, "checkpoint-4"))
-        with pytest.raises(ValueError, match="no complete checkpoint of this run"):
+        with pytest.raises(ValueError, match="is not a complete checkpoint of this run"):
             pretraining_trainer(tmp_path / "run").train(resume_from_checkpoint=elsewhere)
 
 
@@ -318,7 +318,7 @@ class TestRefusedCheckpoints:
         with pytest.raises(ValueError, match="has no optimizer"):
             pretraining_trainer(folder, **self.SETTINGS).train(resume_from_checkpoint=True)
         (folder / "checkpoint-1/model.safetensors").unlink()
-        with pytest.raises(ValueError, match="a run can resume from none of them"):
+        with pytest.raises(ValueError, match="a run cannot resume from any of them"):
             pretraining_trainer(folder, **self.SETTINGS).train(resume_from_checkpoint=True)
 
     def test_the_result_of_a_run_whose_checkpoints_were_removed(self, tmp_path, pretrained):

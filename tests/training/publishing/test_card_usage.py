@@ -26,7 +26,7 @@ from tests.support.training import small_dataset
     [
         ([1, 2], 2, 2.0, "2. C **(what came next)**"),
         ([1, 2], 3, 7.5, "What came next is in place 7.5: D"),
-        ([1, 2], 0, float("inf"), "What came next was had before: A"),
+        ([1, 2], 0, float("inf"), "What came next was already in the history: A"),
     ],
 )
 def test_the_example_says_where_what_came_next_stands(recommended, target, rank, said):

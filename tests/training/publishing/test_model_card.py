@@ -67,7 +67,7 @@ class TestFinetuned:
         assert "| 2 | frozen | none | 0.001 | 1 | 3 | 6 |" in card.text
         settings = dict(re.findall(r"^\| `(\w+)` \| `(.*)` \|$", card.text, re.MULTILINE))
         assert settings == {
-            "batch": "8 users a process", "processes": "1", "seed": "42", "weight_decay": "0.01",
+            "batch": "8 users per process", "processes": "1", "seed": "42", "weight_decay": "0.01",
             "eval_batch_tokens": "4096", "ranking_ks": "[10]",
         }  # fmt: skip
 

@@ -95,7 +95,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         """Fills in the fields of a stage that the caller did not set."""
         if getattr(self, f"skip_stage{number}") is None:
             setattr(self, f"skip_stage{number}", recipe is None)
-        # If the caller puts a stage back that the recipe skips, it is that of Algorithm 1.
+        # If the caller restores a stage that the recipe skips, its settings are those of Algorithm 1.
         of_stage = recipe or RECIPES["paper"][number - 1]
         assert of_stage is not None
         for name in ("item_matrix", "freeze"):

@@ -13,7 +13,7 @@ from ..freezing import Freeze
 ItemMatrix = Literal["reencode", "frozen", "trainable"]
 """What happens to the item matrix in a stage.
 
-`reencode`: the model encodes all items again at the start of every epoch. `frozen`: the matrix stays what it is at the
+`reencode`: the model encodes all items again at the start of every epoch. `frozen`: the matrix stays as it is at the
 start of the stage (the first stage encodes it). `trainable`: it starts like `frozen` and is then trained like any
 weight.
 """
@@ -56,8 +56,8 @@ class Stage:
         number: 1 or 2.
         item_matrix, freeze: see `ItemMatrix` and `Freeze`.
         patience: evaluations without a better metric after which the stage stops.
-        num_train_epochs: at most.
-        learning_rate: peak.
+        num_train_epochs: most epochs of the stage.
+        learning_rate: peak learning rate.
     """
 
     number: int

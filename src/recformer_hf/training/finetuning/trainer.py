@@ -42,14 +42,14 @@ logger = logging.get_logger(__name__)
 class StageTrainer(RecformerTrainer):
     """Finetunes a recommender on one dataset in one stage, in the folder `args.output_dir`.
 
-    The loss is the sum over users / the number of users of the whole optimizer step. What happens to the item matrix,
-    which weights are frozen and when the stage stops, is set by the stage.
+    The loss is the sum over users / the number of users of the whole optimizer step. The stage decides what happens to
+    the item matrix, which weights are frozen, and when training stops.
 
     Args:
         model: its items, if it has any, are replaced by the dataset's.
         args: settings.
         stage: what this stage trains.
-        train_dataset: trains on `train`; `catalog` is what is recommended from.
+        train_dataset: the dataset, whose `train` split is trained on and whose `catalog` is recommended from.
         processing_class: the tokenizer.
         eval_dataset: histories with targets; `train_dataset.validation` by default. At most
             `args.max_validation_users` of them are used.
@@ -155,12 +155,12 @@ class StageTrainer(RecformerTrainer):
     ) -> None:
         """Makes this the trainer of another stage: its settings, batches and seeds, and no optimizer yet.
 
-        Another `Trainer` would be another accelerator over a model that may be sharded already, and would call
-        `on_init_end` of the caller's callbacks, and open their loggers, a second time.
+        A new `Trainer` instead would put another accelerator over a model that may be sharded already; it would also
+        call `on_init_end` of the caller's callbacks a second time and open their loggers again.
 
         Args:
             stage: what to train.
-            args: of the stage; `output_dir` is its folder.
+            args: the arguments of the stage; `output_dir` is its folder.
             has_item_matrix: whether the model's item vectors are encoded already.
             to_beat: metric of an earlier stage; only better ones count as improvements.
         """
@@ -171,7 +171,7 @@ class StageTrainer(RecformerTrainer):
         self.collator = self.data_collator = self._train_collator(args, stage, self.processing_class)
         self.sampler = self.sampler_of_seed(args.seed_of(stage))
         self.optimizer = self.lr_scheduler = None
-        self.model_wrapped = self.model  # other weights train, so DDP has to wrap the model anew
+        self.model_wrapped = self.model  # other weights train, so DDP has to wrap the model again
         for callback in self.callback_handler.callbacks:
             if type(callback).__name__ == "TensorBoardCallback" and "TENSORBOARD_LOGGING_DIR" not in os.environ:
                 callback.logging_dir = None  # a new folder per stage, because the steps of both count from 0
@@ -274,7 +274,7 @@ class StageTrainer(RecformerTrainer):
         return self.ranking_loader(split, self.eval_collator, len(self.catalog))
 
     def get_test_dataloader(self, test_dataset: object) -> DataLoaderShard:
-        """Of a test split, or of that of a dataset."""
+        """Batches of a test split, or of a dataset's test split."""
         if isinstance(test_dataset, SequentialDataset):
             test_dataset = self._of_this_catalog(test_dataset).test
         return self.get_eval_dataloader(test_dataset)
@@ -318,7 +318,7 @@ class StageTrainer(RecformerTrainer):
         return self._rank(self.get_eval_dataloader(split), [protocol])[0][protocol]
 
     def rank_protocols(self, split: Sequences) -> dict[RankingProtocol, Ranking]:
-        """As `rank`, with the history kept and excluded; histories are encoded once for both."""
+        """Like `rank`, but both with the history kept and with it excluded; histories are encoded once for both."""
         return self._rank(self.get_eval_dataloader(split), get_args(RankingProtocol))[0]
 
     def _rank(

@@ -1,7 +1,7 @@
 """Two-stage finetuning (Recformer, Algorithm 1): the stage trainer runs twice, each time in a folder of its own.
 
 output_dir/
-  stage-1/checkpoint-40/     of a stage: complete or absent; the best one is kept
+  stage-1/checkpoint-40/     a checkpoint of the stage: complete or absent; the best one is kept
   stage-1/stage.json         the stage is finished: its best checkpoint and its log
   stage-2/...
   model.safetensors, ...     the finished recommender: weights, item vectors, tokenizer, catalogue
@@ -37,13 +37,13 @@ class RecformerFinetuningTrainer(StageTrainer):
     """Finetunes a Recformer on one dataset in the two stages of Algorithm 1.
 
     Stage 1 re-encodes the item matrix with the model at the start of every epoch. Stage 2 continues from its best model
-    with its best matrix frozen, and only counts what is better than that. The result of the run is the best model with
+    with its best matrix frozen, and counts only what is better than that. The result of the run is the best model with
     its item matrix; if stage 2 never improves, it is exactly that of stage 1.
 
     Args:
         model: its items, if it has any, are replaced by the dataset's.
         args: settings.
-        train_dataset: trains on `train`; `catalog` is what is recommended from.
+        train_dataset: the dataset, whose `train` split is trained on and whose `catalog` is recommended from.
         processing_class: the tokenizer.
         eval_dataset: histories with targets; `train_dataset.validation` by default. At most
             `args.max_validation_users` of them are used.
@@ -103,7 +103,7 @@ class RecformerFinetuningTrainer(StageTrainer):
             FileExistsError: if `output_dir` holds a run already and `resume_from_checkpoint` is not set.
             ValueError: for a checkpoint of another run or another catalogue, or from which training cannot continue;
                 the folder then stays as it was.
-            LossNotFiniteError: naming the batch.
+            LossNotFiniteError: if a loss or gradient is not finite; the message names the batch.
         """
         run = RunFolder(Path(self.run_args.output_dir or ""), STAGES, traces=STAGES, part_file=STAGE_FILE)
         resume = run.start(
@@ -158,7 +158,7 @@ class RecformerFinetuningTrainer(StageTrainer):
         )
         if self.args.should_save:
             result.save(self.folder)
-            if self.args.save_total_limit == 1:  # nobody resumes from a finished stage
+            if self.args.save_total_limit == 1:  # a finished stage is never resumed
                 rotate_checkpoints(self.folder, 0, self.folder / result.checkpoint)
         self.accelerator.wait_for_everyone()
         return result, output
@@ -202,18 +202,19 @@ class RecformerFinetuningTrainer(StageTrainer):
                 raise ValueError(f"{name} is not finished, so the run cannot continue from {checkpoint}.")
 
     def _ends_stage(self, checkpoint: Path) -> bool:
-        """Whether a stage ends at a checkpoint of it."""
+        """Whether a stage ends at one of its checkpoints."""
         stage = next(stage for stage in self.run_args.stages() if stage.name == checkpoint.parent.name)
         return self.ends_at(load_state(checkpoint), self.run_args.of_stage(stage), stage.patience)
 
     def _check_not_removed(self, run: RunFolder) -> None:
-        """A finished run whose stages were removed to save space would be trained again, over its result."""
+        """Refuses a finished run whose stages were removed to save space: it would be trained again, over its
+        result."""
         removed = [stage.name for stage in self.run_args.stages() if not (run.path / stage.name / STAGE_FILE).is_file()]
         if removed and run.is_finished:
             raise ValueError(
-                f"The run in {run.path} is finished, and {' and '.join(removed)} removed: there is nothing to resume. "
-                f"Its result is in {run.path}; from_pretrained loads it. To train again, choose another output_dir, or "
-                f"remove {RUN_FILE}."
+                f"The run in {run.path} is finished, but it has no {' or '.join(removed)} left: there is nothing to "
+                f"resume. Its result is in {run.path}; from_pretrained loads it. To train again, choose another "
+                f"output_dir, or remove {RUN_FILE}."
             )
 
     def _check_catalog(self, checkpoint: Path) -> None:

@@ -23,7 +23,7 @@ class RecformerPretrainingArguments(RecformerTrainingArguments):
     per_device_eval_batch_size: int = field(
         default=64,
         metadata={
-            "help": "Pairs per batch of the validation domain. The accuracy is that of choosing among so many items."
+            "help": "Pairs per batch of the validation domain. The accuracy is that of choosing among this many items."
         },
     )
     num_train_epochs: float = field(default=32, metadata={"help": "At most this many epochs. The paper: 32."})
@@ -49,7 +49,7 @@ class RecformerPretrainingArguments(RecformerTrainingArguments):
     contrastive_chunk_size: int | None = field(
         default=None,
         metadata={
-            "help": "Pairs per forward pass (gradient caching). A batch of any size then takes the memory of so many "
+            "help": "Pairs per forward pass (gradient caching). A batch of any size then takes the memory of this many "
             "pairs, with all its negatives and the same gradients, at the price of one more forward pass without "
             "gradient. None: the whole batch at once."
         },

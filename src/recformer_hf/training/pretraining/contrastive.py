@@ -163,13 +163,13 @@ def loss_in_chunks(
 
     The first pass computes the vectors of all pairs without gradient, the loss, and its gradient with respect to the
     vectors. The second pass runs every chunk again, with the gradient of its vectors and its part of the MLM losses.
-    When this returns, backward of all chunks but the last has happened; `value` is the loss of the whole batch and
+    When this returns, the backward pass of all chunks but the last has run; `value` is the loss of the whole batch and
     carries the gradient of the last chunk.
 
     Args:
         model, batch, scales, temperature: as in [`loss_at_once`].
-        chunk_size: most pairs of one forward.
-        accelerator: accelerator of the run. Processes synchronize gradients in the backward of the last chunk.
+        chunk_size: most pairs of one forward pass.
+        accelerator: accelerator of the run. Processes synchronize gradients in the backward pass of the last chunk.
     """
     sizes = rows_of_processes(len(batch["target_ids"]), scales.device)
     # The same number on every process: DDP expects all of them to run the model equally often.
@@ -192,12 +192,12 @@ def loss_in_chunks(
             if not last:
                 accelerator.backward(value)
     total = (sums * scales).sum()
-    # `value` so far is a product with gradients, no loss: only its gradient is kept.
+    # So far, `value` is a product with gradients and not a loss: only its gradient is kept.
     return PretrainingLoss(value + (total - value).detach(), sums, correct, outputs)
 
 
 def loss_counts(batch: dict[str, Any]) -> Tensor:
-    """What the three terms of the pretraining loss are means over, without waiting for the device.
+    """What the three terms of the pretraining loss are averaged over, without waiting for the device.
 
     Returns:
         float32 `[3]`: the number of contexts, of masked tokens in contexts, and of masked tokens in items.
@@ -231,7 +231,7 @@ def vectors_without_gradient(
     """First pass of the loss in chunks: vectors of all pairs, and the random state that each chunk started from.
 
     The masked copies are encoded too, although none of their tokens is predicted: only then does dropout draw the same
-    for the originals as in the second pass.
+    numbers for the originals as in the second pass.
 
     Returns:
         vectors of contexts and of items, each `[batch, hidden_size]` and requiring a gradient, and the random states.

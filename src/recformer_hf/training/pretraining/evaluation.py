@@ -18,7 +18,7 @@ from .validation import DomainValidation
 from .zero_shot import ZeroShotTarget, split_label
 
 DOMAIN_METRICS = ("accuracy", "loss", "contrastive_loss", "mlm_loss", "mlm_context_loss", "mlm_item_loss")
-"""What validation on a domain measures; the ones of MLM only if tokens are masked."""
+"""What validation on a domain measures; the MLM losses only if tokens are masked."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class PretrainingEvaluation:
         return None if self.domain is None else self.domain.dataset
 
     def fingerprint(self, metric: str) -> dict[str, object]:
-        """Of the data that choose the best weights by a metric, as JSON: the domain, and the ranked splits of the
-        dataset that the metric is measured on."""
+        """Fingerprint of the data by which a metric chooses the best weights, as JSON: the domain, and the ranked
+        splits of the dataset that the metric is measured on."""
         domain = self.validation
         targets = [target for target in self.targets if metric.startswith(f"{target.name}_")]
         return {
@@ -86,7 +86,7 @@ def with_metric(
         targets: names of the zero-shot datasets.
 
     Raises:
-        ValueError: if nothing is evaluated, or not the metric that shall choose.
+        ValueError: if nothing is evaluated, or if the metric that should choose is not.
     """
     args = copy.copy(args)
     if args.eval_strategy == "no":

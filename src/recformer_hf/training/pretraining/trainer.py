@@ -62,7 +62,8 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         processing_class: the tokenizer.
         eval_dataset: a domain kept apart. Its `train` split is validated on, with the same draws and batches every
             time: contrastive loss, MLM loss, in-batch accuracy.
-        zero_shot_datasets: by name; ranked with the encoder as it is at every evaluation, step 0 included.
+        zero_shot_datasets: datasets by name, ranked at every evaluation, including step 0, with the encoder as it is
+            then.
         dataset_weights: how often an epoch goes through each of `train_datasets`; once by default.
         kwargs: `callbacks`, `optimizers` and the like, as in `transformers.Trainer`.
 
@@ -164,7 +165,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             FileExistsError: if `output_dir` holds a run already and `resume_from_checkpoint` is not set.
             ValueError: for a checkpoint of another run, or from which training cannot continue; the folder then stays
                 as it was.
-            LossNotFiniteError: naming the batch.
+            LossNotFiniteError: if a loss or gradient is not finite; the message names the batch.
         """
         run = RunFolder(self.folder, traces=("checkpoint-*", ROWS_FILE))
         resume = run.start(
@@ -205,7 +206,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         return metrics_of_step(self.state.log_history, self.state.best_global_step or self.state.global_step)
 
     def _trainable_weights(self) -> ExitStack:
-        """Freezes what shall not train, and what no gradient reaches, until the stack is closed."""
+        """Freezes what must not train, and what no gradient reaches, until the stack is closed."""
         model = self.accelerator.unwrap_model(self.model)
         freeze: Freeze = "word_embeddings" if self.args.freeze_word_embeddings else "none"
         masking = self.args.mlm_probability > 0
@@ -285,7 +286,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         return loader
 
     def get_test_dataloader(self, test_dataset: object) -> DataLoaderShard:
-        """As for validation; `predict` then returns metrics, but no predictions."""
+        """The same as for validation; `predict` then returns metrics, but no predictions."""
         return self.get_eval_dataloader(test_dataset)
 
     def evaluation_loop(

@@ -60,7 +60,8 @@ class DomainValidation:
         self.batches = list(sampler.plan(0))
 
     def turns(self, rank: int, world_size: int) -> range:
-        """The turns of a process. All processes have equally many; a turn past the last batch takes that batch again.
+        """The turns of a process. All processes have the same number of turns; a turn past the last batch takes that
+        batch again.
 
         Args:
             rank: rank of the process.

@@ -205,7 +205,7 @@ def without_users(dataset: SequentialDataset, others: Iterable[SequentialDataset
         shared = pc.is_in(split.user_ids.cast(text), value_set=known_ids)
         rows = np.flatnonzero(~shared.to_numpy(zero_copy_only=False))
         kept[name] = split.select(rows) if rows.size else None
-        logger.info(f"{name}: left out {len(split) - rows.size:,} of {len(split):,} users, who also use a target.")
+        logger.info(f"{name}: left out {len(split) - rows.size:,} of {len(split):,} users, who also use a target shop.")
     train = kept["train"]
     if train is None:
         raise ValueError(

@@ -60,7 +60,7 @@ def example_text(example: Example) -> str:
         for place, row in enumerate(example.recommended, start=1)
     ]
     if example.target not in example.recommended:
-        place = "was had before" if math.isinf(example.rank) else f"is in place {example.rank:g}"
+        place = "was already in the history" if math.isinf(example.rank) else f"is in place {example.rank:g}"
         best.append(f"\nWhat came next {place}: {item_text(example.catalog[example.target])}")
     return (
         "A user of the test split: the first with a history of 3 to 10 items, if there is one, not chosen by how good "

@@ -27,7 +27,8 @@ PUBLISHED = (
 )  # fmt: skip
 """Files of a run's folder that are uploaded, besides the code files of a model saved `with_code`.
 
-This is a list of what may go, not of what may not: a folder can hold pickles, optimizers, checkpoints and secrets.
+This lists what may be uploaded rather than what may not: a folder can hold pickles, optimizers, checkpoints and
+secrets.
 """
 
 

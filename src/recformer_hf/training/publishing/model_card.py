@@ -249,7 +249,7 @@ def _settings(run: RunDescription) -> dict[str, Any]:
     args = run.args
     users, tokens = args.per_device_train_batch_size, args.max_batch_tokens
     always = {
-        "batch": f"{users} users a process" if tokens is None else f"{tokens} tokens a process",
+        "batch": f"{users} users per process" if tokens is None else f"{tokens} tokens per process",
         "processes": args.world_size,
         "seed": args.seed,
     }

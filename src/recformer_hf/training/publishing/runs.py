@@ -43,7 +43,7 @@ CARD_FILE = "README.md"
 class PublishesRuns(PushesRuns):
     """A `Trainer` with [`~PublishesRuns.finish`] and a model card, which pushes only finished files.
 
-    A trainer built on it overrides `pictures`, `extra_metrics` and `validation_dataset` to add what is its own.
+    A trainer built on it overrides `pictures`, `extra_metrics` and `validation_dataset` to add results of its own.
     """
 
     args: RecformerTrainingArguments
@@ -52,7 +52,7 @@ class PublishesRuns(PushesRuns):
     pictures: tuple[str, ...] = (LOSS_CURVES, METRIC_CURVES)
     """Names of the pictures that the card shows, in this order, if they are in `output_dir`."""
     results: Sequence[FinishedStage] = ()
-    """Results of the finished stages, of a run that has stages."""
+    """Results of the finished stages, if the run has stages."""
     validation_sample: dict[str, int] | None = None
     """How many `users` validation takes, and `of` how many; `None` if it takes all."""
 
@@ -68,7 +68,7 @@ class PublishesRuns(PushesRuns):
 
     @property
     def validation_dataset(self) -> SequentialDataset | None:
-        """The dataset to validate on, if it is none of those that are trained on."""
+        """The dataset to validate on, if it is not one of those that are trained on."""
         return None
 
     @property
@@ -203,7 +203,7 @@ class PublishesRuns(PushesRuns):
                 "language": language,
                 "tags": [tags] if isinstance(tags, str) else list(tags or []),
                 "datasets": [dataset] if isinstance(dataset, str) else dataset,
-                # A path would say nothing to a reader, and something about the machine.
+                # A path would tell a reader nothing, and reveal something about the machine.
                 "base_model": None if os.path.exists(base) or os.path.isabs(base) else base,
             },
         )
