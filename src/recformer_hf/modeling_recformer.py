@@ -262,6 +262,7 @@ class RecformerModel(RecformerPreTrainedModel):
     def _encode(
         self, batch: PackedInputs, num_layers: int, keep_states: bool = False, output_attentions: bool = False
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        # Two dimensions are `inputs_embeds`: words that the caller has embedded.
         words = batch.tokens if batch.tokens.ndim == 2 else self.embeddings.word_embeddings(batch.tokens)
         hidden = self.embeddings(words, batch.token_type_ids, batch.item_position_ids, batch.position_ids)
         implementation = self._implementation(hidden, output_attentions)
@@ -366,6 +367,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
             copies, labels, masked = self._masked_copies(batch, input_ids.shape, mlm_input_ids, mlm_labels, masked_rows)
             batch = batch.followed_by_copies(copies)
 
+        # The last layer follows below, for the rows that are needed.
         states, _, _ = self.recformer._encode(batch, self.config.num_hidden_layers - 1)
         vectors = self._sequence_vectors(states[: layout.total_tokens], layout)
         contexts, items = vectors[:pairs], vectors[pairs:]
@@ -377,7 +379,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         if masked is not None:
             rows = self._with_rows_beyond(masked, labels, layout)
             hidden = self.recformer._last_layer(states[layout.total_tokens :], layout, rows=rows)
-            output.mlm_logits = self.lm_head(hidden)[: len(masked)]
+            output.mlm_logits = self.lm_head(hidden)[: len(masked)]  # without the rows beyond
             in_context, in_item = masked_token_losses(
                 output.mlm_logits, labels[masked], in_context=layout.sequence_ids[masked] < pairs
             )
@@ -449,6 +451,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         return dtype
 
     def _apply(self, fn: Any, recurse: bool = True) -> RecformerForSeqRec:
+        # `half()` and the like cast every weight, so the item vectors are put back as they were.
         exact = self.item_embeddings.data
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.item_embeddings.dtype != torch.float32:
@@ -560,7 +563,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         if negatives is not None and labels is not None:
             sampled = torch.cat([labels[:, None], negatives], dim=1)
             sampled_scores = candidate_scores(users, self.item_embeddings[sampled], temperature)
-            loss = F.cross_entropy(sampled_scores, torch.zeros_like(labels))
+            loss = F.cross_entropy(sampled_scores, torch.zeros_like(labels))  # the target is column 0
         elif candidates is not None:
             scores = candidate_scores(users, self.item_embeddings[candidates], temperature)
             if labels is not None:

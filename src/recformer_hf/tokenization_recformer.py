@@ -254,6 +254,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             TypeError: if the item is not a dictionary, a key not a string, or a value of an unsupported type.
             ValueError: if the item has no text, or its text has no tokens.
         """
+        # A single item has no index that an error could name.
         with renumbered(lambda _: Place()):
             return self._encode_attributes([item_attributes(item, self.max_attr_num)])[0]
 
@@ -386,6 +387,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             rows += checked[first:]
             kept += [place.of_item(i) for i in range(first, len(history))]
             counts.append(len(history) - first)
+        # The kept items of all histories are tokenized together, so an error names a place among these.
         with renumbered(lambda place: kept[place.item or 0]):
             encoded = iter(self._encode_attributes(rows))
         return [self._join_items(list(islice(encoded, count)), limit) for count in counts]
@@ -450,6 +452,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             encoded_inputs, max_length, padding_strategy, pad_to_multiple_of, padding_side, return_attention_mask
         )
         if is_items:
+            # transformers does not know item positions, and pads token types with its own id.
             added = len(padded["input_ids"]) - length
             padded["item_position_ids"] = list(padded["item_position_ids"]) + [self.max_item_embeddings - 1] * added
             if "token_type_ids" in padded:

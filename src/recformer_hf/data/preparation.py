@@ -246,6 +246,7 @@ def _with_usable_items(
                 f'{first}). Fix the table of items, or pass {name}="drop" to drop their interactions.'
             )
     counts["interactions_usable"] = int(per_item[usable].sum())
+    # Usually every item is usable, and the log need not be copied.
     return rows if usable.all() else rows.filter(pl.Series(usable[items]))
 
 
@@ -293,6 +294,7 @@ def _from_end(users: np.ndarray) -> np.ndarray:
 
 def _remaining_items(items: np.ndarray, item_ids: pl.Series, described: pl.DataFrame) -> tuple[ItemCatalog, np.ndarray]:
     """The catalogue of the items that occur, in the order of their ids; and each interaction's row, int32 `[n]`."""
+    # `item_ids` are sorted, so the numbers of the items are in the order of their ids, as the table is below.
     present = np.flatnonzero(np.bincount(items, minlength=len(item_ids)))
     row_of = np.zeros(len(item_ids), dtype=np.int32)
     row_of[present] = np.arange(len(present), dtype=np.int32)

@@ -131,6 +131,7 @@ class EvaluationSequences(Dataset[SequenceBatch]):
     def __getitem__(self, rows: int | Sequence[int] | np.ndarray) -> SequenceBatch:
         """The histories of rows of the split, int `[batch]`."""
         users = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        # Evaluation draws nothing, so epoch and dataset stay 0.
         index = np.zeros(len(users), dtype=INDEX)
         index["user"] = users
         starts, lengths = self.offsets[users], self.offsets[users + 1] - self.offsets[users]

@@ -93,6 +93,7 @@ def pack_inputs(
     total_tokens = shape[1] if padded is None else padded.rows.numel()
     layout = SequenceLayout(cu_seqlens, total_tokens, tokens.device, max_seqlen)
     zeros = torch.zeros_like(layout.positions)
+    # Positions start behind the padding id, as in RoBERTa.
     first_position = config.pad_token_id + 1
     packed = PackedInputs(tokens, zeros, zeros, layout.positions + first_position, layout, padded)
     packed.tokens = packed.pack_alike(tokens)
@@ -131,6 +132,7 @@ def _check_shapes(shape: torch.Size, **others: Tensor | None) -> None:
 def _check_values(config: RecformerConfig, packed: PackedInputs, ids_given: bool, positions_given: bool) -> None:
     if ids_given:
         check_range("input_ids", packed.tokens, config.vocab_size, "vocab_size")
+    # The ids of an embedding that is switched off are never looked up.
     if config.use_token_type_embeddings:
         check_range("token_type_ids", packed.token_type_ids, config.token_type_size, "token_type_size")
     if config.use_item_position_embeddings:

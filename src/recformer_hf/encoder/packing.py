@@ -48,6 +48,7 @@ class SequenceLayout:
         self.num_sequences = cu_seqlens.numel() - 1
         self.lengths: list[int] | None = None
         """Tokens of each sequence; None if only an accelerator knows them."""
+        # Reading a tensor of an accelerator would wait for it, so it is read only if `max_seqlen` is unknown.
         if cu_seqlens.device.type == "cpu" or max_seqlen is None:
             self.lengths = _checked_lengths(cu_seqlens.tolist(), total_tokens)
             max_seqlen = max(self.lengths)
@@ -166,6 +167,7 @@ class PaddedIndex:
         self.shape = attention_mask.shape
         real = attention_mask != 0
         lengths = real.sum(1)
+        # On a CPU only, because reading the answer would make an accelerator wait.
         if attention_mask.device.type == "cpu" and not bool((lengths > 0).all()):
             raise ValueError(
                 f"attention_mask row {int((lengths == 0).nonzero()[0])} has no real token: an encoder input has at "
@@ -222,6 +224,7 @@ def length_sorted_batches(lengths: np.ndarray, max_tokens: int) -> Iterator[np.n
     Yields:
         `np.ndarray` of sequence indices; together they contain every index exactly once.
     """
+    # Stable, so that sequences of equal length keep their order.
     order = np.argsort(-lengths, kind="stable")
     start, tokens = 0, 0
     for place, index in enumerate(order):
@@ -266,6 +269,7 @@ def pack_items(encoded: FlatItems, rows: np.ndarray, bos_token_id: int, max_toke
     bounds = np.concatenate([[0], np.cumsum(lengths + 1)])
     sequence = np.repeat(np.arange(len(rows)), lengths + 1)
     place = np.arange(bounds[-1]) - bounds[sequence]
+    # `<s>` looks up its item's first token, and is overwritten below.
     source = starts[sequence] + np.maximum(place - 1, 0)
     is_first = place == 0
     columns = {

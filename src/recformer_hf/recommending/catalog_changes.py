@@ -19,6 +19,7 @@ def add_items(
 ) -> None:
     """See `RecformerForSeqRec.add_items`."""
     more = as_catalog(items)
+    # A model without items may have no catalogue yet.
     catalog = more if model.config.num_items == 0 else needed(model.catalog, "adding items").add(more)
     vectors = encode_items(model, more, tokenizer, max_tokens, progress).to(model.item_embeddings.device)
     model.set_item_embeddings(torch.cat([model.item_embeddings.detach(), vectors]), catalog)

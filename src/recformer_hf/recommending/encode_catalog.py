@@ -100,7 +100,7 @@ def encode_catalog(
         for path, (start, end) in logging.tqdm(
             mine, desc="Encoding blocks", unit="block", disable=not (progress and accelerator.is_main_process)
         ):
-            if not path.is_file():
+            if not path.is_file():  # else an earlier call finished the block
                 vectors = encode_items(model, catalog[start:end], tokenizer, max_tokens, False).numpy()
                 with atomic_file(path) as temporary, open(temporary, "wb") as file:
                     np.save(file, vectors)
@@ -132,7 +132,7 @@ def _check_same(path: Path, info: dict[str, Any]) -> None:
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        before = {}
+        before = {}  # a damaged file matches nothing
     different = [name for name, value in info.items() if before.get(name) != value]
     if different:
         raise ValueError(
@@ -144,6 +144,7 @@ def _check_same(path: Path, info: dict[str, Any]) -> None:
 def _join(paths: list[Path], result: Path, num_items: int, width: int) -> None:
     """Joins the blocks, one in memory at a time, and removes them."""
     with atomic_file(result) as temporary, open(temporary, "wb") as file:
+        # The header is written by hand: np.save would need all vectors in memory.
         header = {"descr": "<f4", "fortran_order": False, "shape": (num_items, width)}
         np.lib.format.write_array_header_1_0(file, header)
         for path in paths:

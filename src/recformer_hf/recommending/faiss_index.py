@@ -176,6 +176,7 @@ class FaissIndex:
         most_excluded = 0
         if excluded is not None and len(excluded[0]):
             most_excluded = int(excluded[0].bincount().max())
+        # So many that `top_k` are left even if all of a query's excluded items are among them.
         fetched = min(top_k + most_excluded, len(self))
         if candidates is not None or fetched > MOST_FETCHED:
             return self.exact.search(queries, top_k, candidates, excluded)

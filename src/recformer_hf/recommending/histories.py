@@ -76,6 +76,7 @@ class HistoryResolver:
 
     def _text(self, row: int) -> dict[str, str]:
         assert self.catalog is not None
+        # Histories share items, so each is read from the catalogue once.
         if row not in self._texts:
             self._texts[row] = self.catalog[row]
         return self._texts[row]
@@ -121,7 +122,7 @@ def row_of_id(catalog: ItemCatalog, item_id: Any, place: object) -> int:
     short = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
     short = short.encode("utf-8", "backslashreplace").decode()
     try:
-        catalog.row_of(short)
+        catalog.row_of(short)  # for its error, which shows the closest ids
     except UnknownItemError as error:
         raise UnknownItemError(PlacedText(place, f"is unknown: {error}")) from None
     raise UnknownItemError(PlacedText(place, f"is unknown: no item {short!r} in the catalogue."))

@@ -198,6 +198,7 @@ def _add_equal_texts(
             "Without a catalogue the model cannot tell which of its items are in the history. Attach it: model.catalog "
             "= ItemCatalog.from_pretrained(folder), or pass exclude_history=False."
         )
+    # One call for all histories, because it passes over the texts of the whole catalogue.
     found = iter(rows_of_equal_text(catalog, flat))
     for rows, items in zip(known, described, strict=True):
         for _ in items:
@@ -231,6 +232,7 @@ def _check_enough(
     first: int | None,
 ) -> None:
     """Raises ValueError if fewer than `top_k` items are left for a history; the error counts histories from `first`."""
+    # An excluded item that is not a candidate anyway takes nothing away.
     queries = pairs[0] if pool is None else pairs[0][np.isin(pairs[1], pool)]
     left = (num_items if pool is None else len(pool)) - np.bincount(queries, minlength=num_histories)
     if num_histories and left.min() < top_k:

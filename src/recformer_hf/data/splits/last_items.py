@@ -64,6 +64,7 @@ def _leave_one_out_parts(
         )
     trained = long | (short_users == "train")
     return (
+        # Short users have no targets, so all of their items train.
         sequences_between(prepared, trained, starts, np.where(long, ends - 2, ends)),
         sequences_between(prepared, long, starts, ends - 2, targets=ends - 2),
         sequences_between(prepared, long, starts, ends - 1, targets=ends - 1),
