@@ -39,7 +39,7 @@ from benchmarks.measure import (
 from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.workload import fill
 from recformer_hf import RecformerModel, modeling_recformer
-from recformer_hf.encoder import attention, kernels
+from recformer_hf.encoder import attention, first_token, kernels
 from recformer_hf.encoder.attention import ALL_ATTENTION_FUNCTIONS
 from recformer_hf.encoder.cpu import dropout as cpu_dropout
 from recformer_hf.encoder.cpu import onednn
@@ -147,7 +147,7 @@ TECHNIQUES: dict[str, Technique] = {
     "last layer for the needed rows": Technique(
         lambda _: mock.patch.object(RecformerModel, "_last_layer", whole_last_layer)
     ),
-    "<s> by algebra": Technique(lambda _: mock.patch.object(attention, "is_plain_linear", always(False))),
+    "<s> by algebra": Technique(lambda _: mock.patch.object(first_token, "is_plain_linear", always(False))),
     "window in blocks": Technique(lambda _: window(dense_window)),
     "flash kernel on overlapping views": Technique(
         lambda _: mock.patch.object(kernels, "flash_kernel", always(None)), INFERENCE

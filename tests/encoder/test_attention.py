@@ -1,4 +1,4 @@
-"""The attention of `<s>`, the returned probabilities, dropout, and the choice of implementation."""
+"""The returned probabilities, dropout, and the choice of implementation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from recformer_hf.encoder.attention import ALL_ATTENTION_FUNCTIONS, select_implementation
 from recformer_hf.encoder.packing import SequenceLayout
 from recformer_hf.modeling_recformer import RecformerModel
-from tests.support.models import assert_parity, enliven, random_batch, small_config
+from tests.support.models import enliven, random_batch, small_config
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
@@ -45,28 +45,6 @@ def test_returned_probabilities_are_who_sees_whom(model):
         torch.testing.assert_close(probabilities[0].sum(-1), torch.ones(4, 30))
         assert (probabilities[1, :, :, 6:] == 0).all()
         assert (probabilities[1, :, 6:] == 0).all()
-
-
-def test_the_projections_of_s_may_be_wrapped(model):
-    """Wrapped projections (LoRA, quantised) take the ordinary way and give the same result."""
-
-    class Wrapped(torch.nn.Module):
-        def __init__(self, inner: torch.nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-            return self.inner(hidden)
-
-    batch = random_batch([30, 6, 1], model.config)
-    with torch.no_grad():
-        expected = model(**batch).last_hidden_state
-        for layer in model.encoder.layer:
-            attention = layer.attention.self
-            for name in ("query_global", "key_global", "value_global", "query", "key", "value"):
-                setattr(attention, name, Wrapped(getattr(attention, name)))
-        assert_parity(model(**batch).last_hidden_state, expected)
-        assert_parity(model(**batch, pooled_only=True).pooler_output, expected[:, 0])
 
 
 class TestSelection:

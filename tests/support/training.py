@@ -17,7 +17,7 @@ from recformer_hf.configuration_recformer import RecformerConfig
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.modeling_recformer import RecformerForSeqRec
-from recformer_hf.storage.staged import SIZES_FILE, Processes, staged_folder
+from recformer_hf.storage.atomic_shared import SIZES_FILE, Processes, staged_folder
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 from recformer_hf.training import RecformerFinetuningArguments, RecformerFinetuningTrainer
 from recformer_hf.training.checkpoints import STATE_FILE, is_complete, load_state

@@ -10,7 +10,7 @@ import pytest
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from recformer_hf.storage.staged import SIZES_FILE
+from recformer_hf.storage.atomic_shared import SIZES_FILE
 from recformer_hf.training.checkpoints import (
     STATE_FILE,
     best_of,

@@ -11,7 +11,7 @@ import pytest
 
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.modeling_recformer import RecformerForSeqRec
-from recformer_hf.storage.staged import SIZES_FILE
+from recformer_hf.storage.atomic_shared import SIZES_FILE
 from recformer_hf.training.checkpoints import STATE_FILE
 from tests.support.faults import full_disk
 from tests.support.training import (

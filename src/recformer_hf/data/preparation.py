@@ -18,7 +18,7 @@ from .arrays import offsets_from_lengths
 from .k_core import k_core
 from .polars_engine import pl
 from .readers.source import DataError, Source
-from .ties import Ties, in_order, tied_share
+from .time_order import Ties, in_order, tied_share
 
 Policy = Literal["drop", "error"]
 

@@ -13,7 +13,7 @@ from .preparation import PreparedInteractions, prepare
 from .readers.amazon import read_amazon
 from .readers.source import MAX_DAMAGED, DataError, MissingFileError
 from .splits import by_domain, leave_one_out
-from .ties import Ties
+from .time_order import Ties
 
 logger = logging.get_logger(__name__)
 

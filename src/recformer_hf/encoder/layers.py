@@ -14,7 +14,8 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_recformer import RecformerConfig
-from .attention import ALL_ATTENTION_FUNCTIONS, at_least_float32, first_token_attention
+from .attention import ALL_ATTENTION_FUNCTIONS
+from .first_token import at_least_float32, first_token_attention
 from .kernels import dropout, dropout_add, extra_rows, feed_forward, linear
 from .packing import SequenceLayout
 from .plain_modules import is_untouched

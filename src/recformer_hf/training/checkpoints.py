@@ -19,7 +19,7 @@ from transformers.trainer_callback import TrainerState
 from transformers.utils import logging
 
 from ..storage.atomic import atomic_file
-from ..storage.staged import is_whole, remove_folder
+from ..storage.atomic_shared import is_whole, remove_folder
 
 logger = logging.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from ..storage.staged import Processes, remove_folder
+from ..storage.atomic_shared import Processes, remove_folder
 from .checkpoints import (
     RUN_FILE,
     best_of,

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
-from ..storage.staged import Processes
+from ..storage.atomic_shared import Processes
 from .arguments import RecformerTrainingArguments
 from .checkpoints import RUN_FILE, write_json
 from .resume import asked_to_resume

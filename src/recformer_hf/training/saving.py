@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer_callback import ExportableState, TrainerState
 
 from ..items.catalog import ItemCatalog
-from ..storage.staged import staged_files, staged_folder
+from ..storage.atomic_shared import staged_files, staged_folder
 from .arguments import RecformerTrainingArguments
 from .checkpoints import (
     STATE_FILE,

@@ -20,7 +20,7 @@ from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
 from ...items.catalog import ItemCatalog
 from ...modeling_recformer import RecformerForSeqRec
-from ...storage.staged import remove_partial_folders
+from ...storage.atomic_shared import remove_partial_folders
 from ...tokenization_recformer import RecformerTokenizer
 from ..checkpoints import RUN_FILE, load_state, rotate_checkpoints, write_json
 from ..resume import RunFolder, checkpoint_to_resume_from

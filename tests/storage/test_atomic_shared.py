@@ -1,4 +1,4 @@
-"""storage/staged.py: folders and files that several processes write, and that appear whole or not at all."""
+"""storage/atomic_shared.py: folders and files that several processes write, and that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from accelerate import PartialState
 
-from recformer_hf.storage.staged import (
+from recformer_hf.storage.atomic_shared import (
     SIZES_FILE,
     Processes,
     is_whole,

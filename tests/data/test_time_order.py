@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recformer_hf.data.ties import tied_share
+from recformer_hf.data.time_order import tied_share
 from tests.support.data_sources import DAY
 from tests.support.prepared import keep_all, sequences_of
 
