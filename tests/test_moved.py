@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+import recformer_hf
 from recformer_hf._moved import MOVED
 
 
@@ -27,3 +28,11 @@ def test_an_old_path_has_the_names_of_the_new_one(old):
 def test_a_path_that_never_was_is_an_error():
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("recformer_hf.nothing_recformer")
+
+
+def test_an_old_module_is_an_attribute_of_the_package():
+    sys.modules.pop("recformer_hf.catalog_recformer", None)
+    vars(recformer_hf).pop("catalog_recformer", None)
+    with pytest.warns(DeprecationWarning, match="recformer_hf.items.catalog"):
+        assert recformer_hf.catalog_recformer.ItemCatalog is recformer_hf.ItemCatalog
+    assert not hasattr(recformer_hf, "nothing_recformer")

@@ -9,7 +9,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from ._moved import keep_old_paths
+from ._moved import keep_old_paths, old_module
 from ._version import __version__
 from .configuration_recformer import RecformerConfig
 from .items.catalog import ItemCatalog, UnknownItemError
@@ -59,3 +59,7 @@ __all__ = [
     "UnknownItemError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    return old_module(name)

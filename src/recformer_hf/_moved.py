@@ -79,3 +79,14 @@ def keep_old_paths() -> None:
     """Lets `import` find the paths of `MOVED`, once in a process."""
     if not any(type(finder).__name__ == _MovedModules.__name__ for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules())
+
+
+def old_module(name: str) -> ModuleType:
+    """An old top-level module, which was an attribute of the package without an import of its own.
+
+    Raises:
+        AttributeError: if there was no such module.
+    """
+    if name not in MOVED:
+        raise AttributeError(f"module {__package__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__package__}.{name}")

@@ -42,7 +42,7 @@ from .storage.remote_code import SavesCode
 logger = logging.get_logger(__name__)
 
 # Arguments of `save_pretrained` that are passed on to `push_to_hub`.
-_PUSH_OPTIONS = ("commit_message", "private", "token", "revision", "create_pr", "tags", "with_code")
+_PUSH_OPTIONS = ("commit_message", "private", "token", "revision", "create_pr", "tags", "max_shard_size")
 
 
 class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc]
@@ -71,6 +71,8 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     _droppable_weights: tuple[str, ...] = ("lm_head.", "item_embeddings")
     # Weights of this head that the checkpoint of another head does not have.
     _optional_weights: tuple[str, ...] = ()
+    # Whether `_save_beside` writes files that a push has to take along.
+    _has_files_beside = False
 
     def __init__(self, config: RecformerConfig, *args: Any, **kwargs: Any) -> None:
         config.validate_architecture()  # again, because `from_pretrained(..., name=value)` sets values after the check
@@ -153,12 +155,15 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         # Otherwise transformers would save under "original" names: those that it renamed while loading, by its table of
         # legacy names.
         kwargs.setdefault("save_original_format", False)
+        if not self._has_files_beside:
+            return super().save_pretrained(save_directory, *args, push_to_hub=push_to_hub, **kwargs)
         result = super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", args[0] if args else True):
             self._save_beside(Path(save_directory))
-        if push_to_hub:  # last, so that the files beside the weights are pushed too
-            options = {name: kwargs[name] for name in _PUSH_OPTIONS if kwargs.get(name)}
-            self.push_to_hub(kwargs.get("repo_id") or Path(save_directory).name, **options)
+            if push_to_hub:  # last, so that the files beside the weights are pushed too
+                options = {name: kwargs[name] for name in _PUSH_OPTIONS if kwargs.get(name) is not None}
+                options |= {"with_code": True} if kwargs.get("with_code") else {}
+                self.push_to_hub(kwargs.get("repo_id") or Path(save_directory).name, **options)
         return result
 
     save_pretrained.__doc__ = SavesCode.save_pretrained.__doc__
@@ -435,6 +440,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
     _droppable_weights = ("lm_head.",)
     _optional_weights = ("item_embeddings",)
     _keep_in_fp32_modules_strict = ["item_embeddings"]
+    _has_files_beside = True
 
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__(copy.deepcopy(config))  # a copy, because `num_items` changes with the catalogue

@@ -98,6 +98,18 @@ class TestTheCatalogueBesideTheModel:
         loaded = RecformerForSeqRec.from_pretrained("someone/shop", cache_dir=tmp_path / "hub")
         assert loaded.catalog == model.catalog
 
+    def test_pushing_while_saving_passes_on_what_is_false(self, model, tmp_path, monkeypatch):
+        pushed = []
+        monkeypatch.setattr(RecformerForSeqRec, "push_to_hub", lambda self, repo_id, **options: pushed.append(options))
+        model.save_pretrained(tmp_path / "shop", push_to_hub=True, private=False, token=False, max_shard_size="1MB")
+        model.save_pretrained(tmp_path / "other", push_to_hub=True, is_main_process=False)
+        assert pushed == [{"private": False, "token": False, "max_shard_size": "1MB"}]
+
+    def test_a_shallow_copy_has_a_catalogue_of_its_own(self, model):
+        other = copy.copy(model)
+        other.catalog = None
+        assert model.catalog is not None
+
     def test_pushing_while_saving_takes_it_along(self, model, tmp_path, monkeypatch):
         pushed = {}
 

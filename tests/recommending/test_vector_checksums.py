@@ -38,6 +38,14 @@ def test_writing_the_same_values_is_no_change():
     assert checksums.match(items.clone())
 
 
+def test_another_device_is_a_change():
+    """What an index copied stays where it was."""
+    items = vectors(10)
+    checksums = VectorChecksums(items)
+    checksums._device = torch.device("meta")
+    assert not checksums.match(items)
+
+
 def test_other_shapes_and_no_items():
     assert not VectorChecksums(vectors(10)).match(vectors(11))
     assert not VectorChecksums(vectors(10, 16)).match(vectors(10, 17))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from recformer_hf import RecformerForSeqRec
+from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.recommending.vectors import first_of_equal
 from recformer_hf.tokenization_recformer import EncodedItems
 from tests.support.models import enliven, small_config
@@ -54,6 +56,30 @@ class TestEncodeHistories:
         other = enliven(RecformerForSeqRec(small_config(vocab_size=270))).eval()
         with pytest.raises(ValueError, match="input_ids of this tokenizer must lie between 0 and 269"):
             other.encode_histories([[ITEMS["rkA"]]], tokenizer)
+
+    def test_settings_of_the_tokenizer_change_nothing(self, model, tokenizer):
+        """Neither the names that a call returns nor its padding: what is encoded is packed."""
+
+        class Padding(RecformerTokenizer):
+            def __call__(self, text=None, *args, **kwargs):
+                return super().__call__(text, *args, **{"padding": True, "return_tensors": "pt", **kwargs})
+
+        class Earlier:
+            """The tokenizer of a checkpoint that an earlier version saved with its code."""
+
+            def __init__(self, inner) -> None:
+                self.inner, self.max_token_num = inner, inner.max_token_num
+
+            def __call__(self, text, **kwargs):
+                return self.inner(text, **kwargs)
+
+        padding = copy.deepcopy(tokenizer)
+        padding.__class__ = Padding
+        histories = [["rkA", "gmN"], [ITEMS["wtA"]]]
+        expected = model.encode_histories(histories, tokenizer)
+        assert torch.equal(model.encode_histories(histories, Earlier(padding)), expected)
+        padding.model_input_names = ["input_ids", "attention_mask"]
+        assert torch.equal(model.encode_histories(histories, padding), expected)
 
     def test_modules_keep_their_mode(self, model, tokenizer):
         model.train()

@@ -196,7 +196,8 @@ def read_catalog(source: CheckpointSource, num_items: int) -> ItemCatalog | None
             raise OSError(
                 f"The weights of {source.name_or_folder} were loaded, but {CATALOG_FILE} beside them could not be "
                 f"fetched, so the items would have no names ({error.__cause__}). Load the model once while the Hub can "
-                "be reached; its files are then cached together."
+                "be reached, which caches its files together. If the repository has no catalogue, load the folder of "
+                "its cached files: from_pretrained(snapshot_download(name, local_files_only=True))."
             ) from error
         return None
     if len(catalog) != num_items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -302,6 +303,10 @@ class RecommenderMixin(_Model):
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
         return self.item_store.build_index(self.item_embeddings, kind, queries, seed, progress, **settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state of a copy or pickle, which has an item store of its own."""
+        return {**self.__dict__, "item_store": copy.copy(self.item_store)}
 
     def _save_beside(self, folder: Path) -> None:
         if self.config.num_items:

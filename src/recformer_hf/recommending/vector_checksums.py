@@ -23,7 +23,7 @@ class VectorChecksums:
     """
 
     def __init__(self, vectors: Tensor) -> None:
-        self._shape = tuple(vectors.shape)
+        self._shape, self._device = tuple(vectors.shape), vectors.device
         self._rows = max(1, SLICE_BYTES // max(1, 4 * vectors.shape[1]))
         self._seen = _counted_changes(vectors)
         self._next = 0
@@ -31,9 +31,14 @@ class VectorChecksums:
         """One checksum per slice."""
 
     def match(self, vectors: Tensor) -> bool:
-        """Whether the vectors are unchanged: all slices are compared if torch counted a change, else the next one."""
-        if tuple(vectors.shape) != self._shape or not self.values:
-            return tuple(vectors.shape) == self._shape
+        """Whether the vectors are unchanged and have not moved.
+
+        All slices are compared if torch counted a change, else the next one.
+        """
+        if tuple(vectors.shape) != self._shape or vectors.device != self._device:
+            return False  # a copy that an index made does not move to another device with the model
+        if not self.values:
+            return True
         seen = _counted_changes(vectors)
         if seen != self._seen:
             self._seen = seen

@@ -121,15 +121,23 @@ def _encode_texts(
     newest = model.config.max_item_embeddings - 1
     # Cut here, so that the tokenizer need not check the old items of long histories once more.
     skipped = [max(0, len(text) - newest) for text in texts]
-    # The tokenizer may come from the code of another version's checkpoint, so only its public call is used.
     with renumbered(lambda place: place.moved(items=skipped[int(place.history or 0)])):
-        batch = tokenizer([text[-newest:] for text in texts], truncation=True, max_length=limit)
-    lengths = np.array([len(ids) for ids in batch["input_ids"]])
+        sequences = _tokenized([text[-newest:] for text in texts], tokenizer, limit)
+    lengths = np.array([len(sequence["input_ids"]) for sequence in sequences])
+    return _encode_packed(
+        model, lengths, lambda rows: pack_sequences([sequences[row] for row in rows]), max_tokens, bar
+    )
 
-    def pack(rows: np.ndarray) -> dict[str, Tensor]:
-        return pack_sequences([{name: batch[name][row] for name in _PACKED} for row in rows.tolist()])
 
-    return _encode_packed(model, lengths, pack, max_tokens, bar)
+def _tokenized(texts: list[list[dict[str, str]]], tokenizer: ItemTokenizer, limit: int) -> list[dict[str, list[int]]]:
+    """Sequences of at most `limit` tokens."""
+    encode = getattr(tokenizer, "_encode_placed", None)
+    if encode is not None:
+        sequences: list[dict[str, list[int]]] = encode(texts, [Place(history=h) for h in range(len(texts))], limit)
+        return sequences
+    # The tokenizer of a checkpoint that an earlier version saved with its code has the public call only.
+    batch = tokenizer(texts, truncation=True, max_length=limit, padding=False, return_tensors=None)
+    return [{name: batch[name][row] for name in _PACKED} for row in range(len(texts))]
 
 
 @torch.no_grad()

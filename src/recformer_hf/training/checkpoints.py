@@ -45,6 +45,11 @@ def load_state(folder: Path) -> TrainerState:
     return state
 
 
+def has_its_own_name(checkpoint: Path) -> bool:
+    """Whether a complete checkpoint is called `checkpoint-N` for the step N of its state; a link to it may differ."""
+    return checkpoint.resolve().name == f"checkpoint-{load_state(checkpoint).global_step}"
+
+
 def is_complete(checkpoint: Path) -> bool:
     """Whether a folder holds every file of a checkpoint at its full size, and a state that can be read."""
     try:

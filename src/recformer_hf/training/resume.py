@@ -16,6 +16,7 @@ from .checkpoints import (
     RUN_FILE,
     best_of,
     checkpoints_in,
+    has_its_own_name,
     holds_optimizer,
     is_complete,
     last_checkpoint,
@@ -113,7 +114,8 @@ class RunFolder:
             )
 
     def _refuse_foreign(self, checkpoint: Path) -> None:
-        if not is_complete(checkpoint) or self._part_of(checkpoint) < 0:
+        # A run resumes from its last `checkpoint-N`: it would not find a renamed one, and begin elsewhere.
+        if not is_complete(checkpoint) or self._part_of(checkpoint) < 0 or not has_its_own_name(checkpoint):
             expected = " or ".join(f"{folder}/checkpoint-N" for folder in self._folders)
             raise ValueError(
                 f"{checkpoint} is not a complete checkpoint of this run: expected {expected}. "

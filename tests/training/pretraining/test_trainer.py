@@ -273,6 +273,17 @@ class TestResume:
         trainer = pretraining_trainer(tmp_path / "run", max_steps=1)
         assert trainer.train(resume_from_checkpoint=True).global_step == 1
 
+    def test_a_renamed_checkpoint_is_refused_before_anything_is_removed(self, finished, tmp_path):
+        """The run would not find it again, and begin elsewhere."""
+        folder = tmp_path / "run"
+        shutil.copytree(finished.args.output_dir, folder)
+        named = sorted(folder.glob("checkpoint-*"))[0]
+        named.rename(folder / "good")
+        before = sorted(path.name for path in folder.iterdir())
+        with pytest.raises(ValueError, match="is not a complete checkpoint of this run"):
+            pretraining_trainer(folder).train(resume_from_checkpoint=str(folder / "good"))
+        assert sorted(path.name for path in folder.iterdir()) == before
+
     def test_a_folder_that_is_no_checkpoint_of_the_run(self, tmp_path, finished):
         elsewhere = str(Path(finished.args.output_dir, "checkpoint-4"))
         with pytest.raises(ValueError, match="is not a complete checkpoint of this run"):
