@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recformer_hf import RecformerForSeqRec, RecformerTokenizer
+from recformer_hf import RecformerForSeqRec
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.recommending.encode_catalog import BLOCKS_FOLDER
 from tests.support.examples import EXAMPLES, load_example
 from tests.support.processes import run_processes
-from tests.support.shops import CATALOG, assert_same_directions, save_encoder_and_shop, shop_encoder, shop_tokenizer
+from tests.support.shops import CATALOG, assert_same_directions
 
 
 @pytest.fixture(scope="module")
 def encode_items():
     return load_example("encode_items")
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> RecformerTokenizer:
-    return shop_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer) -> RecformerForSeqRec:
-    return shop_encoder(tokenizer)
-
-
-@pytest.fixture(scope="module")
-def folders(model, tokenizer, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("examples")
-    save_encoder_and_shop(model, tokenizer, folder)
-    return folder
 
 
 class TestEncodeItems:

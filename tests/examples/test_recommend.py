@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 
 import pytest
 
-from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from tests.support.examples import load_example
-from tests.support.shops import CATALOG, save_encoder_and_shop, shop_encoder, shop_tokenizer
+from tests.support.shops import CATALOG
 
 
 @pytest.fixture(scope="module")
 def recommend():
     return load_example("recommend")
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> RecformerTokenizer:
-    return shop_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer) -> RecformerForSeqRec:
-    return shop_encoder(tokenizer)
-
-
-@pytest.fixture(scope="module")
-def folders(model, tokenizer, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("examples")
-    save_encoder_and_shop(model, tokenizer, folder)
-    return folder
 
 
 class TestRecommend:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from recformer_hf.encoder.cpu import onednn
 from recformer_hf.encoder.cpu.linear import linear
@@ -12,17 +11,6 @@ from recformer_hf.encoder.cpu.linear import linear
 needs_onednn = pytest.mark.skipif(
     not onednn.is_exact(), reason="oneDNN does not keep float32 here, or cannot be asked for"
 )
-
-
-@pytest.fixture
-def layer() -> nn.Linear:
-    torch.manual_seed(0)
-    return nn.Linear(96, 160)
-
-
-@pytest.fixture
-def hidden() -> torch.Tensor:
-    return torch.randn(300, 96, generator=torch.Generator().manual_seed(1))
 
 
 def test_forward_and_backward_equal_the_modules(layer, hidden):
