@@ -108,13 +108,14 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
     ```
 
     How values become text:
-        - numbers (numpy's too) as `str` writes them; lists, tuples and 1-d arrays of texts and numbers joined by
-          spaces;
-        - `None`, NaN, empty and blank texts and empty lists are missing: they are skipped with their key and do not
-          count towards `max_attr_num`. A table with empty cells gives what dictionaries without these keys give;
+        - numbers (numpy's too), dates and times as `str` writes them; lists, tuples and arrays joined by spaces;
+          dictionaries inside an item as "key: value, key: value" (`items.text.attribute_text` has the whole rule);
+        - `None`, NaN, infinite numbers, empty and blank texts and empty lists are missing: they are skipped with their
+          key and do not count towards `max_attr_num`. A table with empty cells gives what dictionaries without these
+          keys give;
         - special-token strings in keys and values ("<s>", "[CLS]") stay text;
         - a text that the backend tokenizes to nothing (control characters in BERT) contributes only its key's tokens;
-        - anything else (nested dictionaries, sets, bytes, ...) and keys that are not strings raise `TypeError`.
+        - anything else (sets, bytes, durations, ...) and keys that are not strings raise `TypeError`.
 
     Args:
         tokenizer_object (`tokenizers.Tokenizer`), tokenizer_file (`str`): the Rust tokenizer, or its file.

@@ -21,7 +21,7 @@ class TestHistories:
             ([["rkA", 3.5]], TypeError, "Item 1 of the history is a float, 3.5; expected a dictionary"),
             ([["rkA", True]], TypeError, "is a bool"),
             ([["rkA"], [{"title": " "}]], ValueError, "Item 0 of history 1 is empty"),
-            ([["rkA"], [{"title": {}}]], TypeError, "Item 0 of history 1 has a value of type dict"),
+            ([["rkA"], [{"title": b"x"}]], TypeError, "Item 0 of history 1 has a value of type bytes"),
             (["rkA"], TypeError, r"got a list of str. One history is \[history\]"),
             ("rkA", TypeError, "Expected a list of histories, got a str"),
             ([["rkA"], "rkA"], TypeError, "History 1 is a str"),

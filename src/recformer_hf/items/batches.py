@@ -37,7 +37,7 @@ def batches_from_pairs(
                 try:
                     text = attribute_text(value)
                 except TypeError as error:
-                    raise TypeError(f"Item {row} (id {ids[-1]!r}): the value of {key!r} is {error}.") from None
+                    raise TypeError(f"Item {row} (id {ids[-1]!r}): the value of {key!r} is or holds {error}.") from None
                 if text is not None:
                     keys.append(key)
                     values.append(text)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import reprlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +16,12 @@ import numpy as np
 from .places import Place, PlacedText, renumbered
 
 ONLY_ITEM = Place()
+
+MAX_DEPTH = 8
+"""How many lists and dictionaries an attribute's value may have inside each other."""
+
+MAX_DIGITS = 4300
+"""How many digits a decimal number may have; Python's own limit for whole numbers."""
 
 
 def is_text(data: object) -> bool:
@@ -94,41 +103,107 @@ def item_attributes(item: object, limit: int, where: object = ONLY_ITEM) -> list
 
 
 def attribute_text(value: object) -> str | None:
-    """One attribute's value as text. Tokenizer and catalogue share this rule.
+    """One attribute's value as text. Tokenizer, catalogue and readers share this rule.
 
     Args:
-        value: text; a number, written as `str` does; a list of texts and numbers, joined by spaces without missing and
-            blank ones; `None` or NaN, which are missing.
+        value: one of
+
+            - text, which stays as it is;
+            - a number, date or time, written as `str` does: `12.5`, `5.0`, `True`, `2019-03-31 17:05:00+00:00`. A
+              `Decimal` has no exponent, and a float32 gets the shortest digits that tell it from its neighbours;
+            - a list, tuple or array: its values by this rule, joined by single spaces;
+            - a dictionary: `"key: value, key: value"`, its values by this rule;
+            - missing: `None`, NaN, infinite, `pandas.NA`, `NaT`. In lists and dictionaries, missing and blank values
+              are left out. If nothing is left, the whole value is missing.
 
     Returns:
         The text, or `None` if the value is missing.
 
     Raises:
-        TypeError: for anything else: dictionaries, lists in lists, dates, bytes, numbers of thousands of digits.
+        TypeError: for anything else: bytes, durations, sets, numbers of thousands of digits, values more than
+            `MAX_DEPTH` deep.
     """
+    return value if isinstance(value, str) else _text(value, 0)
+
+
+def _text(value: object, depth: int) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (numbers.Real, Decimal, np.bool_)):  # Decimal and np.bool_ are not registered as Real
-        try:
-            return str(value) if value == value else None  # NaN differs from itself
-        except ValueError as error:  # Python refuses to write integers of thousands of digits
-            raise TypeError(f"a whole number too long to be an attribute ({error})") from error
-    if isinstance(value, (list, tuple, np.ndarray)):
-        if any(isinstance(part, (list, tuple, np.ndarray)) for part in value):
-            raise TypeError("a list inside a list; join the inner lists to text first")
-        texts = (attribute_text(part) for part in value)
-        return " ".join(text for text in texts if text and not text.isspace())
-    raise TypeError(f"a {type(value).__name__}; expected text, a number, or a list of those. Turn it into text first")
+        return _number_text(value)
+    if _is_missing(value):
+        return None
+    if isinstance(value, (date, time)):  # a datetime is a date
+        return str(value)
+    if isinstance(value, np.datetime64):
+        return _datetime64_text(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError("bytes; decode them to text first")
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return _text(value[()], depth)
+    if not isinstance(value, (Mapping, Sequence, np.ndarray)):
+        expected = "expected text, a number, a date, or a list or dictionary of those; turn it into text first"
+        raise TypeError(f"a {type(value).__name__}; {expected}")
+    if depth == MAX_DEPTH:
+        raise TypeError(f"more than {MAX_DEPTH} lists or dictionaries inside each other; join the inner ones to text")
+    if isinstance(value, Mapping):
+        return _mapping_text(value, depth + 1)
+    texts = (_text(part, depth + 1) for part in value)
+    return " ".join(text for text in texts if text and not text.isspace()) or None
+
+
+def _is_missing(value: object) -> bool:
+    """Whether this is a missing value of numpy or pandas other than NaN."""
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
+    # pandas is not imported for this: where it is not loaded, nobody can pass its values.
+    pandas = sys.modules.get("pandas")
+    return value is np.ma.masked or (pandas is not None and (value is pandas.NA or value is pandas.NaT))
+
+
+def _number_text(value: Any) -> str | None:
+    if isinstance(value, np.timedelta64):  # numpy registers it as a whole number
+        if np.isnat(value):
+            return None
+        raise TypeError("a duration; make it a number or text first")
+    if isinstance(value, Decimal):
+        if value.is_finite() and abs(value.adjusted()) > MAX_DIGITS:
+            raise TypeError(f"a decimal number of more than {MAX_DIGITS:,} digits")
+        return format(value, "f") if value.is_finite() else None
+    try:
+        return str(value) if not isinstance(value, (float, np.floating)) or math.isfinite(value) else None
+    except ValueError as error:  # Python refuses to write integers of thousands of digits
+        raise TypeError(f"a whole number too long to be an attribute ({error})") from error
+
+
+def _datetime64_text(value: np.datetime64) -> str:
+    """As `str` writes the datetime: of a fraction, six digits, or nine where it has nanoseconds."""
+    unit = np.datetime_data(value)[0]
+    if unit in ("Y", "M", "W", "D"):
+        return str(value)
+    seconds, _, fraction = str(value if unit not in ("h", "m") else value.astype("datetime64[s]")).partition(".")
+    digits = fraction.rstrip("0")
+    width = next(width for width in (0, 6, 9, 18) if width >= len(digits))
+    return seconds.replace("T", " ") + (f".{digits:0<{width}}" if digits else "")
+
+
+def _mapping_text(value: Mapping[object, object], depth: int) -> str | None:
+    pairs = []
+    for key, inner in value.items():
+        name = _text(key, depth)
+        if name is None:
+            raise TypeError(f"a dictionary with the key {shown(key)}, which is missing; name it")
+        text = _text(inner, depth)
+        if text and not text.isspace():
+            pairs.append(f"{name}: {text}")
+    return ", ".join(pairs) or None
 
 
 def _value_text(value: object, where: object, key: str) -> str:
     try:
         return attribute_text(value) or ""
     except TypeError as error:
-        problem = (
-            f"has a value of type {type(value).__name__} under {shown(key)}: {shown(value)}. Values are strings, "
-            "numbers, None, or lists of strings and numbers; turn anything else into text first."
-        )
+        problem = f"has a value of type {type(value).__name__} under {shown(key)}: {shown(value)}. It holds {error}."
         raise TypeError(PlacedText(where, problem)) from error
 
 
