@@ -11,7 +11,7 @@ from recformer_hf.data.readers.columns import (
     check_columns,
     first_of_each_item,
 )
-from recformer_hf.data.readers.source import MissingColumnsError, ReadReport
+from recformer_hf.data.readers.source import DataError, MissingColumnsError, ReadReport
 
 
 def test_missing_columns_are_named_once_with_those_that_are_there():
@@ -47,3 +47,39 @@ def test_the_first_row_of_an_item_is_kept_and_the_others_are_counted():
     items = pl.DataFrame({"item_id": ["b", "a", "b", "b"], "title": ["1", "2", "3", "4"]})
     assert first_of_each_item(items, report, "repeated").rows() == [("b", "1"), ("a", "2")]
     assert report.counts == {"repeated": 2}
+
+
+def test_a_column_twice_is_an_error_if_it_is_wanted():
+    check_columns("log.csv", ["a", "b", "b"], ["a"], "Unused.")
+    with pytest.raises(DataError, match=r"log\.csv has the column 'b' more than once"):
+        check_columns("log.csv", ["a", "b", "b"], ["a", "b"], "Unused.")
+
+
+def test_attributes_twice_or_in_the_way_of_the_ids_are_named():
+    with pytest.raises(DataError, match="attributes has 'title' more than once"):
+        attribute_columns(["title", "id"], "id", ["title", "title"])
+    with pytest.raises(DataError, match=r"'item_id' cannot be an attribute: the ids are in 'asin'.*\['title'\]"):
+        attribute_columns(["item_id", "title", "asin"], "asin", None)
+    assert attribute_columns(["item_id", "title", "asin"], "asin", ["title"]) == ["title"]
+    with pytest.raises(DataError, match="it is the column of the ids"):
+        attribute_columns(["item_id", "title"], "item_id", ["item_id", "title"])
+
+
+def test_without_a_column_of_times_a_row_has_its_position():
+    log = InteractionCollector("who", "what", None)
+    log.add(pl.DataFrame({"who": ["u", "v"], "what": ["b", "a"]}))
+    log.add(pl.DataFrame({"who": ["u"], "what": ["c"]}))
+    assert log.interactions()["timestamp"].to_list() == [0, 1, 2]
+
+
+def test_the_times_of_a_whole_log_are_checked_unless_told_otherwise():
+    blocks = [pl.DataFrame({"who": ["u"], "what": ["b"], "when": [day]}) for day in (20170918, 20170919)]
+    for check in (True, False):
+        log = InteractionCollector("who", "what", "when", check=check)
+        for block in blocks:
+            log.add(block)
+        if check:
+            with pytest.raises(DataError, match="'when' are dates"):
+                log.interactions()
+        else:
+            assert log.interactions().height == 2

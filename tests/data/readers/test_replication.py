@@ -116,7 +116,7 @@ class TestReading:
             ({"smap": {}}, r"smap\.json maps ids to nothing"),
             (without("meta_data", "B00B", "B00C"), r"2 items of smap\.json are not in meta_data\.json: 'B00B', 'B00C'"),
             (changed("meta_data", B00B={"title": ""}), r"meta_data\.json: 1 of 4 items .* 1 without text \('B00B'\)"),
-            (changed("meta_data", B00B={"title": {"en": "x"}}), r"meta_data\.json: Item 1 .*'title' is a dict"),
+            (changed("meta_data", B00B=["title"]), r"meta_data\.json: Item 1 .* is a list"),
             (changed("umap", dee=True), r"umap\.json maps ids to True"),
             (changed("train", **{"7": [0]}), r"train\.json has the user '7', who is not in umap\.json"),
             (changed("val", ada=[0]), r"val\.json has the user 'ada', who is not in umap\.json"),

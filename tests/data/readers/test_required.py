@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
 from recformer_hf.data.readers.required import Required
+from recformer_hf.data.readers.source import DataError, ReadReport
 
 FOUND = pl.DataFrame(
     {
@@ -46,3 +48,41 @@ def test_without_a_column_of_times_nothing_is_parsed():
     rows, unusable = Required(["when"]).check(FOUND)
     assert rows.equals(FOUND)
     assert not unusable.any()
+
+
+def test_blank_text_is_missing_and_is_shown():
+    found = pl.DataFrame({"user": ["u", " \t"]})
+    required = Required(["user"])
+    rows, unusable = required.check(found)
+    assert unusable.to_list() == [False, True]
+    assert required.problems(rows, unusable) == ([(1, "'user' is ' \\t'")], 0)
+
+
+def test_times_in_a_format_are_parsed_and_described_by_it():
+    required = Required(["when"], timestamp="when", format="%d.%m.%Y")
+    found = pl.DataFrame({"when": ["02.01.1970", "1970-01-02"]})
+    rows, unusable = required.check(found)
+    assert rows["when"].to_list() == [86_400, None]
+    assert required.problems(found, unusable)[0] == [
+        (1, "'when' is '1970-01-02', which is not a time from 1970 to 2100 as '%d.%m.%Y'")
+    ]
+
+
+@pytest.mark.parametrize("ratings", [[4.0, 3.5, None, float("nan"), 5.0], ["4", " 3.5", "", "nan", "5.0"]])
+def test_a_missing_rating_is_not_at_least_the_minimum(ratings):
+    report = ReadReport("a test")
+    rows = pl.DataFrame({"user": list("abcde"), "stars": ratings})
+    rated = Required(["user"], rating="stars", min_rating=4).rated(rows, report)
+    assert rated["user"].to_list() == ["a", "e"]
+    assert report.counts == {"ratings_below_the_minimum": 1, "ratings_missing": 2}
+
+
+def test_without_a_minimum_ratings_are_neither_read_nor_counted():
+    report = ReadReport("a test")
+    required = Required(["user"], rating="stars")
+    assert required.columns == ["user"]
+    assert required.rated(FOUND, report).equals(FOUND)
+    assert report.counts == {}
+    assert Required(["user"], rating="stars", min_rating=0).columns == ["user", "stars"]
+    with pytest.raises(DataError, match="rating_column"):
+        Required(["user"], min_rating=4)

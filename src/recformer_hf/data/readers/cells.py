@@ -1,11 +1,17 @@
-"""Turns cells into the values that readers return: single values of a parsed line, and whole columns into text."""
+"""Turns cells into the text that readers return: single values of a parsed line, and whole columns."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
+from ...items.text import attribute_text, without_lone_surrogates
 from ..polars_engine import pl
 from .column_types import ColumnType
+from .source import DataError
+
+# From these numbers on, a float does not tell every whole number from its neighbours; 2**53 for all others.
+_LARGEST_EXACT = {"Float16": 2**11, "Float32": 2**24}
+
 
 CellValue: TypeAlias = "str | int | list[CellValue | None]"
 
@@ -50,14 +56,97 @@ def _text(value: object) -> str | None:
     return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+class CellError(ValueError):
+    """A value cannot be used; the message says what it is, without naming its place."""
+
+
+def item_text(value: object) -> str | None:
+    """An attribute's value as `attribute_text` writes it, stripped; None if it is missing or blank.
+
+    Raises:
+        CellError: if the value cannot become text.
+    """
+    if value is None:
+        return None
+    try:
+        text = value if isinstance(value, str) else attribute_text(value)
+    except TypeError as error:
+        raise CellError(str(error)) from error
+    return (without_lone_surrogates(text).strip() or None) if text else None
+
+
+def id_text(value: object) -> str | None:
+    """An id as text: text as it is, a whole number as its digits; None if it is missing or blank.
+
+    Raises:
+        CellError: if the value is no id: a fraction, a truth value, a list, an object.
+    """
+    if isinstance(value, str):
+        return without_lone_surrogates(value) if value.strip() else None
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) >= 2**53:
+            raise CellError(f"{value!r}, a float that has lost digits; write it as text")
+        return str(int(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise CellError(f"{str(value)[:80]}, a {type(value).__name__}; expected text or a whole number")
+
+
+def time_text(value: object) -> str | None:
+    """A time, text or number, as text for `parse_timestamps`; None if it is missing.
+
+    Raises:
+        CellError: if the value is neither.
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, str):
+        return without_lone_surrogates(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(int(value)) if value == value // 1 and abs(value) < 2**63 else str(value)
+    raise CellError(f"{str(value)[:80]}, a {type(value).__name__}; expected a number or text")
+
+
+def ids_as_text(ids: pl.Series) -> pl.Series:
+    """A column of ids as text, by the rule of `id_text`; null for what is no id.
+
+    Args:
+        ids: `[n]`, text, categories or whole numbers, which may be floats or decimals (pandas makes floats of whole
+            numbers with gaps).
+
+    Raises:
+        DataError: if a float is so large that it has lost digits.
+    """
+    kind = ids.dtype
+    if kind == pl.String or kind.is_integer() or isinstance(kind, (pl.Categorical, pl.Enum)):
+        return ids.cast(pl.String)
+    if kind.is_decimal():
+        text = ids.cast(pl.String).str.replace(r"\.0*$", "")
+        return text.set(text.str.contains(".", literal=True).fill_null(False), None)
+    if not kind.is_float():
+        return pl.Series(ids.name, [None] * len(ids), dtype=pl.String)
+    limit = _LARGEST_EXACT.get(str(kind), 2**53)
+    exact = ids.cast(pl.Float64)
+    whole = exact.is_finite() & (exact.floor() == exact)
+    inexact = exact.filter((whole & (exact.abs() >= limit)).fill_null(False))
+    if len(inexact):
+        raise DataError(
+            f"The ids of {ids.name!r} are floats ({kind}) and have lost digits, such as {inexact[0]!r}. Write them as "
+            "text or whole numbers."
+        )
+    return exact.set(~whole.fill_null(False), None).cast(pl.Int64).cast(pl.String)
+
+
+def id_as_text(name: str) -> pl.Expr:
+    """A column of ids, text or whole numbers, as text."""
+    return pl.col(name).map_batches(ids_as_text, return_dtype=pl.String)
+
+
 def column_as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
     """A column as stripped text, lists joined by spaces; null where nothing is left."""
     dtype, column = frame.schema[name], pl.col(name)
     if isinstance(dtype, (pl.List, pl.Array)):
         column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(" ")
     return column.cast(pl.String).str.strip_chars().replace("", None)
-
-
-def id_as_text(name: str) -> pl.Expr:
-    """A column of ids, text or whole numbers, as text."""
-    return pl.col(name).cast(pl.String)

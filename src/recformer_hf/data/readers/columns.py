@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ..polars_engine import pl
-from .cells import id_as_text
-from .source import MissingColumnsError, ReadReport
+from .cells import ids_as_text
+from .source import DataError, MissingColumnsError, ReadReport
+from .timestamps import TimeUnit, check_times
+
+ITEM_ID = "item_id"
+"""Column of the ids in a `Source`."""
 
 
 def check_columns(file_name: str, present: Iterable[str], wanted: Iterable[str], advice: str) -> None:
-    """Check that a file has the columns that a reader wants.
+    """Check that a file has the columns that a reader wants, each of them once.
 
     Args:
         file_name: for the message.
@@ -20,18 +25,38 @@ def check_columns(file_name: str, present: Iterable[str], wanted: Iterable[str],
 
     Raises:
         MissingColumnsError: if a column is missing.
+        DataError: if a wanted column is there more than once.
     """
-    present = list(present)
-    missing = [name for name in dict.fromkeys(wanted) if name not in present]
+    present, wanted = list(present), list(dict.fromkeys(wanted))
+    missing = [name for name in wanted if name not in present]
     if missing:
         raise MissingColumnsError(
             f"{file_name} has no column {_listed(missing)}; its columns are {_listed(present)}. {advice}"
         )
+    repeated = [name for name in _repeated(present) if name in wanted]
+    if repeated:
+        raise DataError(f"{file_name} has the column {_listed(repeated)} more than once. Rename or remove one of them.")
 
 
 def attribute_columns(present: Iterable[str], id_column: str, attributes: Sequence[str] | None) -> list[str]:
-    """The columns of an item's text: the given ones or, if None, all but the id."""
-    return [name for name in present if name != id_column] if attributes is None else list(attributes)
+    """The columns of an item's text: the given ones or, if None, all but the id.
+
+    Raises:
+        DataError: if an attribute is given twice; or if an attribute has the name "item_id", under which a source holds
+            the ids, although the ids are in another column.
+    """
+    present = list(present)
+    names = [name for name in present if name != id_column] if attributes is None else list(attributes)
+    if attributes is not None and _repeated(names):
+        raise DataError(f"attributes has {_listed(_repeated(names))} more than once: {_listed(names)}.")
+    if ITEM_ID in names:
+        others = [name for name in names if name != ITEM_ID]
+        reason = "it is the column of the ids" if id_column == ITEM_ID else f"the ids are in {id_column!r}"
+        raise DataError(
+            f"The column {ITEM_ID!r} cannot be an attribute: {reason}. Leave it out with attributes={others}, or "
+            "rename it in the file."
+        )
+    return names
 
 
 class InteractionCollector:
@@ -41,31 +66,57 @@ class InteractionCollector:
     recodes nothing, and the codes of a log's ids are 0, 1, 2 ... in order of appearance.
 
     Args:
-        user, item, timestamp: names of the columns in the file.
+        user, item: names of the columns in the file.
+        timestamp: the column of times; None if the file has none: a row's time is then its position in the log, from 0.
+        unit, format: how the times were read, see `timestamps.check_times`.
+        check: whether `interactions` checks the times.
     """
 
-    def __init__(self, user: str, item: str, timestamp: str) -> None:
+    def __init__(
+        self,
+        user: str,
+        item: str,
+        timestamp: str | None,
+        *,
+        unit: TimeUnit = "s",
+        format: str | None = None,
+        check: bool = True,
+    ) -> None:
         self._user, self._item, self._timestamp = user, item, timestamp
+        self._unit, self._format, self._check = unit, format, check
         # `random` gives them a name of their own, because categories of the same name share their codes, even across
         # logs.
         self._users, self._items = pl.Categories.random(), pl.Categories.random()
         self._blocks: list[pl.DataFrame] = []
+        self._rows = 0
 
     def add(self, block: pl.DataFrame) -> None:
         """Add rows of the file; their times are seconds already, and other columns are ignored."""
+        if self._timestamp is None:
+            times = pl.int_range(self._rows, self._rows + block.height, dtype=pl.Int64)
+        else:
+            times = pl.col(self._timestamp)
+        self._rows += block.height
         self._blocks.append(
             block.select(
-                id_as_text(self._user).cast(pl.Categorical(self._users)).alias("user_id"),
-                id_as_text(self._item).cast(pl.Categorical(self._items)).alias("item_id"),
-                pl.col(self._timestamp).alias("timestamp"),
+                ids_as_text(block[self._user]).cast(pl.Categorical(self._users)).alias("user_id"),
+                ids_as_text(block[self._item]).cast(pl.Categorical(self._items)).alias("item_id"),
+                times.alias("timestamp"),
             )
         )
 
     def interactions(self) -> pl.DataFrame:
-        """All rows, in the order in which they were added."""
+        """All rows, in the order in which they were added.
+
+        Raises:
+            DataError: if the times look as if they had been read in a wrong unit or notation.
+        """
         if not self._blocks:
             return pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64})
-        return pl.concat(self._blocks, rechunk=True)
+        log = pl.concat(self._blocks, rechunk=True)
+        if self._check and self._timestamp is not None:
+            check_times(log["timestamp"], self._timestamp, self._unit, self._format)
+        return log
 
 
 def first_of_each_item(items: pl.DataFrame, report: ReadReport, count_name: str) -> pl.DataFrame:
@@ -73,6 +124,10 @@ def first_of_each_item(items: pl.DataFrame, report: ReadReport, count_name: str)
     unique = items.unique("item_id", keep="first", maintain_order=True)
     report.count(count_name, items.height - unique.height)
     return unique
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, number in Counter(names).items() if number > 1]
 
 
 def _listed(names: Iterable[str]) -> str:

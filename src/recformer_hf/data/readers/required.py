@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..polars_engine import pl
-from .source import SHOWN_LINES
+from .source import SHOWN_LINES, DataError, ReadReport
 from .timestamps import TimeUnit, parse_timestamps, time_problem
 
 
 @dataclass(frozen=True)
 class Required:
-    """The columns in which every row needs a value: neither null nor empty text.
+    """The columns in which every row needs a value: neither null nor blank text; and the lowest rating of a log.
 
     Args:
         names: the columns.
         timestamp: the one of them that holds times, if any; its values must be times from 1970 to 2100.
         unit: unit of numeric times.
+        format: notation of the times, see `parse_timestamps`.
+        rating: the column of ratings. Its values need not be there unless it is one of `names`.
+        min_rating: rows with a lower rating, or without one, are left out by `rated`. None keeps all.
     """
 
     names: Sequence[str]
     timestamp: str | None = None
     unit: TimeUnit = "s"
+    format: str | None = None
+    rating: str | None = None
+    min_rating: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_rating is None:
+            return
+        if self.rating is None:
+            raise DataError(f"min_rating is {self.min_rating}, but no column of ratings is named. Pass rating_column.")
+        if math.isnan(self.min_rating):
+            raise DataError("min_rating is NaN; expected a number, or None to keep all.")
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a reader must read: `names`, and the ratings if `rated` needs them."""
+        rating = [] if self.rating is None or self.min_rating is None else [self.rating]
+        return list(dict.fromkeys([*self.names, *rating]))
 
     def check(self, found: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
         """Parse the times of some rows and find the unusable rows.
@@ -32,10 +53,10 @@ class Required:
         """
         rows = found
         if self.timestamp is not None:
-            rows = found.with_columns(parse_timestamps(found[self.timestamp], self.unit))
+            rows = found.with_columns(parse_timestamps(found[self.timestamp], self.unit, self.format))
         missing = [pl.col(name).is_null() for name in self.names]
-        missing += [pl.col(name) == "" for name in self.names if rows.schema[name] == pl.String]
-        return rows, rows.select(pl.any_horizontal(missing)).to_series()
+        missing += [~pl.col(name).str.contains(r"\S") for name in self.names if rows.schema[name] == pl.String]
+        return rows, rows.select(pl.any_horizontal(missing).fill_null(True)).to_series()
 
     def problems(self, found: pl.DataFrame, unusable: pl.Series) -> tuple[list[tuple[int, str]], int]:
         """What is wrong with the unusable rows.
@@ -54,10 +75,33 @@ class Required:
         reasons = [self._problem(rows.row(i, named=True), checked.row(i, named=True)) for i in range(rows.height)]
         return list(zip(shown.to_list(), reasons, strict=True)), len(positions) - len(shown)
 
+    def rated(self, rows: pl.DataFrame, report: ReadReport) -> pl.DataFrame:
+        """The rows that have at least `min_rating`; the others are counted.
+
+        Args:
+            rows: usable rows with `columns`; ratings as numbers or text.
+            report: gets the counts `ratings_below_the_minimum` and `ratings_missing` (no number, or NaN).
+        """
+        if self.rating is None or self.min_rating is None:
+            return rows
+        # A cast of text to numbers knows "nan" and "inf"; NaN would be larger than any number in a comparison.
+        rating = rows[self.rating]
+        rating = rating.str.strip_chars() if rating.dtype == pl.String else rating
+        rating = rating.cast(pl.Float64, strict=False).fill_nan(None)
+        high = rating >= self.min_rating
+        report.count("ratings_below_the_minimum", int((~high).sum()))
+        report.count("ratings_missing", rating.null_count())
+        return rows.filter(high)
+
     def _problem(self, found: dict[str, object], checked: dict[str, object]) -> str:
-        name = next(name for name in self.names if checked[name] is None or checked[name] == "")
-        if found[name] is None:
+        name = next(name for name in self.names if _is_missing(checked[name]))
+        value = found[name]
+        if value is None:
             return f"no {name!r}"
-        if name == self.timestamp:
-            return time_problem(name, found[name], self.unit)
-        return f"{name!r} is {found[name]!r}"
+        if name == self.timestamp and not (isinstance(value, str) and not value.strip()):
+            return time_problem(name, value, self.unit, self.format)
+        return f"{name!r} is {value!r}"
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

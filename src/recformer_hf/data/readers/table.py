@@ -139,7 +139,7 @@ def _read_json_items(
     table = pl.concat([pl.DataFrame(schema=types), *read_json_lines(path, types, Required([id_column]), report)])
     # An attribute may be missing from the first lines and yet occur later.
     present = [*found, *(name for name in names if table[name].count())]
-    check_columns(path.name, present, names, "Name the columns.")
+    check_columns(path.name, dict.fromkeys(present), names, "Name the columns.")
     return table, names
 
 
