@@ -9,6 +9,7 @@ import torch
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.data.tokenized_catalog import TokenizedCatalog
 from recformer_hf.evaluation import RecformerScorer, rank_split
+from recformer_hf.items.catalog import ItemCatalog
 from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 from tests.support.models import enliven, small_config
@@ -69,3 +70,20 @@ def test_another_catalogue_is_refused(model) -> None:
     other = load_demo_domain("kitchen", seed=1, num_users=20, num_items=60)
     with pytest.raises(ValueError, match="is not the dataset's"):
         RecformerScorer(model, TOKENIZER, DATASET.catalog).fit(other)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, None])
+def test_items_of_equal_text_tie_whatever_the_batches(model, chunk_size) -> None:
+    """And what is recommended is what the model recommends."""
+    catalog = ItemCatalog.from_items(
+        {f"{copy}{row}": item for copy in "abc" for row, item in enumerate(DATASET.catalog)}
+    )
+    shop = model.with_catalog(catalog, TOKENIZER)
+    scorer = RecformerScorer(shop, TOKENIZER, catalog)
+    ranking = rank_split(scorer, DATASET.test, chunk_size=chunk_size, top_k=30)
+    histories = [[catalog.ids[row] for row in history] for history in HISTORIES]
+    found = shop.recommend(histories, TOKENIZER, top_k=30, exclude_history=False)
+    assert ranking.recommended.tolist() == found.rows.tolist()
+    scores = scorer.scores(HISTORIES[:1])[0]
+    assert torch.equal(scores[:60], scores[60:120])
+    assert torch.equal(scores[:60], scores[120:])

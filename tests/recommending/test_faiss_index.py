@@ -34,6 +34,19 @@ class TestFaiss:
         torch.testing.assert_close(scores, exact.cosines(queries, rows))
         assert (scores[:, :-1] >= scores[:, 1:]).all()
 
+    def test_of_equal_items_the_lowest_rows(self, kind):
+        """faiss proposes any of them."""
+        items = torch.cat([vectors(500, 16), vectors(1, 16, seed=5).repeat(700, 1), vectors(300, 16, seed=6)])
+        exact = ExactIndex(items)
+        index = FaissIndex.build(exact, kind, **SMALL[kind])
+        queries = torch.cat([items[500:501], items[:3]])
+        excluded = torch.tensor([0, 0]), torch.tensor([500, 502])
+        for top_k in (1, 3, 10, 60):
+            rows = index.search(queries, top_k, None, excluded)[1]
+            assert rows[0].tolist() == [501, *range(503, 502 + top_k)]
+            if kind == "flat":
+                assert torch.equal(rows, exact.search(queries, top_k, None, excluded)[1])
+
     def test_exclusions_and_candidates(self, kind, exact):
         index = FaissIndex.build(exact, kind, **SMALL[kind])
         queries = vectors(4, seed=1)

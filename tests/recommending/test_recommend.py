@@ -176,3 +176,33 @@ class TestSimilarItems:
             model.similar_items("rkA", top_k=32)
         with pytest.raises(TypeError, match="expected an item id"):
             model.similar_items(None)
+
+
+class TestTies:
+    """Of equal scores the lower row comes first, and a list is the beginning of every longer one."""
+
+    @pytest.fixture(scope="class")
+    def shop(self, encoder, tokenizer) -> RecformerForSeqRec:
+        cards = {f"G{i:03}": {"title": "Gift card"} for i in range(120)}
+        return encoder.with_catalog({**cards, **ITEMS, "last": {"title": "Gift card"}}, tokenizer)
+
+    @pytest.mark.parametrize("kind", ["exact", "bfloat16", "flat", "hnsw"])
+    def test_items_of_equal_text(self, shop, tokenizer, kind):
+        if kind in ("flat", "hnsw"):
+            pytest.importorskip("faiss")
+        shop.build_index(kind)
+        histories = [[{"title": "Gift card"}, ITEMS["rkA"]], ["rkA", "gmN"], [ITEMS["wtA"]]]
+        options = {"exclude_history": False, "exclude": ["G001", "G110"]}
+        longest = shop.recommend(histories, tokenizer, top_k=151, **options).rows
+        assert all(sorted(cards) == cards for row in longest.tolist() for cards in [[i for i in row if i < 120]])
+        for top_k in (1, 2, 3, 5, 10, 100):
+            assert torch.equal(shop.recommend(histories, tokenizer, top_k=top_k, **options).rows, longest[:, :top_k])
+        alone = [shop.recommend([history], tokenizer, top_k=40, **options).rows[0] for history in histories]
+        assert torch.equal(torch.stack(alone), longest[:, :40])
+        pool = ["G100", "last", "G007", "rkA", "G050"]
+        rows = shop.recommend(
+            [[{"title": "Gift card"}]], tokenizer, top_k=3, exclude_history=False, candidates=pool
+        ).rows
+        assert rows.tolist() == [[7, 50, 100]]
+        assert shop.similar_items("G005", top_k=4).item_ids == [["G000", "G001", "G002", "G003"]]
+        shop.build_index("exact")

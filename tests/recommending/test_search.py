@@ -54,6 +54,62 @@ class TestExact:
         assert rows[0].tolist() == sorted(rows[0].tolist())
         torch.testing.assert_close(scores, torch.ones(2, 50))
 
+    def test_a_cosine_depends_on_the_two_vectors_alone(self):
+        """A product rounds equal rows differently at the end of a chunk, and in batches of other sizes."""
+        items, queries = vectors(1, 768).repeat(4099, 1), vectors(33, 768, seed=1)
+        scores = ExactIndex(items).cosines(queries, torch.arange(4099).repeat(33, 1))
+        assert torch.equal(scores, scores[:, :1].expand(-1, 4099))
+        for count in (1, 2, 7):
+            few = ExactIndex(items[:count]).cosines(queries[:count], torch.arange(count).repeat(count, 1))
+            assert torch.equal(few, scores[:count, :count])
+
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.data())
+    def test_every_list_is_the_beginning_of_the_longer_ones(self, data):
+        """Groups of equal items among others, whatever the chunks, the queries, the candidates and the exclusions."""
+        width = data.draw(st.sampled_from([3, 16, 64]))
+        of = torch.tensor(data.draw(st.lists(st.integers(0, 5), min_size=1, max_size=300)))
+        items, queries = vectors(6, width)[of], vectors(data.draw(st.integers(1, 3)), width, seed=1)
+        row = st.integers(0, len(of) - 1)
+        candidates = data.draw(st.none() | st.sets(row, min_size=1).map(sorted))
+        pairs = data.draw(st.lists(st.tuples(st.integers(0, len(queries) - 1), row), unique=True, max_size=9))
+        excluded = tuple(torch.tensor([pair[side] for pair in pairs], dtype=torch.int64) for side in (0, 1))
+        where = None if candidates is None else torch.tensor(candidates), excluded
+        exact = ExactIndex(items)
+        budget, rows_at_least = data.draw(st.sampled_from([1, 256, 1 << 22])), data.draw(st.sampled_from([1, 50, 1024]))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search_module, "SCORE_BYTES", {"cpu": budget})
+            patch.setattr(search_module, "FEWEST_ROWS", rows_at_least)
+            for index in (exact, BFloat16Index(exact)):
+                scores, rows = index.search(queries, len(of), *where)
+                count = (rows >= 0).sum(1)
+                for query in range(len(queries)):
+                    found = rows[query, : count[query]].tolist()
+                    line = scores[query, : count[query]].tolist()
+                    assert found == sorted(found, key=lambda row: (-line[found.index(row)], row))
+                for top_k in (1, 2, 3, 10, len(of) - 1):
+                    if 1 <= top_k <= len(of):
+                        shorter = index.search(queries, top_k, *where)
+                        assert torch.equal(shorter[1], rows[:, :top_k])
+                        assert torch.equal(shorter[0], scores[:, :top_k])
+
+    def test_of_many_equal_items_the_lowest_rows(self):
+        items = torch.cat([vectors(1, 32).repeat(5000, 1), vectors(20_000, 32, seed=3)])
+        queries = torch.cat([items[:1], vectors(3, 32, seed=4), items[:1] + 0.1])
+        excluded = torch.tensor([0, 4, 4]), torch.tensor([1, 0, 3])
+        rows = ExactIndex(items).search(queries, 100, None, excluded)[1]
+        assert rows[0].tolist() == [0, *range(2, 101)]
+        assert rows[4].tolist() == [1, 2, *range(4, 102)]
+        assert torch.equal(rows[1:2], ExactIndex(items).search(queries[1:2], 100)[1])
+
+    def test_not_finite(self):
+        items, queries = vectors(2000), vectors(2, seed=1)
+        items[1234, 3] = torch.nan
+        with pytest.raises(ValueError, match="The item vector in row 1234 holds NaN"):
+            ExactIndex(items).search(queries, 3)
+        with pytest.raises(ValueError, match="The vector of query 1 holds NaN"):
+            ExactIndex(vectors(2000)).search(torch.cat([queries[:1], queries[1:] * torch.inf]), 3)
+
     def test_a_vector_of_zeros_is_far_from_everything(self):
         items = torch.cat([torch.zeros(1, 4), torch.eye(4)])
         scores, rows = ExactIndex(items).search(torch.eye(4)[:1], 2)

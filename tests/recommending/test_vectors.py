@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
-from recformer_hf.recommending.vectors import first_of_equal
+from recformer_hf.recommending.vectors import equal_rows, first_of_equal
 from recformer_hf.tokenization_recformer import EncodedItems
 from tests.support.models import enliven, small_config
 from tests.support.shop import ITEMS, assert_close
@@ -124,3 +124,21 @@ class TestItemVectors:
         half = model.to(torch.bfloat16).encode_items(list(ITEMS.values()), tokenizer)
         assert half.dtype == torch.float32
         assert F.cosine_similarity(half, exact).min() > 0.99
+
+
+class TestEqualRows:
+    def test_by_definition(self):
+        vectors = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+        vectors[[7, 20, 49]] = vectors[3].clone()
+        vectors[30] = vectors[29]
+        vectors[40:45, :2] = 0.5  # alike at the beginning only
+        vectors[44] = vectors[41]
+        rows, firsts = equal_rows(vectors)
+        assert dict(zip(rows.tolist(), firsts.tolist(), strict=True)) == {7: 3, 20: 3, 49: 3, 30: 29, 44: 41}
+
+    @pytest.mark.parametrize("width", [1, 2, 5])
+    def test_none_or_all(self, width):
+        assert all(len(found) == 0 for found in equal_rows(torch.randn(9, width)))
+        assert all(len(found) == 0 for found in equal_rows(torch.zeros(0, width)))
+        rows, firsts = equal_rows(torch.ones(4, width))
+        assert (rows.tolist(), firsts.tolist()) == ([1, 2, 3], [0, 0, 0])

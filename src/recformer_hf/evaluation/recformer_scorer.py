@@ -17,7 +17,7 @@ from ..data.torch_datasets import EvaluationSequences
 from ..encoder.losses import similarity_scores
 from ..encoder.packing import length_sorted_batches
 from ..items.catalog import ItemCatalog
-from ..recommending.vectors import evaluating
+from ..recommending.vectors import equal_rows, evaluating
 
 if TYPE_CHECKING:
     from ..data.dataset import SequentialDataset
@@ -102,7 +102,10 @@ class RecformerScorer:
                     pooled_only=True,
                 ).pooler_output
                 vectors[torch.from_numpy(rows).to(model.device)] = pooled.float()
-        return similarity_scores(vectors, model.item_embeddings, config.temperature)
+        scores = similarity_scores(vectors, model.item_embeddings, config.temperature)
+        equal, firsts = equal_rows(model.item_embeddings)
+        scores[:, equal] = scores[:, firsts]  # else the rounding of the product could order items of equal text
+        return scores
 
 
 _TOKENS = ("input_ids", "token_type_ids", "item_position_ids")

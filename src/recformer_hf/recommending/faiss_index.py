@@ -11,11 +11,9 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers.utils import logging
 
-from ..encoder.losses import EPSILON
 from ..storage.atomic import atomic_file
 from .search import (
     SHORTLIST,
@@ -23,7 +21,9 @@ from .search import (
     embeddings_fingerprint,
     measure_recall,
     ordered,
+    pairs_of,
     sample_queries,
+    unit,
 )
 from .vector_checksums import VectorChecksums
 
@@ -171,13 +171,14 @@ class FaissIndex:
     ) -> tuple[Tensor, Tensor]:
         """Searches as [`ExactIndex.search`] does, but may miss an item.
 
-        A query for which the index finds too few items, and all queries with `candidates`, are searched exactly.
+        These queries are searched exactly: all of them with `candidates`, those for which the index finds too few
+        items, and those for which more items tie than it was asked for.
         """
         most_excluded = 0
         if excluded is not None and len(excluded[0]):
             most_excluded = int(excluded[0].bincount().max())
         # So many that `top_k` are left even if all of a query's excluded items are among them.
-        fetched = min(top_k + most_excluded, len(self))
+        fetched = min(top_k + self.exact.spare(top_k) + most_excluded, len(self))
         if candidates is not None or fetched > MOST_FETCHED:
             return self.exact.search(queries, top_k, candidates, excluded)
         device = self.exact.item_embeddings.device
@@ -190,20 +191,21 @@ class FaissIndex:
                 pair, column = (rows[query[some]] == row[some, None]).nonzero(as_tuple=True)
                 unwanted[query[some][pair], column] = True
             rows = rows.masked_fill(unwanted, -1)
-        scores, rows = ordered(self.exact.cosines(queries, rows), rows, top_k)
-        short = (rows < 0).any(1).nonzero().squeeze(1)
-        if len(short):
-            mine = None
-            if excluded is not None:
-                query, row = excluded[0].to(device), excluded[1].to(device)
-                pair, place = (query[:, None] == short).nonzero(as_tuple=True)
-                mine = place, row[pair]
-            scores[short], rows[short] = self.exact.search(queries.to(device)[short], top_k, None, mine)
+        proposed = self.exact.cosines(queries, rows)
+        lowest = proposed.masked_fill(rows < 0, torch.inf).amin(1)
+        scores, rows = ordered(proposed, rows, top_k)
+        unsure = (rows < 0).any(1)
+        if fetched < len(self):  # of items that tie, the index may have left out those of the lowest rows
+            unsure |= lowest + 2 * self.exact.rounding() >= scores[:, -1]
+        mine = unsure.nonzero()[:, 0]
+        if len(mine):
+            pairs = None if excluded is None else pairs_of((excluded[0].to(device), excluded[1].to(device)), mine)
+            scores[mine], rows[mine] = self.exact.search(queries.to(device)[mine], top_k, None, pairs)
         return scores, rows
 
     def _propose(self, queries: Tensor, count: int) -> np.ndarray:
         """Proposed rows, int64 `[num_queries, count or more]`; -1 stands for no row."""
-        vectors = F.normalize(queries.float(), dim=1, eps=EPSILON).cpu().numpy()
+        vectors = unit(queries.float()).cpu().numpy()
         settings, faiss = self.info["settings"], faiss_module()
         parameters = None
         if self.kind == "hnsw":

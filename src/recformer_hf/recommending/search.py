@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,20 @@ FEWEST_ROWS = 1024
 """The smallest number of items in a chunk, whatever the number of candidates and queries."""
 
 SHORTLIST = 4
-"""An inexact search scores this many times `top_k` items exactly, and at least 64."""
+"""An inexact search scores this many times `top_k` items again, and at least 64."""
+
+RESCORED_BYTES = 4 << 20
+"""Bytes of vectors that are scored again at once."""
 
 
 class ExactIndex:
     """Cosine similarity of queries with every item. The catalogue is read in chunks, and the best items are kept.
+
+    Of equal scores the lower row comes first, so the result for a `top_k` is the beginning of that for a larger one.
+    The matrix product cannot decide this alone: it rounds a score depending on where the item stands in the chunk and
+    on how many queries there are. So a few more items than `top_k` are kept, and [`~ExactIndex.cosines`] scores these
+    again, by the two vectors alone. If a query has more items that the product cannot tell apart than were kept, they
+    are found in a second pass.
 
     It stores nothing that is derived from the vectors: every search reads them as they are at that moment, and computes
     their norms. A search takes `SCORE_BYTES` of memory for scores (4 MiB on a CPU, 256 MiB on an accelerator), up to
@@ -85,7 +95,7 @@ class ExactIndex:
             equal scores in ascending order of rows. Where a query has fewer items, the rest is -inf and -1.
         """
         device = self.item_embeddings.device
-        queries = F.normalize(queries.to(device, torch.float32), dim=1, eps=EPSILON)
+        queries = unit(queries.to(device, torch.float32))
         candidates = None if candidates is None else candidates.to(device)
         pairs = None if excluded is None else _places(excluded[0].to(device), excluded[1].to(device), candidates)
         found = []
@@ -105,31 +115,80 @@ class ExactIndex:
     ) -> tuple[Tensor, Tensor]:
         total = len(self) if candidates is None else len(candidates)
         kept = min(self._kept(top_k), total)
-        budget = SCORE_BYTES.get(queries.device.type, ACCELERATOR_SCORE_BYTES)
-        chunk = max(FEWEST_ROWS, kept, budget // (4 * len(queries)))
         scores = queries.new_full((len(queries), 0), -torch.inf)
         places = torch.zeros_like(scores, dtype=torch.int64)
+        for start, new in self._chunks(queries, kept, candidates, excluded):
+            best, found = highest(new, min(kept, len(new)))
+            scores, places = torch.cat([scores, best], 1), torch.cat([places, found + start], 1)
+            if scores.shape[1] > kept:
+                scores, columns = scores.topk(kept, dim=1)
+                places = places.gather(1, columns)
+        rows = (places if candidates is None else candidates[places]).masked_fill(scores == -torch.inf, -1)
+        found_scores, found_rows = ordered(self._cosines(queries, rows), rows, top_k)
+        if kept < total:
+            # What was not kept scores at most `last`. Every item that could be among the best was kept, unless `last`
+            # is so close to the score in place `top_k` that the rounding of the product may have swapped them.
+            lowest, last = scores[:, top_k - 1] - 2 * self.rounding(), scores[:, -1]
+            unsure = ((last >= lowest) & (last > -torch.inf)).nonzero()[:, 0]
+            if len(unsure):
+                close = self._search_close(
+                    queries[unsure], lowest[unsure], top_k, candidates, pairs_of(excluded, unsure)
+                )
+                found_scores[unsure], found_rows[unsure] = close
+        return found_scores, found_rows
+
+    def _search_close(
+        self,
+        queries: Tensor,
+        lowest: Tensor,
+        top_k: int,
+        candidates: Tensor | None,
+        excluded: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Searches among all items that the product scores with at least `lowest`, however many these are."""
+        nothing = queries.new_zeros(1, 0), torch.zeros(1, 0, dtype=torch.int64, device=queries.device)
+        best = [nothing] * len(queries)
+        for start, new in self._chunks(queries, top_k, candidates, excluded):
+            close = (new >= lowest).T
+            for i in close.any(1).nonzero()[:, 0].tolist():
+                places = close[i].nonzero().T + start
+                rows = places if candidates is None else candidates[places]
+                scores = torch.cat([best[i][0], self._cosines(queries[i : i + 1], rows)], 1)
+                rows = torch.cat([best[i][1], rows], 1)
+                best[i] = ordered(scores, rows, min(top_k, rows.shape[1]))
+        filled = [ordered(*each, top_k) for each in best]
+        return torch.cat([scores for scores, _ in filled]), torch.cat([rows for _, rows in filled])
+
+    def _chunks(
+        self, queries: Tensor, kept: int, candidates: Tensor | None, excluded: tuple[Tensor, Tensor] | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Scores `[rows, num_queries]` of all items or candidates, chunk by chunk, and where each chunk begins."""
+        total = len(self) if candidates is None else len(candidates)
+        budget = SCORE_BYTES.get(queries.device.type, ACCELERATOR_SCORE_BYTES)
+        chunk = max(FEWEST_ROWS, kept, budget // (4 * len(queries)))
         for start in range(0, total, chunk):
             stop = min(start + chunk, total)
             new = self._chunk_scores(queries, slice(start, stop) if candidates is None else candidates[start:stop])
             if excluded is not None:
                 here = (excluded[1] >= start) & (excluded[1] < stop)
                 new[excluded[1][here] - start, excluded[0][here]] = -torch.inf
-            best, found = highest(new, min(kept, stop - start))
-            scores, places = torch.cat([scores, best], 1), torch.cat([places, found + start], 1)
-            if scores.shape[1] > kept:
-                scores, columns = scores.topk(kept, dim=1)
-                places = places.gather(1, columns)
-        rows = places if candidates is None else candidates[places]
-        rows = rows.masked_fill(scores == -torch.inf, -1)
-        return ordered(self._final_scores(queries, scores, rows), rows, top_k)
+            yield start, new
 
     def _kept(self, top_k: int) -> int:
         """How many items are kept for a query while the chunks are read."""
-        return top_k
+        return top_k + self.spare(top_k)
 
-    def _final_scores(self, queries: Tensor, scores: Tensor, rows: Tensor) -> Tensor:
-        return scores
+    def spare(self, top_k: int) -> int:
+        """How many items more than `top_k` are scored again, so that rounding and ties rarely need a second search."""
+        return max(6, top_k // 8)
+
+    def rounding(self) -> float:
+        """How far the score of a chunk may lie from [`~ExactIndex.cosines`].
+
+        The rounding errors of a sum of n products grow with the square root of n; four times as much was never seen.
+        """
+        unit = 2.0**-24 if torch.get_float32_matmul_precision() == "highest" else 2.0**-11  # TF32
+        return 4 * unit * math.sqrt(self.item_embeddings.shape[1])
 
     def _chunk_scores(self, queries: Tensor, rows: slice | Tensor) -> Tensor:
         """Cosine similarity with some rows, float32 or bfloat16 `[rows, num_queries]`."""
@@ -145,7 +204,9 @@ class ExactIndex:
         return vectors * inverse_norms(vectors)[..., None]
 
     def cosines(self, queries: Tensor, rows: Tensor) -> Tensor:
-        """Exact cosine similarity of queries with rows of their own.
+        """Cosine similarity of queries with rows of their own.
+
+        It depends on the two vectors alone, to the last bit: not on their places, the number of queries, or the device.
 
         Args:
             queries (`Tensor`, float `[num_queries, hidden_size]`): of any length.
@@ -153,24 +214,38 @@ class ExactIndex:
 
         Returns:
             float32 `[num_queries, count]`, -inf where the row is -1.
+
+        Raises:
+            ValueError: if a cosine is NaN, because a vector is not finite.
         """
+        return self._cosines(unit(queries.to(self.item_embeddings.detach())), rows)
+
+    def _cosines(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """The [`~ExactIndex.cosines`] of queries of length 1."""
         items = self.item_embeddings.detach()
-        queries = F.normalize(queries.to(items), dim=1, eps=EPSILON)
         scores = torch.empty(rows.shape, dtype=torch.float32, device=queries.device)
-        step = max(1, (16 << 20) // (4 * queries.shape[1] * max(1, rows.shape[1])))  # 16 MiB of gathered vectors
-        for start in range(0, len(queries), step):
-            some, mine = rows[start : start + step].clamp_min(0), slice(start, start + step)
-            vectors = items[some]
-            scores[mine] = (vectors @ queries[mine, :, None]).squeeze(2) * inverse_norms(vectors)
-        return scores.masked_fill_(rows < 0, -torch.inf)
+        at_once = max(1, RESCORED_BYTES // (4 * items.shape[1]))
+        columns = max(1, min(rows.shape[1], at_once))
+        lines = at_once // columns
+        for line in range(0, len(rows), lines):
+            for column in range(0, rows.shape[1], columns):
+                part = slice(line, line + lines), slice(column, column + columns)
+                vectors = items[rows[part].clamp_min(0)]
+                norms = lengths(vectors)
+                scores[part] = sums(vectors.mul_(queries[part[0], None])).div_(norms)
+        scores.masked_fill_(rows < 0, -torch.inf)
+        if bool(scores.isnan().any()):
+            query, column = scores.isnan().nonzero()[0].tolist()
+            raise ValueError(_not_finite(queries, query, int(rows[query, column])))
+        return scores
 
 
 class BFloat16Index(ExactIndex):
     """Searches a normalised copy of the vectors in bfloat16, and scores the best items again in float32.
 
     It reads half as much memory, and is several times as fast on CPUs and accelerators with bfloat16 units. The copy
-    takes another 2 bytes per component. An item can be missed if more than three times `top_k` others have scores that
-    bfloat16 cannot tell from its own.
+    takes another 2 bytes per component. A query for which bfloat16 cannot tell the items that it scores again from the
+    next ones is searched exactly, so that an item is hardly ever missed, and of equal ones the lower row comes first.
     """
 
     kind = "bfloat16"
@@ -197,14 +272,41 @@ class BFloat16Index(ExactIndex):
                 return (self._half[rows] @ queries[0].bfloat16())[:, None]
             return self._half[rows] @ queries.bfloat16().T
 
-    def _final_scores(self, queries: Tensor, scores: Tensor, rows: Tensor) -> Tensor:
-        return self.cosines(queries, rows)
+    def rounding(self) -> float:
+        return 2.0**-8  # the last bit of a bfloat16 between 0.5 and 1
+
+    def _search_close(self, queries: Tensor, lowest: Tensor, top_k: int, *where: Any) -> tuple[Tensor, Tensor]:
+        return self.exact._search_block(queries, top_k, *where)
 
 
 def inverse_norms(vectors: Tensor) -> Tensor:
     """1 / length of each vector `[..., hidden_size]` -> `[...]`."""
     norms: Tensor = torch.linalg.vector_norm(vectors, dim=-1)
     return norms.clamp_min_(EPSILON).reciprocal_()
+
+
+def sums(values: Tensor) -> Tensor:
+    """Sums over the last dimension, `[..., n]` -> `[...]`; the values are overwritten.
+
+    Halves are added to each other, element by element, so that the order of the additions is the same everywhere.
+    `torch.sum` and matrix products add in an order that depends on the shape and the device.
+    """
+    left = values.shape[-1]
+    while left > 1:
+        half = (left + 1) // 2
+        values[..., : left - half] += values[..., half:left]
+        left = half
+    return values[..., 0]
+
+
+def lengths(vectors: Tensor) -> Tensor:
+    """The length of each vector, `[..., hidden_size]` -> `[...]`, but at least `EPSILON`; summed as [`sums`] does."""
+    return sums(vectors * vectors).sqrt_().clamp_min_(EPSILON)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors scaled to length 1, `[..., hidden_size]`."""
+    return vectors / lengths(vectors)[..., None]
 
 
 def measure_recall(index: Any, queries: Tensor, top_k: int = 10) -> dict[str, float]:
@@ -260,6 +362,20 @@ def ordered(scores: Tensor, rows: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     return scores[:, :top_k], rows.gather(1, best)[:, :top_k]
 
 
+def pairs_of(excluded: tuple[Tensor, Tensor] | None, queries: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The (query, row) pairs of some of the queries, which are numbered anew."""
+    if excluded is None:
+        return None
+    pair, place = (excluded[0][:, None] == queries).nonzero(as_tuple=True)
+    return place, excluded[1][pair]
+
+
+def _not_finite(queries: Tensor, query: int, row: int) -> str:
+    if not bool(queries[query].isfinite().all()):
+        return f"The vector of query {query} holds NaN or infinite values. Check the weights of the model."
+    return f"The item vector in row {row} holds NaN or infinite values. Encode the items again."
+
+
 def _places(queries: Tensor, rows: Tensor, candidates: Tensor | None) -> tuple[Tensor, Tensor]:
     """(query, row) pairs as (query, index among the candidates), without pairs of other rows."""
     if candidates is None or len(candidates) == 0:
@@ -289,5 +405,7 @@ __all__ = [
     "embeddings_fingerprint",
     "measure_recall",
     "ordered",
+    "pairs_of",
     "sample_queries",
+    "unit",
 ]

@@ -194,6 +194,33 @@ def first_of_equal(encoded: FlatItems, max_token_num: int) -> np.ndarray:
     return firsts
 
 
+def equal_rows(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows that are equal to an earlier one, and the first row that each is equal to.
+
+    A matrix product may round the scores of equal vectors differently, depending on where they stand. To make them tie:
+    `scores[:, rows] = scores[:, firsts]`.
+
+    Args:
+        vectors (`Tensor`, float32 `[num_items, hidden_size]`): on any device.
+
+    Returns:
+        two tensors, int64 `[num_rows]`, on the same device.
+    """
+    vectors = vectors.detach()
+    if hasattr(vectors, "full_tensor"):  # sharded over processes
+        vectors = vectors.full_tensor()
+    # Few different vectors agree in their first two components, and only the rows that do are compared in full.
+    starts = vectors[:, :2].cpu().contiguous().numpy()
+    _, inverse, counts = np.unique(starts.view(f"V{4 * starts.shape[1]}"), return_inverse=True, return_counts=True)
+    shared = np.flatnonzero(counts[inverse.reshape(-1)] > 1)
+    whole = vectors[torch.from_numpy(shared).to(vectors.device)].cpu().contiguous().numpy()
+    _, index, inverse = np.unique(whole.view(f"V{4 * whole.shape[1]}")[:, 0], return_index=True, return_inverse=True)
+    firsts = shared[index[inverse.reshape(-1)]]
+    repeated = firsts != shared
+    rows, firsts = (torch.from_numpy(each[repeated]).to(vectors.device) for each in (shared, firsts))
+    return rows, firsts
+
+
 @contextmanager
 def evaluating(model: HasModules) -> Iterator[None]:
     """Puts a model into evaluation mode for the block; afterwards every module is in its own mode again."""
@@ -230,6 +257,7 @@ __all__ = [
     "check_batch",
     "encode_histories",
     "encode_items",
+    "equal_rows",
     "evaluating",
     "first_of_equal",
     "the_only_history",

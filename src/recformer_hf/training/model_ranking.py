@@ -14,7 +14,7 @@ from ..data.sequences import Sequences
 from ..encoder.packing import length_sorted_batches
 from ..evaluation.ranking import RankedBatch, Ranking, RankingProtocol, TieOrder, join_parts, rank_batch
 from ..modeling_recformer import RecformerForSeqRec
-from ..recommending.vectors import evaluating
+from ..recommending.vectors import equal_rows, evaluating
 from .batches import Batch
 
 if TYPE_CHECKING:
@@ -86,9 +86,11 @@ def rank_sequences(
     parts: list[dict[RankingProtocol, RankedBatch]] = []
     losses: list[tuple[np.ndarray, np.ndarray]] = []
     with evaluating(model), accelerator.autocast():
+        equal, firsts = equal_rows(model.item_embeddings)
         for batch in loader:
             users, labels = batch.pop("user_index").cpu().numpy(), batch.pop("labels")
             scores = model(**batch).scores
+            scores[:, equal] = scores[:, firsts]  # else the rounding of the product could order items of equal text
             parts.append(rank_batch(scores, split, users, protocols, ties=ties, top_k=top_k))
             losses.append((users, F.cross_entropy(scores, labels, reduction="none").cpu().numpy()))
     if accelerator.num_processes > 1:
