@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def offsets_from_lengths(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -60,3 +61,58 @@ def gather(arrays: Sequence[np.ndarray], which: np.ndarray, places: np.ndarray) 
         chosen = which == number
         gathered[chosen] = arrays[number][places[chosen]]
     return gathered
+
+
+def integers(values: ArrayLike, name: str) -> np.ndarray:
+    """The values as an array of whole numbers. Nothing else is cast, because a cast would give other rows silently.
+
+    Args:
+        values (`[n]`): an array, a list, or anything that numpy makes an array of.
+        name: what the values are, for the message.
+
+    Returns:
+        `[n]`, of the integer type that it came with.
+
+    Raises:
+        TypeError: for decimals, truth values, missing values, text, or another number of dimensions.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise TypeError(f"{name} cannot be one array ({error}); expected integers in one dimension.") from error
+    if array.ndim == 1 and array.size == 0 and array.dtype.kind in "fiuO":  # numpy makes decimals of an empty list
+        return array.astype(np.int64) if array.dtype.kind not in "iu" else array
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        return array
+    hint = ""
+    if array.dtype.kind == "f":
+        hint = " Decimals often come from missing values; remove those, then cast the rest to integers."
+    elif array.dtype.kind == "b":
+        hint = " Turn a mask into rows with np.flatnonzero(mask)."
+    elif array.dtype.kind in "OUST":
+        hint = " Look up ids with catalog.rows_of(ids), and remove missing values."
+    raise TypeError(f"{name} is {array.dtype} of shape {array.shape}; expected integers in one dimension.{hint}")
+
+
+def rows_within(values: ArrayLike, size: int, name: str, whole: str) -> np.ndarray:
+    """Row numbers, each in [0, size).
+
+    Args:
+        values (int `[n]`): the rows.
+        size: number of rows that there are.
+        name: what asks for the rows, for the message.
+        whole: what has them, such as "a split of 3 users".
+
+    Returns:
+        int64 `[n]`.
+
+    Raises:
+        TypeError: if they are not integers.
+        IndexError: for a row outside. Negative rows do not count from the end.
+    """
+    rows = integers(values, name)
+    if rows.size and (rows.min() < 0 or rows.max() >= size):
+        raise IndexError(
+            f"{name} {rows.min()} to {rows.max()} requested from {whole}; expected rows from 0 to {size - 1}."
+        )
+    return rows.astype(np.int64, copy=False)

@@ -18,7 +18,7 @@ import torch
 
 from ..recommending.vectors import first_of_equal
 from ..tokenization_recformer import RecformerTokenizer
-from .arrays import offsets_from_lengths
+from .arrays import integers, offsets_from_lengths
 from .composition import Composer
 from .draws import Draws, Stream
 from .masking import IGNORED, WholeWordMasking
@@ -56,7 +56,7 @@ class ItemCollator:
         return first_of_equal(self.composer.catalogs[0], self.composer.max_tokens)
 
     def __call__(self, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
-        items = np.array(rows, dtype=np.int64)  # a copy, because the batch's `item_index` shares its memory
+        items = integers(rows, "Rows").astype(np.int64)  # a copy, because the batch's `item_index` shares its memory
         places = np.arange(len(items))
         packed = self.composer.compose(np.zeros_like(places), items, places, places + 1)
         return packed.to_batch() | {"item_index": torch.from_numpy(items)}

@@ -18,8 +18,9 @@ from typing import Literal, SupportsIndex, get_args, overload
 import numpy as np
 from torch.utils.data import BatchSampler
 
-from .arrays import offsets_from_lengths
+from .arrays import integers, offsets_from_lengths
 from .draws import Draws, Stream
+from .sequences import whole_number
 from .torch_datasets import INDEX
 
 Mixing = Literal["sequences", "steps"]
@@ -102,6 +103,7 @@ class SequenceSampler(BatchSampler):
     Raises:
         ValueError: if both or neither of `batch_size` and `max_tokens` are given, `max_tokens` is below the longest
             sequence, there are fewer sequences than processes, or the arguments do not fit together.
+        TypeError: if users, lengths, `batch_size` or `max_tokens` are not whole numbers.
     """
 
     def __init__(
@@ -124,11 +126,14 @@ class SequenceSampler(BatchSampler):
             raise ValueError(f"rank must lie in [0, world_size), got rank {rank} and world_size {world_size}.")
         if (batch_size is None) == (max_tokens is None):
             raise ValueError(f"Give either batch_size or max_tokens, got {batch_size} and {max_tokens}.")
+        for name, size in (("batch_size", batch_size), ("max_tokens", max_tokens)):
+            if size is not None:
+                whole_number(size, name)
         if mixing not in get_args(Mixing):
             raise ValueError(f"mixing must be one of {', '.join(get_args(Mixing))}, got {mixing!r}.")
         self.mixing = mixing
-        self.users = [np.asarray(rows, dtype=np.int64) for rows in users]
-        self.lengths = [np.asarray(tokens, dtype=np.int64) for tokens in lengths]
+        self.users = [integers(rows, "users").astype(np.int64, copy=False) for rows in users]
+        self.lengths = [integers(tokens, "lengths").astype(np.int64, copy=False) for tokens in lengths]
         self.draws = Draws(seed)
         self.rank, self.world_size = rank, world_size
         self.by_tokens = max_tokens is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .arrays import offsets_from_lengths, slice_indices
+from .arrays import integers, offsets_from_lengths, rows_within, slice_indices
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,8 +34,8 @@ class Sequences:
         targets: int32 `[num_users]`, or `None` for training, which keeps whole sequences.
 
     Raises:
-        ValueError: if the arrays do not fit together, or a user has no items or no id.
-        TypeError: if an array does not hold integers.
+        ValueError: if the arrays do not fit together, a row is negative, or a user has no items or no id.
+        TypeError: if an array does not hold integers, or an id is not text. Decimals and truth values are never cast.
     """
 
     user_ids: pa.Array
@@ -59,29 +59,49 @@ class Sequences:
             )
         if self.targets is not None and len(self.targets) != rows:
             raise ValueError(f"{len(self.targets)} targets for {rows} users; expected one per user.")
-        empty = np.flatnonzero(self.lengths < 1)
+        # Compared rather than subtracted: offsets of a damaged file could overflow a difference.
+        empty = np.flatnonzero(offsets[1:] <= offsets[:-1])
         if empty.size:
             users = [self.user_ids[row].as_py() for row in empty[:5].tolist()]
             raise ValueError(f"{empty.size:,} of {rows:,} users have no items, the first: {users}. Drop these users.")
+        for name, numbers in (("items", self.items), ("targets", self.targets)):
+            if numbers is not None and numbers.size and numbers.min() < 0:
+                self._refuse_negative(name, numbers)
+
+    def _refuse_negative(self, name: str, rows: np.ndarray) -> None:
+        negative = np.flatnonzero(rows < 0)
+        user = negative[0] if name == "targets" else np.searchsorted(self.offsets, negative[0], side="right") - 1
+        raise ValueError(
+            f"{negative.size:,} of {rows.size:,} {name} are negative, the first: {rows[negative[0]]} of user "
+            f"{self.user_ids[int(user)].as_py()!r}. Catalogue rows start at 0; `rows_of(..., unknown=\"mark\")` gives -1 "
+            "to ids that the catalogue does not have: remove those items."
+        )
 
     @classmethod
     def from_lists(
         cls, user_ids: Sequence[str], histories: Iterable[Sequence[int]], targets: Sequence[int] | None = None
     ) -> Sequences:
-        """Create sequences from one list of catalogue rows per user."""
-        arrays = [np.asarray(history, dtype=np.int32) for history in histories]
+        """Create sequences from one list of catalogue rows per user. Arguments and errors are those of the class."""
+        arrays = [integers(history, f"The history of row {row}") for row, history in enumerate(histories)]
         offsets = offsets_from_lengths([len(array) for array in arrays])
-        items = np.concatenate([np.zeros(0, np.int32), *arrays])  # concatenate refuses an empty list
-        return cls(user_ids, items, offsets, None if targets is None else np.asarray(targets))
+        # concatenate refuses an empty list. Unsigned 64-bit rows would make decimals of a mixture.
+        items = np.concatenate([np.zeros(0, np.int32), *(_signed(array) for array in arrays)])
+        return cls(user_ids, items, offsets, targets)
 
     def __len__(self) -> int:
         return len(self.user_ids)
 
     def __getitem__(self, row: int) -> UserSequence:
-        """One user; negative rows count from the end. [`~Sequences.history`] is faster if only items are needed."""
+        """One user; negative rows count from the end. [`~Sequences.history`] is faster if only items are needed.
+
+        Raises:
+            IndexError: if there is no such row.
+            TypeError: if `row` is not a whole number.
+        """
+        row = whole_number(row, "A row of a split")
         if not -len(self) <= row < len(self):
             raise IndexError(f"No row {row} in a split of {len(self):,} users.")
-        row = int(row) % len(self)
+        row %= len(self)
         target = None if self.targets is None else int(self.targets[row])
         return UserSequence(self.user_ids[row].as_py(), self.history(row), target)
 
@@ -102,15 +122,11 @@ class Sequences:
 
         Raises:
             IndexError: for a row outside that range.
+            TypeError: if the rows are not integers, for example a mask.
         """
         import pyarrow as pa
 
-        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
-            raise IndexError(
-                f"Rows {wanted.min()} to {wanted.max()} requested from a split of {len(self):,} users; expected rows "
-                f"from 0 to {len(self) - 1}."
-            )
+        wanted = rows_within(np.atleast_1d(rows), len(self), "Rows", f"a split of {len(self):,} users")  # type: ignore[arg-type]
         lengths = self.lengths[wanted]
         items = self.items[slice_indices(self.offsets[wanted], lengths)]
         targets = None if self.targets is None else self.targets[wanted]
@@ -137,15 +153,26 @@ class Sequences:
 def text_array(texts: pa.Array | pa.ChunkedArray | Sequence[str]) -> pa.Array:
     """The texts as one Arrow array of type string, or large_string where they take more than 2 GiB.
 
+    Args:
+        texts: text or whole numbers, which become their digits; Arrow arrays may be dictionary-encoded.
+
     Raises:
         ValueError: if one is missing.
+        TypeError: if one is neither text nor a whole number.
     """
     import pyarrow as pa
 
     if not isinstance(texts, (pa.Array, pa.ChunkedArray)):
-        texts = pa.array(texts, pa.string())
-    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        try:
+            texts = pa.array(texts)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise TypeError(f"user ids must be text, all of them ({error}). Turn them into text first.") from error
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.cast(texts.type.value_type)
+    if pa.types.is_string_view(texts.type) or pa.types.is_integer(texts.type) or pa.types.is_null(texts.type):
         texts = texts.cast(pa.string())
+    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        raise TypeError(f"user ids are {texts.type}; expected text or whole numbers. Turn them into text first.")
     if isinstance(texts, pa.ChunkedArray):
         if texts.num_chunks == 1:  # no copy, so that a mapped file stays mapped
             texts = texts.chunk(0)
@@ -157,17 +184,31 @@ def text_array(texts: pa.Array | pa.ChunkedArray | Sequence[str]) -> pa.Array:
     return texts
 
 
+def whole_number(value: object, name: str) -> int:
+    """A Python or numpy integer as `int`.
+
+    Raises:
+        TypeError: for anything else. `int` would cut decimals and take truth values.
+    """
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; expected a whole number.")
+
+
 def _same_texts(mine: pa.Array, theirs: pa.Array) -> bool:
     return bool(mine.equals(theirs if mine.type == theirs.type else theirs.cast(mine.type)))
 
 
 def _integers(values: ArrayLike, dtype: type[np.signedinteger[Any]], name: str) -> np.ndarray:
     """The values as an array `[n]` of this type; not copied if they already are one."""
-    array = np.asarray(values)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise TypeError(f"{name} is {array.dtype} of shape {array.shape}; expected integers in one dimension.")
+    array = integers(values, name)
     if array.size and array.dtype != dtype and not np.can_cast(array.dtype, dtype):
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
             raise ValueError(f"{name} go from {array.min()} to {array.max()}; expected {np.dtype(dtype)}.")
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _signed(array: np.ndarray) -> np.ndarray:
+    """Small unsigned types are kept; uint64, which has no common integer type with others, is checked for its size."""
+    return array if array.dtype != np.uint64 else _integers(array, np.int64, "items")

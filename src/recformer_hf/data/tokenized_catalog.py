@@ -16,6 +16,7 @@ from ..items.catalog import ItemCatalog
 from ..storage.atomic import atomic_folder
 from ..tokenization_recformer import EncodedItem, RecformerTokenizer
 from ..tokenizing.tokenizer_fingerprint import tokenizer_fingerprint
+from .sequences import whole_number
 
 logger = logging.get_logger(__name__)
 
@@ -44,6 +45,9 @@ class TokenizedCatalog:
         catalog_fingerprint, tokenizer_fingerprint (`str`): identify the catalogue and the tokenizer that the arrays
             come from.
         path (`Path`, *optional*): the folder that the arrays are mapped from.
+
+    Raises:
+        ValueError: if the arrays have other types or lengths, or the offsets do not cut the tokens into items.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class TokenizedCatalog:
         tokenizer_fingerprint: str = "",
         path: Path | None = None,
     ) -> None:
+        _check_arrays(input_ids, token_type_ids, word_starts, offsets)
         self.input_ids = input_ids
         self.token_type_ids = token_type_ids
         self.word_starts = word_starts
@@ -136,17 +141,14 @@ class TokenizedCatalog:
             meta = json.loads((folder / _META).read_text(encoding="utf-8"))
             if meta["format"] != FORMAT:
                 raise ValueError(f"format {meta['format']}, expected {FORMAT}")
-            # Converted to plain arrays, because np.memmap's own class makes every slice and index slower.
-            arrays: dict[str, Any] = {
-                name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS
-            }
+            arrays: dict[str, Any] = {name: _mapped(folder / f"{name}.npy") for name in _ARRAYS}
             sizes = {name: len(array) for name, array in arrays.items()}
             expected = dict.fromkeys(_ARRAYS, meta["num_tokens"]) | {"offsets": meta["num_items"] + 1}
-            if sizes != expected or arrays["offsets"][-1] != meta["num_tokens"]:
+            if sizes != expected:
                 raise ValueError(f"sizes {sizes}, expected {expected}")
-            fingerprints = {f"{source}_fingerprint": meta[source] for source in ("catalog", "tokenizer")}
+            fingerprints = {f"{source}_fingerprint": str(meta[source]) for source in ("catalog", "tokenizer")}
             return cls(**arrays, **fingerprints, path=folder)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"The tokenized catalogue in {folder} is damaged or of another version ({error}). Remove the folder, "
                 "or call TokenizedCatalog.build, which tokenizes again."
@@ -185,7 +187,9 @@ class TokenizedCatalog:
 
         Raises:
             IndexError: if the catalogue has no such row.
+            TypeError: if `row` is not a whole number.
         """
+        row = whole_number(row, "A row of a catalogue")
         if not -len(self) <= row < len(self):
             raise IndexError(f"No row {row} in a tokenized catalogue of {len(self):,} items.")
         row %= len(self)
@@ -219,6 +223,38 @@ class TokenizedCatalog:
             if log:
                 logger.warning(f"{error} Tokenizing it again now.")
             return None
+
+
+def _mapped(path: Path) -> np.ndarray:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.ndim != 1:
+        raise ValueError(f"{path.name} is not an array of one dimension")
+    # A plain array, because np.memmap's own class makes every slice and index slower.
+    return np.asarray(array)
+
+
+def _check_arrays(
+    input_ids: np.ndarray, token_type_ids: np.ndarray, word_starts: np.ndarray, offsets: np.ndarray
+) -> None:
+    """Everything that composing batches relies on; a few milliseconds for a million items."""
+    kinds = {
+        "input_ids": (input_ids, "iu", "integers"),
+        "token_type_ids": (token_type_ids, "iu", "integers"),
+        "word_starts": (word_starts, "b", "truth values"),
+        "offsets": (offsets, "i", "signed integers"),
+    }
+    for name, (array, kind, expected) in kinds.items():
+        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in kind:
+            found = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise ValueError(f"{name} is {found}; expected {expected} in one dimension")
+    total = len(input_ids)
+    if len(token_type_ids) != total or len(word_starts) != total:
+        raise ValueError(f"{total} input_ids, {len(token_type_ids)} token_type_ids, {len(word_starts)} word_starts")
+    ends = offsets[[0, -1]].tolist() if len(offsets) > 1 else []
+    if ends != [0, total] or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError(f"the offsets do not cut {total} tokens into {max(len(offsets) - 1, 0)} items")
+    if total and (input_ids.min() < 0 or token_type_ids.min() < 1 or token_type_ids.max() > 2):
+        raise ValueError("negative token ids, or token types other than 1 (keys) and 2 (values)")
 
 
 __all__ = ["TokenizedCatalog", "tokenizer_fingerprint"]

@@ -14,8 +14,8 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers.utils import logging
 
-from .arrays import gather, offsets_from_lengths, slice_indices
-from .sequences import Sequences
+from .arrays import gather, offsets_from_lengths, rows_within, slice_indices
+from .sequences import Sequences, whole_number
 
 logger = logging.get_logger(__name__)
 
@@ -94,9 +94,15 @@ class TrainingSequences(Dataset[SequenceBatch]):
         return sum(users.size for users in self.users)
 
     def __getitem__(self, index: np.ndarray | Row | Sequence[Row]) -> SequenceBatch:
-        """The sequences of an index, `[batch]`."""
+        """The sequences of an index, `[batch]`.
+
+        Raises:
+            IndexError: for a dataset or a row that does not exist; negative ones do not count from the end.
+            TypeError: if the index is not made of three whole numbers a row.
+        """
         rows = _as_index(index)
         dataset, user = rows["dataset"], rows["user"]
+        self._check_inside(dataset, user)
         starts, stops = gather(self.offsets, dataset, user), gather(self.offsets, dataset, user + 1)
         lengths = stops - starts
         items = gather(self.items, np.repeat(dataset, lengths), slice_indices(starts, lengths))
@@ -105,6 +111,17 @@ class TrainingSequences(Dataset[SequenceBatch]):
     def __getitems__(self, index: np.ndarray | Sequence[Row]) -> SequenceBatch:
         """Called by a `DataLoader`'s fetcher with a whole batch; without this method, it asks row by row."""
         return self[index]
+
+    def _check_inside(self, dataset: np.ndarray, user: np.ndarray) -> None:
+        sizes = np.array([len(offsets) - 1 for offsets in self.offsets])
+        outside = (dataset < 0) | (dataset >= len(sizes)) | (user < 0)
+        outside |= user >= sizes[np.where(outside, 0, dataset)]
+        if outside.any():
+            first = int(np.flatnonzero(outside)[0])
+            raise IndexError(
+                f"No row {user[first]} of dataset {dataset[first]}: the datasets 0 to {len(sizes) - 1} have "
+                f"{', '.join(f'{size:,}' for size in sizes.tolist())} sequences."
+            )
 
 
 class EvaluationSequences(Dataset[SequenceBatch]):
@@ -129,8 +146,13 @@ class EvaluationSequences(Dataset[SequenceBatch]):
         return len(self.targets)
 
     def __getitem__(self, rows: int | Sequence[int] | np.ndarray) -> SequenceBatch:
-        """The histories of rows of the split, int `[batch]`."""
-        users = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        """The histories of rows of the split, int `[batch]`.
+
+        Raises:
+            IndexError: for a row that the split does not have; negative rows do not count from the end.
+            TypeError: if the rows are not integers.
+        """
+        users = rows_within(np.atleast_1d(rows), len(self), "Rows", f"a split of {len(self):,} users")
         # Evaluation draws nothing, so epoch and dataset stay 0.
         index = np.zeros(len(users), dtype=INDEX)
         index["user"] = users
@@ -147,7 +169,7 @@ def _as_index(index: np.ndarray | Row | Sequence[Row]) -> np.ndarray:
     """The rows as an `INDEX` array `[batch]`.
 
     Raises:
-        TypeError: for plain row numbers, such as torch's own samplers give.
+        TypeError: for plain row numbers, such as torch's own samplers give, and for decimals.
     """
     if isinstance(index, np.ndarray) and index.dtype == INDEX:
         return np.atleast_1d(index)
@@ -157,4 +179,7 @@ def _as_index(index: np.ndarray | Row | Sequence[Row]) -> np.ndarray:
             f"Training sequences are addressed by (epoch, dataset, user), got {index!r}. Use a SequenceSampler: it "
             "puts the epoch into the index, so that every epoch draws other targets."
         )
+    for row in rows:
+        for number, name in zip(row, INDEX.names or (), strict=True):
+            whole_number(number, f"The {name} of an index")
     return np.array(rows, dtype=INDEX)
