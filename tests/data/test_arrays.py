@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recformer_hf.data.arrays import gather, offsets_from_lengths, slice_indices
+from recformer_hf.data.arrays import gather, integers, offsets_from_lengths, rows_within, slice_indices
 
 
 @given(st.lists(st.integers(0, 5), max_size=8))
@@ -46,3 +46,37 @@ def test_gather_takes_each_element_from_its_own_array(types):
 
 def test_gather_from_a_single_array_ignores_which():
     assert gather([np.arange(9)], np.array([7, 7]), np.array([8, 1])).tolist() == [8, 1]
+
+
+@pytest.mark.parametrize("values", [[1, 2], (1, 2), np.array([1, 2], np.uint8), np.array([1, 2])])
+def test_integers_keep_their_type(values):
+    assert integers(values, "rows").tolist() == [1, 2]
+    assert integers(values, "rows").dtype == np.asarray(values).dtype
+
+
+def test_an_empty_list_is_integers():
+    assert integers([], "rows").dtype.kind == "i"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0, 2.0], "rows is float64 of shape .* Decimals often come from missing values"),
+        ([1, None], "rows is object"),
+        ([True, False], r"rows is bool .* np.flatnonzero\(mask\)"),
+        (["i1"], r"catalog.rows_of\(ids\)"),
+        ([[1], [2]], "in one dimension"),
+        ([[1], [2, 3]], "cannot be one array"),
+        (3, r"rows is int64 of shape \(\)"),
+    ],
+)
+def test_nothing_else_is_cast_to_integers(values, message):
+    with pytest.raises(TypeError, match=message):
+        integers(values, "rows")
+
+
+def test_rows_within_refuses_rows_outside():
+    assert rows_within([0, 2, 0], 3, "Rows", "a split of 3 users").tolist() == [0, 2, 0]
+    for rows in ([3], [-1, 0]):
+        with pytest.raises(IndexError, match="requested from a split of 3 users; expected rows from 0 to 2"):
+            rows_within(rows, 3, "Rows", "a split of 3 users")

@@ -85,6 +85,13 @@ class TestForm:
 
 
 class TestItemsAndHistories:
+    def test_rows_are_not_cast(self):
+        for rows in ([1.5], [True, False], [None]):
+            with pytest.raises(TypeError, match="expected integers"):
+                ItemCollator(CATALOG, TOKENIZER)(rows)
+        with pytest.raises(ValueError, match="not all rows"):
+            ItemCollator(CATALOG, TOKENIZER)([-1])
+
     def test_an_item_is_a_history_of_one(self):
         rows = [7, 0, 49, 7]
         batch = ItemCollator(CATALOG, TOKENIZER)(rows)

@@ -85,6 +85,15 @@ class TestComposition:
         with pytest.raises(ValueError, match="tokenized by another tokenizer"):
             ItemCollator(CATALOG, other)
 
+    def test_tokens_that_the_tokenizer_does_not_have_are_refused(self):
+        """Such a catalogue comes from damaged files; a model would look up memory outside its embeddings."""
+        ids = CATALOG.input_ids.astype(np.int32)
+        ids[3] = len(TOKENIZER)
+        arrays = ids, CATALOG.token_type_ids, CATALOG.word_starts, CATALOG.offsets
+        damaged = TokenizedCatalog(*arrays, "", CATALOG.tokenizer_fingerprint)
+        with pytest.raises(ValueError, match=f"has the token {len(TOKENIZER)}, but the tokenizer only"):
+            ItemCollator(damaged, TOKENIZER)
+
     def test_items_of_another_catalogue_are_refused(self):
         data = TrainingSequences([split([[1, 20], [3, 4]])])
         collator = FinetuningCollator(OTHER, TOKENIZER, seed=0)

@@ -34,7 +34,7 @@ class TestConstruction:
                 {"train": [[0, 6], [1]]},
                 r"1 of 3 items of train are not in the catalogue \(rows 0 to 5\), the first: 6 of user 'u0'",
             ),
-            ({"train": [[0], [1, -1, 7]]}, "2 of 4 items of train .* the first: -1 of user 'u1'"),
+            ({"train": [[0], [1, 9, 7]]}, "2 of 4 items of train .* the first: 9 of user 'u1'"),
             ({"targets": [0, 9]}, "1 of 2 targets of test .* the first: 9 of user 'u1'"),
             ({"test": None}, "test has no targets; expected one per user"),
             ({"train_targets": [0, 0]}, "train has targets; expected none"),
@@ -181,6 +181,11 @@ class TestDamagedFolders:
                 r"lists the splits \['test'\] and an info of type dict; expected train",
             ),
             ('{"format": 1, "splits": ["train", "../x"], "info": {}}', "expected train, optionally any of"),
+            ('{"format": 1, "splits": ["train", {}], "info": {}}', "expected train, optionally any of"),
+            ('{"format": 1, "splits": ["train", null], "info": {}}', "expected train, optionally any of"),
+            ('{"format": 1, "splits": "train", "info": {}}', "expected train, optionally any of"),
+            ('{"format": 1, "splits": ["train"], "info": {"statistics": [1]}}', "statistics of type list"),
+            ("[" * 100_000, "is not valid JSON"),
         ],
     )
     def test_a_description_that_cannot_be_read(self, saved, description, message):
@@ -193,6 +198,20 @@ class TestDamagedFolders:
         [
             ({"target": [1, 2, 6]}, r"saved: 1 of 3 targets of test are not in the catalogue"),
             ({"history": [[0], [0, 70], [1]]}, r"saved: 1 of 4 items of test .* the first: 70 of user 'bob'"),
+            ({"history": [[0], [0, -1], [1]]}, r"test\.parquet: 1 of 4 items are negative.*of user 'bob'"),
+            ({"history": [[0], [0, 2**40], [1]]}, r"test\.parquet: items go from 0 to 1099511627776"),
+            ({"history": [[0.0], [0.5], [1.0]]}, r"test\.parquet: items is float64"),
+            ({"history": [[True], [False], [True]]}, r"test\.parquet: items is (bool|object)"),
+            ({"history": [["0"], ["1"], ["2"]]}, r"test\.parquet: items is object"),
+            ({"history": [[[0]], [[1]], [[2]]]}, r"test\.parquet: items is object"),
+            ({"history": [[0], None, [1]]}, r"test\.parquet has missing values in history"),
+            ({"history": [[0], [], [1]]}, r"test\.parquet: 1 of 3 users have no items"),
+            ({"history": [0, 1, 2]}, r"test\.parquet: 'history' is int64; expected lists"),
+            ({"target": [1.0, 2.0, 3.0]}, r"test\.parquet: targets is float64"),
+            ({"target": [True, True, False]}, r"test\.parquet: targets is (bool|object)"),
+            ({"target": [1, None, 2]}, r"test\.parquet has missing values in target"),
+            ({"user_id": [1.5, 2.5, 3.5]}, r"test\.parquet: user ids are double"),
+            ({"user_id": [b"a", b"b", b"c"]}, r"test\.parquet: user ids are binary"),
         ],
     )
     def test_rows_outside_the_catalogue(self, saved, columns, message):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import errno
 import os
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from recformer_hf.data import mapped_files, sequence_files
 from recformer_hf.data.dataset import SequentialDataset
 from tests.support.small_dataset import catalog, rewritten, small_dataset
+
+
+def write_ipc(path, table):
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
 class TestMappedCopies:
@@ -36,6 +43,29 @@ class TestMappedCopies:
         with pytest.raises(ValueError, match="1 of 3 users have no items"):
             SequentialDataset.load(saved)
         assert len(list(mapped_cache.rglob("*.arrow"))) == 1  # the items
+
+    @pytest.mark.parametrize("damage", ["cut", "empty", "text", "offsets", "types"])
+    def test_a_damaged_copy_is_removed_and_the_parquet_read(self, saved, mapped_cache, damage):
+        SequentialDataset.load(saved)
+        copies = [path for path in mapped_cache.rglob("*.arrow") if b"user_id" in path.read_bytes()]
+        assert len(copies) == 3
+        for copy in copies:
+            data = copy.read_bytes()
+            if damage == "offsets":  # lists that point far outside the file
+                table = pa.ipc.open_file(pa.BufferReader(data)).read_all().combine_chunks()
+                name = table.column_names[1]
+                values = table[name].chunk(0).values
+                offsets = pa.py_buffer(np.array([0, 2**30, 2**31 - 1, len(values)], np.int32).tobytes())
+                lists = pa.Array.from_buffers(table[name].type, 3, [None, offsets], children=[values])
+                write_ipc(copy, table.set_column(1, name, lists))
+            elif damage == "types":
+                write_ipc(copy, pa.table({"user_id": ["a"], "items": [[0.5]], "history": [[0.5]], "target": [0.5]}))
+            else:
+                copy.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "text": b"x" * 500}[damage])
+        assert SequentialDataset.load(saved) == small_dataset()
+        assert not any(copy.exists() for copy in copies)
+        assert SequentialDataset.load(saved) == small_dataset()
+        assert all(copy.exists() for copy in copies)
 
     def test_a_cache_that_cannot_be_written_is_done_without(self, saved, mapped_cache, monkeypatch, caplog):
         def refuse(*args, **kwargs):

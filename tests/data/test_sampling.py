@@ -32,6 +32,23 @@ random_lengths = st.integers(0, 2**16).flatmap(
 )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"users": [np.array([0.0, 1.0])]}, "users is float64"),
+        ({"users": [np.array([True, True])]}, "users is bool"),
+        ({"lengths": [np.array([3.5, 4.0])]}, "lengths is float64"),
+        ({"batch_size": 1.5}, "batch_size is 1.5"),
+        ({"batch_size": True}, "batch_size is True"),
+        ({"batch_size": None, "max_tokens": 9.0}, "max_tokens is 9.0"),
+    ],
+)
+def test_nothing_but_whole_numbers(arguments, message):
+    valid = {"users": [np.arange(2)], "lengths": [np.array([3, 4])], "batch_size": 1}
+    with pytest.raises(TypeError, match=message):
+        SequenceSampler(**valid | arguments, seed=0)
+
+
 class TestPlan:
     @settings(max_examples=40, deadline=None)
     @given(random_lengths, st.integers(1, 9), st.integers(1, 4), st.integers(0, 3), st.booleans())

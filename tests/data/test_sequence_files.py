@@ -57,3 +57,18 @@ def test_files_that_another_library_wrote_with_larger_types(saved):
     table = pa.table({"target": pa.array([1, 4, 2], pa.uint8()), "history": histories, "user_id": users})
     pq.write_table(table, saved / "test.parquet")
     assert SequentialDataset.load(saved) == small_dataset()
+
+
+def test_ids_that_are_not_utf8_are_named(saved):
+    table = pq.read_table(saved / "train.parquet")
+    users = pa.array([b"ada", b"\xff\xfe", b"cyd"], pa.binary()).view(pa.string())
+    pq.write_table(table.set_column(0, "user_id", users), saved / "train.parquet")
+    with pytest.raises(ValueError, match=r"train\.parquet is damaged: .*UTF8"):
+        SequentialDataset.load(saved)
+
+
+def test_columns_of_the_same_name(saved):
+    table = pq.read_table(saved / "train.parquet")
+    pq.write_table(table.append_column("items", table["items"]), saved / "train.parquet")
+    with pytest.raises(ValueError, match=r"train\.parquet"):
+        SequentialDataset.load(saved)

@@ -49,12 +49,54 @@ class TestSequences:
             (([None], [1], [0, 1]), ValueError, "1 of 1 user ids are missing"),
             ((["a"], [1.5], [0, 1]), TypeError, "items is float64"),
             ((["a"], [[1]], [0, 1]), TypeError, "expected integers in one dimension"),
+            ((["a"], [True], [0, 1]), TypeError, "items is bool"),
+            ((["a"], [None], [0, 1]), TypeError, "items is object.*catalog.rows_of"),
+            ((["a"], ["i1"], [0, 1]), TypeError, "items is <U2.*catalog.rows_of"),
+            ((["a"], [1], [0.0, 1.0]), TypeError, "offsets is float64"),
+            ((["a"], [1], [0, 1], [float("nan")]), TypeError, "targets is float64.*missing values"),
+            ((["a"], [1], [0, 1], [True]), TypeError, r"targets is bool.*np.flatnonzero\(mask\)"),
+            ((["a", "b"], [1, -1], [0, 1, 2]), ValueError, "1 of 2 items are negative, the first: -1 of user 'b'"),
+            ((["a"], [1], [0, 1], [-1]), ValueError, "1 of 1 targets are negative, the first: -1 of user 'a'"),
+            ((["a", "b", "c"], [1, 2], [0, 2**63 - 1, -2, 2]), ValueError, "1 of 3 users have no items"),
+            (([1.0], [1], [0, 1]), TypeError, "user ids are double; expected text or whole numbers"),
+            (([True], [1], [0, 1]), TypeError, "user ids are bool"),
+            ((["a", 1], [1, 2], [0, 1, 2]), TypeError, "user ids must be text, all of them"),
             ((["a"], [2**31], [0, 1]), ValueError, "items go from 2147483648 to 2147483648; expected int32"),
         ],
     )
     def test_arrays_that_do_not_fit(self, arguments, error, message):
         with pytest.raises(error, match=message):
             Sequences(*arguments)
+
+    @pytest.mark.parametrize(
+        ("histories", "targets", "message"),
+        [
+            ([[1], [1.7]], None, "The history of row 1 is float64"),
+            ([[True, False]], None, "The history of row 0 is bool"),
+            ([[1, None]], None, "The history of row 0 is object"),
+            ([[[1]]], None, "The history of row 0 is int64 of shape"),
+            ([[1]], [1.0], "targets is float64"),
+        ],
+    )
+    def test_lists_of_anything_but_integers_are_refused(self, histories, targets, message):
+        with pytest.raises(TypeError, match=message):
+            Sequences.from_lists(["a", "b"][: len(histories)], histories, targets)
+
+    def test_ids_of_any_texts_and_whole_numbers(self):
+        for ids in ([7, 8], np.array([7, 8]), pa.array(["7", "8"]).dictionary_encode(), ["7", "8"]):
+            assert Sequences(ids, [1, 2], [0, 1, 2]).user_ids.to_pylist() == ["7", "8"]
+
+    def test_rows_are_whole_numbers(self):
+        split = Sequences.from_lists(["a", "b"], [[1], [2]])
+        assert split[np.int64(1)].user_id == "b"
+        for row in (0.5, 1.0, True, "0", None):
+            with pytest.raises(TypeError, match="expected a whole number"):
+                split[row]
+        for rows in ([True, False], np.array([0.0, 1.0]), [None], ["a"]):
+            with pytest.raises(TypeError, match="expected integers"):
+                split.select(rows)
+        assert len(split.select([])) == 0
+        assert len(split.select(1)) == 1
 
     @settings(max_examples=40, deadline=None)
     @given(histories=st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=5), max_size=8), data=st.data())

@@ -186,6 +186,42 @@ class TestCache:
         again = TokenizedCatalog.build(catalog, tokenizer, tmp_path)
         assert np.array_equal(again.input_ids, TokenizedCatalog.build(catalog, tokenizer).input_ids)
 
+    @pytest.mark.parametrize(
+        ("name", "array"),
+        [
+            ("offsets", lambda a: np.array([*a[:-2], 2**62, a[-1]])),
+            ("offsets", lambda a: np.array([*a[:-2], -5, a[-1]])),
+            ("offsets", lambda a: a + 1),
+            ("offsets", lambda a: a.astype(np.float64)),
+            ("offsets", lambda a: np.array(a.tolist(), dtype=object)),
+            ("offsets", lambda a: a[:, None]),
+            ("input_ids", lambda a: a.astype(np.float32)),
+            ("input_ids", lambda a: np.full(len(a), -1, np.int32)),
+            ("input_ids", lambda a: np.array(5)),
+            ("token_type_ids", lambda a: np.full(len(a), 9, np.uint8)),
+            ("token_type_ids", lambda a: a[:-1]),
+            ("word_starts", lambda a: np.array([str(x) for x in a])),
+            ("meta", lambda m: m | {"num_items": "41"}),
+            ("meta", lambda m: m | {"num_items": -1, "num_tokens": 0}),
+            ("meta", lambda m: [m]),
+            ("meta", lambda m: m | {"num_tokens": None}),
+        ],
+    )
+    def test_hostile_arrays_are_refused_before_they_are_used(self, catalog, tokenizer, tmp_path, name, array):
+        path = TokenizedCatalog.build(catalog, tokenizer, tmp_path).path
+        if name == "meta":
+            (path / "meta.json").write_text(json.dumps(array(json.loads((path / "meta.json").read_text()))))
+        else:
+            np.save(path / f"{name}.npy", array(np.load(path / f"{name}.npy")), allow_pickle=True)
+        with pytest.raises(ValueError, match="damaged or of another version"):
+            TokenizedCatalog.open(path)
+        again = TokenizedCatalog.build(catalog, tokenizer, tmp_path)
+        assert np.array_equal(again.offsets, TokenizedCatalog.build(catalog, tokenizer).offsets)
+
+    def test_rows_are_whole_numbers(self, catalog, tokenizer):
+        with pytest.raises(TypeError, match="expected a whole number"):
+            TokenizedCatalog.build(catalog, tokenizer)[1.0]
+
     def test_no_folder_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="No tokenized catalogue"):
             TokenizedCatalog.open(tmp_path)

@@ -46,9 +46,29 @@ class TestTrainingSequences:
         with pytest.raises(TypeError, match=r"addressed by \(epoch, dataset, user\)"):
             TrainingSequences([counted_sequences([2, 2])])[[0, 1]]
 
+    @pytest.mark.parametrize("row", [(0, 1, 0), (0, -1, 0), (0, 0, 2), (0, 0, -1)])
+    def test_rows_outside(self, row):
+        with pytest.raises(IndexError, match="the datasets 0 to 0 have 2 sequences"):
+            TrainingSequences([counted_sequences([2, 2])])[row]
+
+    @pytest.mark.parametrize("row", [(0, 0, 1.5), (0, True, 0), (0.0, 0, 0)])
+    def test_decimals_are_not_cast(self, row):
+        with pytest.raises(TypeError, match="expected a whole number"):
+            TrainingSequences([counted_sequences([2, 2])])[row]
+
 
 def test_evaluation_rows_come_with_their_targets():
     batch = EvaluationSequences(counted_sequences([2, 1, 3], targets=True))[[2, 0]]
     assert [part.tolist() for part in np.split(batch.items, batch.offsets[1:-1])] == [[3, 4, 5], [0, 1]]
     assert batch.targets.tolist() == [3, 0]
     assert batch.index["user"].tolist() == [2, 0]
+
+
+def test_evaluation_rows_are_rows_of_the_split():
+    data = EvaluationSequences(counted_sequences([2, 1, 3], targets=True))
+    for rows in (3, -1, [0, 3]):
+        with pytest.raises(IndexError, match="requested from a split of 3 users"):
+            data[rows]
+    for rows in (1.0, [0.5], [True, False, True], [None]):
+        with pytest.raises(TypeError, match="expected integers"):
+            data[rows]

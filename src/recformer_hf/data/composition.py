@@ -69,11 +69,12 @@ class Composer:
                     f"max_attr_num or max_attr_length (fingerprint {catalog.tokenizer_fingerprint!r}, expected "
                     f"{expected!r}). Create it with TokenizedCatalog.build(catalog, tokenizer)."
                 )
-            if len(catalog.input_ids) and catalog.input_ids.max() >= len(tokenizer):
+            largest = int(catalog.input_ids.max(initial=0))
+            if largest >= len(tokenizer):
                 raise ValueError(
-                    f"The catalogue of dataset {number} has the token {catalog.input_ids.max()}, but the tokenizer only "
-                    f"{len(tokenizer):,} tokens: its files are damaged. Remove its folder, and create it again with "
-                    "TokenizedCatalog.build(catalog, tokenizer)."
+                    f"The catalogue of dataset {number} has the token {largest}, but the tokenizer only has "
+                    f"{len(tokenizer):,} tokens: the catalogue's files are damaged. Remove its folder, and create it "
+                    "again with TokenizedCatalog.build(catalog, tokenizer)."
                 )
         bos = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         if bos is None:

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, R
 from ..items.catalog import ItemCatalog
 from ..storage.atomic import atomic_folder, recover_folder
 from .dataset_card import dataset_card, dataset_statistics
-from .mapped_files import mapped_copy
+from .mapped_files import mapped_copy, unless_damaged
 from .sequence_files import HISTORY, ITEMS, ROW_GROUP_ROWS, TARGET, USER_ID, read_sequences, write_sequences
 from .sequences import Sequences, UserSequence
 
@@ -213,7 +213,10 @@ class SequentialDataset:
 def _read_items(path: Path) -> ItemCatalog:
     try:
         copy = mapped_copy(path, lambda copy: ItemCatalog.from_parquet(path).write_file(copy))
-        return ItemCatalog.from_parquet(path) if copy is None else ItemCatalog.open_file(copy)
+        if copy is not None:
+            with unless_damaged(copy):
+                return ItemCatalog.open_file(copy)
+        return ItemCatalog.from_parquet(path)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -226,9 +229,9 @@ def _check_split(name: str, split: Sequences, num_items: int) -> None:
         advice = "Training needs at least one." if name == "train" else "Pass None instead."
         raise ValueError(f"{name} has no users. {advice}")
     for kind, rows in (("items", split.items), ("targets", split.targets)):
-        # Minimum and maximum need no memory; which rows are wrong is only computed for the error.
-        if rows is not None and (rows.min() < 0 or rows.max() >= num_items):
-            outside = np.flatnonzero((rows < 0) | (rows >= num_items))
+        # The maximum needs no memory; which rows are wrong is only computed for the error.
+        if rows is not None and rows.max() >= num_items:  # `Sequences` refuses negative rows
+            outside = np.flatnonzero(rows >= num_items)
             user = outside[0] if kind == "targets" else np.searchsorted(split.offsets, outside[0], side="right") - 1
             raise ValueError(
                 f"{outside.size:,} of {rows.size:,} {kind} of {name} are not in the catalogue (rows 0 to "
@@ -252,18 +255,22 @@ def _read_description(folder: Path) -> dict[str, Any]:
         )
     try:
         described = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         found = described.get("format") if isinstance(described, dict) else type(described).__name__
         raise ValueError(f"{path} has format {found!r}; this version reads format {FORMAT}. Update recformer_hf.")
     # Other names are refused, because the names become parts of file paths.
     splits, info = described.get("splits"), described.get("info")
-    if not isinstance(splits, list) or not isinstance(info, dict) or "train" not in splits or set(splits) - {*SPLITS}:
+    known = isinstance(splits, list) and "train" in splits and all(name in SPLITS for name in splits)
+    if not known or not isinstance(info, dict):
         raise ValueError(
             f"{path} lists the splits {splits!r} and an info of type {type(info).__name__}; expected train, optionally "
             f"any of {SPLITS[1:]}, and an info of type dict. Save the dataset again."
         )
+    statistics = info.get("statistics", {})
+    if not isinstance(statistics, dict):
+        raise ValueError(f"{path} has statistics of type {type(statistics).__name__}; expected dict.")
     return described
 
 

@@ -7,7 +7,8 @@ machine therefore keeps one decoded copy of a large file, and all processes map 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import cached_assets_path
@@ -51,3 +52,18 @@ def mapped_copy(parquet: Path, write: Callable[[Path], None]) -> Path | None:
         logger.warning(f"{parquet} is read into memory: its memory-mapped copy cannot be written ({error}).")
         return None
     return copy
+
+
+@contextmanager
+def unless_damaged(copy: Path) -> Iterator[None]:
+    """Around opening a copy: if it turns out to be damaged, it is removed, and the block ends without an error.
+
+    The caller then reads the parquet file; the next process writes the copy again.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, OSError) as error:  # pyarrow's errors are of these kinds, too
+        logger.warning(
+            f"The memory-mapped copy {copy} is damaged ({error}); it is removed, and written again next time."
+        )
+        copy.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from .arrays import offsets_from_lengths
 from .k_core import k_core
 from .polars_engine import pl
 from .readers.source import DataError, Source
+from .source_check import checked_source, refuse_blank_ids
 from .time_order import Ties, in_order, tied_share
 
 Policy = Literal["drop", "error"]
@@ -81,7 +82,8 @@ def prepare(
     of user, item, time and seed.
 
     Args:
-        source: what a reader returned.
+        source: what a reader returned, or one made by hand: times may be dates or datetimes, ids whole numbers, and
+            attributes of any type (`source_check.checked_source`).
         min_user_interactions: the k of users in the k-core (5 in the paper's sets); 1 keeps all.
         min_item_interactions: the k of items.
         ties: how to order a user's interactions at the same time: "random" (seeded), "item_id", or "file" (as in the
@@ -99,7 +101,9 @@ def prepare(
     Raises:
         UnknownItemsError: if items are unknown or without text, and the policy is "error".
         EmptyResultError: if no interaction is left; the message gives the counts of every round of the k-core.
-        DataError: if an argument is out of its range, or item ids are not unique.
+        DataError: if an argument is out of its range, item ids are not unique, or an id or a time is missing or
+            unreadable.
+        TypeError: if `source` is not a `Source` of polars frames.
     """
     settings = _Settings(
         min_user_interactions,
@@ -110,11 +114,14 @@ def prepare(
         unknown_items,
         items_without_text,
     )
+    source = checked_source(source)
     counts: dict[str, Any] = {"interactions_read": source.interactions.height}
     with tqdm(total=5, desc="Coding ids", unit=" steps", delay=2) as progress:
         # Each step assigns `rows` again, and the last one deletes it. A second reference to an earlier state would keep
         # gigabytes alive at tens of millions of rows.
         user_ids, item_ids, rows = _code_ids(source.interactions)
+        refuse_blank_ids(user_ids, "user_id")
+        refuse_blank_ids(item_ids, "item_id")
         counts |= {"users_read": len(user_ids), "items_read": len(item_ids)}
         described = _described_items(source.items)
         rows = _with_usable_items(rows, item_ids, source.items, described, settings, counts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..storage.atomic import atomic_file
 from .arrays import offsets_from_lengths
-from .mapped_files import mapped_copy
+from .mapped_files import mapped_copy, unless_damaged
 from .sequences import Sequences, text_array
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def read_sequences(path: Path, with_targets: bool) -> Sequences:
         with_targets: whether it is a validation or test split.
 
     Raises:
-        ValueError: if it is not parquet, or has other columns, missing values, or sequences without items.
+        ValueError: if it is not parquet, or has other columns, other types, missing values, or sequences without items.
     """
     import pyarrow as pa
 
@@ -57,9 +57,11 @@ def read_sequences(path: Path, with_targets: bool) -> Sequences:
             writer.write_table(table)
 
     copy = mapped_copy(path, write_copy)
-    if copy is None:
-        return _decoded(path, with_targets)
-    return _from_table(pa.ipc.open_file(pa.memory_map(os.fspath(copy))).read_all(), path, with_targets)
+    if copy is not None:
+        with unless_damaged(copy):
+            table = pa.ipc.open_file(pa.memory_map(os.fspath(copy))).read_all()
+            return _from_table(table, path, with_targets)
+    return _decoded(path, with_targets)
 
 
 def _decoded(path: Path, with_targets: bool) -> Sequences:
@@ -68,7 +70,7 @@ def _decoded(path: Path, with_targets: bool) -> Sequences:
 
     try:
         table = pq.ParquetFile(path).read()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as parquet: {error}") from error
     return _from_table(table, path, with_targets)
 
@@ -89,9 +91,13 @@ def _from_table(table: pa.Table, path: Path, with_targets: bool) -> Sequences:
     import pyarrow as pa
 
     names = [USER_ID, HISTORY, TARGET] if with_targets else [USER_ID, ITEMS]
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
+    if not set(names) <= set(table.column_names) or len(set(table.column_names)) < len(table.column_names):
         raise ValueError(f"{path} has the columns {table.column_names}; expected {names}. Save the dataset again.")
+    try:
+        # Offsets that point outside a mapped file would read other memory of this process; ids may not be UTF-8.
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     gaps = [name for name in names if table[name].null_count]
     lists = table.column(names[1])
     if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
@@ -100,11 +106,11 @@ def _from_table(table: pa.Table, path: Path, with_targets: bool) -> Sequences:
         raise ValueError(f"{path} has missing values in {', '.join(gaps) or names[1]}; expected none.")
     lengths = [np.zeros(0, np.int64), *(np.asarray(chunk.value_lengths(), dtype=np.int64) for chunk in lists.chunks)]
     offsets = offsets_from_lengths(np.concatenate(lengths))  # the lists' own offsets may start anywhere in a chunk
-    items = _joined([chunk.flatten() for chunk in lists.chunks])
     try:
+        items = _joined([chunk.flatten() for chunk in lists.chunks])
         targets = _joined(table[TARGET].chunks) if with_targets else None
         return Sequences(text_array(table[USER_ID]), items, offsets, targets)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, pa.ArrowException) as error:
         raise ValueError(f"{path}: {error}") from error
 
 

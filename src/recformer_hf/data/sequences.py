@@ -73,7 +73,7 @@ class Sequences:
         user = negative[0] if name == "targets" else np.searchsorted(self.offsets, negative[0], side="right") - 1
         raise ValueError(
             f"{negative.size:,} of {rows.size:,} {name} are negative, the first: {rows[negative[0]]} of user "
-            f"{self.user_ids[int(user)].as_py()!r}. Catalogue rows start at 0; `rows_of(..., unknown=\"mark\")` gives -1 "
+            f'{self.user_ids[int(user)].as_py()!r}. Catalogue rows start at 0; `rows_of(..., unknown="mark")` gives -1 '
             "to ids that the catalogue does not have: remove those items."
         )
 
@@ -86,7 +86,7 @@ class Sequences:
         offsets = offsets_from_lengths([len(array) for array in arrays])
         # concatenate refuses an empty list. Unsigned 64-bit rows would make decimals of a mixture.
         items = np.concatenate([np.zeros(0, np.int32), *(_signed(array) for array in arrays)])
-        return cls(user_ids, items, offsets, targets)
+        return cls(user_ids, items, offsets, None if targets is None else integers(targets, "targets"))
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -126,7 +126,7 @@ class Sequences:
         """
         import pyarrow as pa
 
-        wanted = rows_within(np.atleast_1d(rows), len(self), "Rows", f"a split of {len(self):,} users")  # type: ignore[arg-type]
+        wanted = rows_within(np.atleast_1d(rows), len(self), "Rows", f"a split of {len(self):,} users")
         lengths = self.lengths[wanted]
         items = self.items[slice_indices(self.offsets[wanted], lengths)]
         targets = None if self.targets is None else self.targets[wanted]

@@ -146,8 +146,12 @@ class TokenizedCatalog:
             expected = dict.fromkeys(_ARRAYS, meta["num_tokens"]) | {"offsets": meta["num_items"] + 1}
             if sizes != expected:
                 raise ValueError(f"sizes {sizes}, expected {expected}")
-            fingerprints = {f"{source}_fingerprint": str(meta[source]) for source in ("catalog", "tokenizer")}
-            return cls(**arrays, **fingerprints, path=folder)
+            return cls(
+                **arrays,
+                catalog_fingerprint=str(meta["catalog"]),
+                tokenizer_fingerprint=str(meta["tokenizer"]),
+                path=folder,
+            )
         except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"The tokenized catalogue in {folder} is damaged or of another version ({error}). Remove the folder, "
