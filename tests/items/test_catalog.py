@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
-from recformer_hf.items.catalog import ItemCatalog
+from recformer_hf.items.catalog import ItemCatalog, as_catalog
 from recformer_hf.storage.remote_code import write_code
 from tests.support.catalogs import ITEMS, as_dict, numbered
 
@@ -65,6 +66,21 @@ class TestNewCatalogues:
         assert more.fingerprint != catalog.fingerprint
         assert more == catalog.add(ItemCatalog.from_rows([{"item_id": "B04", "title": "Spade"}]))
         assert more == ItemCatalog.from_items({**ITEMS, "B04": {"title": "Spade"}})
+        assert more == catalog.add([{"item_id": "B04", "title": "Spade"}])
+        assert more == catalog.add(pa.table({"item_id": ["B04"], "title": ["Spade"]}))
+
+    def test_items_in_any_form_become_a_catalogue(self):
+        table = pa.table({"item_id": ["1"], "title": ["A"]})
+        catalog = ItemCatalog.from_arrow(table)
+        for items in (
+            {"1": {"title": "A"}},
+            table.to_pylist(),
+            iter(table.to_pylist()),
+            table,
+            datasets.Dataset(table),
+        ):
+            assert as_catalog(items) == catalog
+        assert as_catalog(catalog) is catalog
 
     def test_add_refuses_ids_that_are_there(self):
         with pytest.raises(ValueError, match=r"1 of 2 new ids are in the catalogue already, the first: \['B02'\]"):
@@ -122,7 +138,7 @@ class TestTravelsWithCheckpoints:
 import sys
 for name in ("pyarrow", "datasets", "pandas", "polars"):
     sys.modules[name] = None
-from recformer_hf.items.catalog import ItemCatalog
+from recformer_hf.items.catalog import ItemCatalog, as_catalog
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.readers.replication import read_replication
 try:

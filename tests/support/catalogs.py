@@ -21,7 +21,7 @@ BY_COLUMNS = {
 }
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 item_maps = st.dictionaries(
-    texts.filter(str.strip),
+    texts.filter(str.strip).filter(lambda item_id: item_id != "item_id"),  # may look like a table turned by 90 degrees
     st.dictionaries(texts, texts, max_size=4).filter(lambda item: any(value.strip() for value in item.values())),
     max_size=12,
 )

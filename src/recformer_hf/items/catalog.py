@@ -171,16 +171,19 @@ class ItemCatalog(FromSources):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def add(self, items: ItemCatalog | Mapping[Any, Mapping[str, object]]) -> ItemCatalog:
+    def add(
+        self, items: ItemCatalog | Mapping[Any, Mapping[str, object]] | Iterable[Mapping[str, object]]
+    ) -> ItemCatalog:
         """A new catalogue with more items appended. Present items keep their rows.
 
         Args:
-            items: another catalogue (created by any `from_*`), or a mapping of id to attributes.
+            items: another catalogue (created by any `from_*`), a mapping of id to attributes, or rows with an
+                `item_id`.
 
         Raises:
             ValueError: if the catalogue already has one of the ids, or the new items are invalid.
         """
-        more = items if isinstance(items, ItemCatalog) else ItemCatalog.from_items(items)
+        more = as_catalog(items)
         shared = np.flatnonzero(self.rows_of(more.table[ITEM_ID], unknown="mark") >= 0)
         if shared.size:
             raise ValueError(
@@ -197,9 +200,16 @@ class ItemCatalog(FromSources):
 
         Raises:
             IndexError: if there is no such row.
+            TypeError: if the rows are not whole numbers.
             ValueError: if a row occurs twice.
         """
-        wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
+        given = np.asarray(rows).reshape(-1)
+        if given.size and given.dtype.kind not in "iu":
+            raise TypeError(
+                f"Rows are whole numbers, got {given.dtype}, the first {given[0]!r}. The rows of a mask: "
+                "np.flatnonzero(mask); of ids: catalog.rows_of(ids)."
+            )
+        wanted = given.astype(np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"Rows {wanted.min()} to {wanted.max()} requested of a catalogue of {len(self):,} items.")
         mask = np.zeros(len(self), dtype=bool)
@@ -314,6 +324,23 @@ class ItemCatalog(FromSources):
         return f"ItemCatalog({len(self):,} items; {', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
 
 
+def as_catalog(
+    items: ItemCatalog | Mapping[Any, Mapping[str, object]] | Iterable[Mapping[str, object]],
+) -> ItemCatalog:
+    """The catalogue of items in any form that holds their ids.
+
+    Args:
+        items: a catalogue, a mapping of id to attributes, rows with an `item_id`, or a table of pandas, polars, pyarrow
+            or `datasets` with such a column.
+
+    Raises:
+        TypeError, ValueError: as in [`~ItemCatalog.from_rows`].
+    """
+    if isinstance(items, ItemCatalog):
+        return items
+    return ItemCatalog.from_items(items) if isinstance(items, Mapping) else ItemCatalog.from_rows(items)
+
+
 class _MappedFile(NamedTuple):
     path: str
     size: int
@@ -328,4 +355,4 @@ def _reopen(path: str, size: int, modified: int) -> ItemCatalog:
     return catalog
 
 
-__all__ = ["CATALOG_FILE", "ItemCatalog", "UnknownItemError"]
+__all__ = ["CATALOG_FILE", "ItemCatalog", "UnknownItemError", "as_catalog"]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import math
 import numbers
+import operator
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import cached_property
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from .arrow import Array, ChunkedArray, arrow
+from .text import MAX_DIGITS, is_missing, shown, without_lone_surrogates
 
 
 class UnknownItemError(KeyError):
@@ -89,7 +93,8 @@ class ItemIds(Sequence[str]):
         text = item_id_text(item_id)
         row = self.find(text)
         if row is None:
-            raise UnknownItemError(f"No item {text!r} in the catalogue of {len(self):,} items.{self._closest(text)}")
+            named = repr(text) if text else shown(item_id)  # a missing id is shown as it was passed
+            raise UnknownItemError(f"No item {named} in the catalogue of {len(self):,} items.{self._closest(text)}")
         return row
 
     def rows_of(self, item_ids: Iterable[object] | Array, unknown: Literal["raise", "mark"]) -> np.ndarray:
@@ -99,7 +104,7 @@ class ItemIds(Sequence[str]):
         wanted = _id_array(item_ids)
         # index_in hashes all ids of the catalogue in every call. A few ids are found sooner by binary search.
         if len(wanted) < len(self) // 200:
-            found = [None if item_id is None else self.find(item_id) for item_id in wanted.to_pylist()]
+            found = [self.find(item_id) for item_id in wanted.to_pylist()]
             rows = np.array([-1 if row is None else row for row in found], dtype=np.int32)
         else:
             rows = np.asarray(arrow("pyarrow.compute").index_in(wanted, value_set=self._column).fill_null(-1))
@@ -151,22 +156,106 @@ class _SortedIds(Sequence[str]):
 
 
 def item_id_text(value: object) -> str:
-    """An item id as text. A whole number becomes its digits, a missing id `""`.
+    """An item id as text. A missing id is `""`.
+
+    Args:
+        value: text; a whole number, which becomes its digits, also where it is a float, because pandas turns whole
+            numbers with gaps into floats; a missing value; a numpy or Arrow scalar of these.
 
     Raises:
-        TypeError: if the id is neither text nor a whole number.
+        TypeError: for anything else: fractions, infinite numbers, booleans, bytes, lists, and floats so large that
+            digits were lost.
     """
     if isinstance(value, str):
         return value
-    if value is None or (isinstance(value, (float, np.floating)) and value != value):  # NaN differs from itself
+    if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.timedelta64)):
+        return _digits(int(value))
+    if isinstance(value, (float, np.floating, Decimal)):
+        return _digits_of_whole(value)
+    if is_missing(value):
         return ""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return item_id_text(value[()])
+    if type(value).__module__ == "pyarrow.lib" and hasattr(value, "as_py"):
+        return item_id_text(value.as_py())
+    hint = "; decode it to text first" if isinstance(value, bytes) else ""
+    raise TypeError(f"The item id {shown(value)} is a {type(value).__name__}; expected text or a whole number{hint}.")
+
+
+def _digits(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError as error:
+        raise TypeError(f"An item id has too many digits ({error}).") from error
+
+
+def _digits_of_whole(value: float | np.floating[Any] | Decimal) -> str:
+    kind = type(value).__name__
+    if isinstance(value, Decimal):
+        if value.is_nan():
+            return ""
+        if value.is_finite() and abs(value.adjusted()) < MAX_DIGITS and value == value.to_integral_value():
+            return _digits(int(value))
+    elif value != value:  # only NaN differs from itself
+        return ""
+    elif math.isfinite(value) and int(value) == value:
+        # A larger float stands for several whole numbers.
+        if abs(value) >= 2 ** (np.finfo(type(value)).nmant + 1):
+            raise TypeError(f"The item id {value!r} is a {kind} so large that digits were lost; read the ids as text.")
         return str(int(value))
-    hint = " pandas turns a column of whole numbers with gaps into floats: read it as text."
     raise TypeError(
-        f"The item id {value!r} is a {type(value).__name__}; expected text or a whole number."
-        f"{hint if isinstance(value, (float, np.floating)) else ''}"
+        f"The item id {value!r} is a {kind}; expected text or a whole number. pandas turns a column of whole numbers "
+        "with gaps into floats: read it as text."
     )
+
+
+def id_texts(column: Array, first_row: int = 0) -> Array:
+    """An Arrow column of ids as strings by the rule of [`item_id_text`]; missing ids are `""`.
+
+    Args:
+        column: `pyarrow.Array` `[rows]`.
+        first_row: number of its first row, for errors.
+    """
+    pa, types = arrow(), arrow().types
+    kind = column.type
+    if types.is_dictionary(kind):
+        texts = id_texts(column.dictionary)
+        return texts.take(column.indices).fill_null("")
+    # Text types are compared by name: the oldest pyarrow that `datasets` accepts has no is_string_view().
+    if types.is_integer(kind) or str(kind) in ("string", "large_string", "string_view", "null"):
+        return column.cast(pa.string()).fill_null("")
+    # numpy keeps a float32 apart from a float, which holds more digits.
+    floating = types.is_floating(kind)
+    values = column.to_numpy(zero_copy_only=False) if floating else column.to_pylist()
+    return texts_of_ids(values, first_row)
+
+
+def texts_of_ids(values: Iterable[object], first_row: int = 0) -> Array:
+    """Ids as an Arrow array of strings by the rule of [`item_id_text`].
+
+    Args:
+        values: any ids.
+        first_row: number of the first one's row, for errors.
+
+    Raises:
+        TypeError: if one cannot be an id. The message has its row.
+    """
+    texts: list[str | None] = []
+    try:
+        for value in values:
+            texts.append(item_id_text(value))
+    except TypeError as error:
+        raise TypeError(f"{error} It is in row {first_row + len(texts)}.") from None
+    return strings(texts)
+
+
+def strings(values: Sequence[str | None]) -> Array:
+    """The texts as an Arrow array of strings; halves of surrogate pairs are joined or replaced."""
+    pa = arrow()
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([value and without_lone_surrogates(value) for value in values], pa.string())
 
 
 def checked_row(row: int, total: int) -> int:
@@ -174,14 +263,28 @@ def checked_row(row: int, total: int) -> int:
 
     Raises:
         IndexError: if there is no such row.
+        TypeError: if it is no whole number.
     """
-    if not -total <= row < total:
-        raise IndexError(f"No row {row} in a catalogue of {total:,} items.")
-    return int(row) % total
+    if isinstance(row, (bool, np.bool_)) or not hasattr(row, "__index__"):
+        raise TypeError(
+            f"A row of the catalogue is a whole number, got {shown(row)}. For an item's id: catalog.row_of(item_id)."
+        )
+    number = operator.index(row)
+    if not -total <= number < total:
+        raise IndexError(f"No row {number} in a catalogue of {total:,} items.")
+    return number % total
 
 
 def _id_array(item_ids: Iterable[object] | Array) -> Array:
     pa = arrow()
-    if isinstance(item_ids, (pa.Array, pa.ChunkedArray)):
-        return item_ids.cast(pa.string())
-    return pa.array([None if item_id is None else item_id_text(item_id) for item_id in item_ids], pa.string())
+    if isinstance(item_ids, pa.ChunkedArray):
+        return pa.chunked_array([id_texts(chunk) for chunk in item_ids.chunks], pa.string())
+    if isinstance(item_ids, pa.Array):
+        return id_texts(item_ids)
+    if isinstance(item_ids, (str, bytes, Mapping)) or hasattr(item_ids, "columns"):
+        raise TypeError(
+            f"rows_of takes several ids, got a {type(item_ids).__name__}. Pass a list or a column; row_of takes one id."
+        )
+    if not isinstance(item_ids, Iterable):
+        raise TypeError(f"rows_of takes several ids, got {shown(item_ids)}. row_of takes one id.")
+    return texts_of_ids(item_ids)

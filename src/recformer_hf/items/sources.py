@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from transformers.utils import logging
 
 from .arrow import ITEM_ID, Dataset, OnInvalid, PandasFrame, PolarsFrame, RecordBatch, Table, arrow, checked, schema
-from .batches import batches_from_pairs, batches_from_pandas, batches_from_table, pairs_from_rows
+from .batches import batches_from_pairs, batches_from_table, pairs_from_rows
+from .frames import FrameKind, arrow_table, dataset_tables, frame_kind, only_split, pandas_table, polars_table
 from .source_files import csv_table, json_content, json_lines, parquet_table
+from .source_shapes import refuse_no_rows, refuse_transposed
+from .text import shown
 
 if TYPE_CHECKING:
     from typing import Unpack  # Python 3.11
@@ -55,6 +58,11 @@ class FromSources:
             ValueError: if items are invalid. The message counts them and shows the first few.
             TypeError: if an id, key or value cannot become text. The message names the item.
         """
+        if frame_kind(items) is not None:
+            return cls._from_frame(items, attributes=attributes, on_invalid=on_invalid)
+        if not isinstance(items, Mapping):
+            raise TypeError(f"from_items takes a mapping of id to attributes, got {shown(items)}. Rows: from_rows.")
+        refuse_transposed(items)
         return cls._from_batches(batches_from_pairs(items.items(), attributes), on_invalid, len(items))
 
     @classmethod
@@ -70,8 +78,12 @@ class FromSources:
 
         Other arguments and errors as in [`~ItemCatalog.from_items`].
         """
+        if frame_kind(rows) is not None:
+            return cls._from_frame(rows, id_column=id_column, attributes=attributes, on_invalid=on_invalid)
+        refuse_no_rows(rows)
+        pairs = pairs_from_rows(rows, id_column, attributes)
         total = len(rows) if isinstance(rows, Sequence) else None
-        return cls._from_batches(batches_from_pairs(pairs_from_rows(rows, id_column), attributes), on_invalid, total)
+        return cls._from_batches(batches_from_pairs(pairs, attributes, "Row {}".format), on_invalid, total)
 
     @classmethod
     def from_arrow(
@@ -89,28 +101,61 @@ class FromSources:
         catalogue again.
 
         Args:
-            table: `pyarrow.Table`.
-            id_column: column of the ids, text or whole numbers.
-            attributes: columns to take, in this order for every item. `None` takes all but the id's.
+            table: `pyarrow.Table`, `RecordBatch`, `RecordBatchReader`, a duckdb relation, or any other object that
+                streams Arrow.
+            id_column: column of the ids: text, or whole numbers (also as floats).
+            attributes: columns to take, in this order for every item. `None` takes all but the id's, and but the index
+                that pandas wrote into a file.
             on_invalid: `"raise"` or `"drop"`, see the class.
 
         Raises:
-            ValueError: if the table lacks a column, or items are invalid.
-            TypeError: if a column's values cannot become text.
+            ValueError: if the table lacks a column or has one twice, or items are invalid.
+            TypeError: if a column's values cannot become text. The message names the column and the row.
         """
+        if frame_kind(table) not in ("arrow", None):
+            return cls._from_frame(table, id_column=id_column, attributes=attributes, on_invalid=on_invalid)
+        table = arrow_table(table)
         return cls._from_batches(batches_from_table(table, id_column, attributes), on_invalid, len(table))
 
     @classmethod
-    def from_dataset(cls: type[Catalog], dataset: Dataset, **options: Unpack[SourceOptions]) -> Catalog:
-        """A catalogue from a `datasets.Dataset`; options as in [`~ItemCatalog.from_arrow`]."""
-        # with_format is needed because the rows of dataset.data ignore select(), filter() and shuffle().
-        return cls.from_arrow(dataset.with_format("arrow")[:], **options)
+    def from_dataset(
+        cls: type[Catalog],
+        dataset: Dataset,
+        *,
+        id_column: str = ITEM_ID,
+        attributes: Sequence[str] | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> Catalog:
+        """A catalogue from a `datasets.Dataset`, a stream of one, or a `DatasetDict` of one split.
+
+        Other arguments as in [`~ItemCatalog.from_arrow`]. A `ClassLabel` is its name.
+
+        Raises:
+            ValueError: if there are several splits, or as in [`~ItemCatalog.from_arrow`].
+            TypeError: if a column holds images or other media, or as in [`~ItemCatalog.from_arrow`].
+        """
+        dataset = only_split(dataset)
+        if dataset.features is None:  # a stream after map() does not know its columns
+            return cls.from_rows(iter(dataset), id_column=id_column, attributes=attributes, on_invalid=on_invalid)
+        tables = list(dataset_tables(dataset, id_column, attributes))
+        if not tables:
+            return cls._from_batches(iter(()), on_invalid, 0)
+        table = arrow().concat_tables(tables)
+        return cls.from_arrow(table, id_column=id_column, attributes=attributes, on_invalid=on_invalid)
 
     @classmethod
-    def from_polars(cls: type[Catalog], frame: PolarsFrame, **options: Unpack[SourceOptions]) -> Catalog:
-        """A catalogue from a polars frame, lazy or not; options as in [`~ItemCatalog.from_arrow`]."""
-        table = (frame.collect() if hasattr(frame, "collect") else frame).to_arrow()
-        return cls.from_arrow(table, **options)
+    def from_polars(
+        cls: type[Catalog],
+        frame: PolarsFrame,
+        *,
+        id_column: str = ITEM_ID,
+        attributes: Sequence[str] | None = None,
+        on_invalid: OnInvalid = "raise",
+    ) -> Catalog:
+        """A catalogue from a polars frame, lazy or not; arguments as in [`~ItemCatalog.from_arrow`]."""
+        _expect(frame, "polars")
+        table = polars_table(frame, id_column, attributes)
+        return cls.from_arrow(table, id_column=id_column, attributes=attributes, on_invalid=on_invalid)
 
     @classmethod
     def from_pandas(
@@ -123,9 +168,22 @@ class FromSources:
     ) -> Catalog:
         """A catalogue from a pandas frame whose `id_column` is a column or the index.
 
-        Arguments as in [`~ItemCatalog.from_arrow`]. Columns of mixed types are taken value by value.
+        Arguments as in [`~ItemCatalog.from_arrow`]. Columns of Python objects are taken value by value. Levels of the
+        index that have a name are attributes, too, behind the columns.
         """
-        return cls._from_batches(batches_from_pandas(frame, id_column, attributes), on_invalid, len(frame))
+        _expect(frame, "pandas")
+        table = pandas_table(frame, id_column, attributes)
+        return cls.from_arrow(table, id_column=id_column, attributes=attributes, on_invalid=on_invalid)
+
+    @classmethod
+    def _from_frame(cls: type[Catalog], frame: Any, **options: Any) -> Catalog:
+        """The catalogue of a table that was passed to the method of another kind of source."""
+        kind = frame_kind(frame)
+        if kind == "pandas":
+            return cls.from_pandas(frame, **options)
+        if kind == "polars":
+            return cls.from_polars(frame, **options)
+        return cls.from_dataset(frame, **options) if kind == "dataset" else cls.from_arrow(frame, **options)
 
     @classmethod
     def from_json(
@@ -193,3 +251,11 @@ class FromSources:
                 collected.append(batch)
                 progress.update(len(batch))
         return cls(checked(arrow().Table.from_batches(collected, schema=schema()), on_invalid))
+
+
+def _expect(frame: object, kind: FrameKind) -> None:
+    if frame_kind(frame) != kind:
+        raise TypeError(
+            f"from_{kind} takes a DataFrame of {kind}, got {type(frame).__module__.partition('.')[0]}'s "
+            f"{type(frame).__name__}. Others: from_arrow, from_dataset, from_pandas, from_polars, from_rows."
+        )

@@ -131,7 +131,7 @@ def _text(value: object, depth: int) -> str | None:
         return value
     if isinstance(value, (numbers.Real, Decimal, np.bool_)):  # Decimal and np.bool_ are not registered as Real
         return _number_text(value)
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, (date, time)):  # a datetime is a date
         return str(value)
@@ -152,8 +152,10 @@ def _text(value: object, depth: int) -> str | None:
     return " ".join(text for text in texts if text and not text.isspace()) or None
 
 
-def _is_missing(value: object) -> bool:
-    """Whether this is a missing value of numpy or pandas other than NaN."""
+def is_missing(value: object) -> bool:
+    """Whether this is `None`, or a missing value of numpy or pandas other than NaN."""
+    if value is None:
+        return True
     if isinstance(value, np.datetime64):
         return bool(np.isnat(value))
     # pandas is not imported for this: where it is not loaded, nobody can pass its values.
@@ -234,6 +236,7 @@ __all__ = [
     "as_histories",
     "attribute_text",
     "is_batch",
+    "is_missing",
     "is_text",
     "item_attributes",
     "refuse_mapping",

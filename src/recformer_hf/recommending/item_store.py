@@ -13,9 +13,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor
 from transformers.utils import logging
 
-from ..items.catalog import CATALOG_FILE, ItemCatalog
+from ..items.catalog import CATALOG_FILE, ItemCatalog, as_catalog
 from .faiss_index import INDEX_FILE, INDEX_INFO_FILE, FaissIndex
-from .protocols import Items
 from .search import BFloat16Index, ExactIndex, measure_recall, sample_queries
 
 logger = logging.get_logger(__name__)
@@ -217,13 +216,6 @@ def _is_known_to_be_absent(source: CheckpointSource) -> bool:
         os.fspath(source.name_or_folder), name, source.options.get("cache_dir"), source.options.get("revision")
     )
     return known is not None and not isinstance(known, str)  # the marker of a file that is not there
-
-
-def as_catalog(items: Items) -> ItemCatalog:
-    """The catalogue of items in any form that holds their ids."""
-    if isinstance(items, ItemCatalog):
-        return items
-    return ItemCatalog.from_items(items) if isinstance(items, Mapping) else ItemCatalog.from_rows(items)
 
 
 __all__ = ["NO_ITEMS", "CheckpointSource", "IndexKind", "ItemStore", "as_catalog", "read_catalog"]
