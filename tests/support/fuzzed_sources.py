@@ -1,0 +1,339 @@
+"""Mutated folders for the readers of logs: tables, Amazon's files and MovieLens'."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any
+
+from recformer_hf.data.readers.amazon import read_amazon
+from recformer_hf.data.readers.movielens import read_movielens
+from recformer_hf.data.readers.table import read_table
+from tests.support import mutated_files as made
+from tests.support import plain_reading as plain
+from tests.support.plain_reading import Items, Log, PlainFile, PlainRow, Refused, Written
+from tests.support.plain_values import DAMAGED, PER_SECOND, WHOLE_FILE, Cleaned, id_outcomes, text_of
+from tests.support.reader_checks import Example, SourceCheck
+
+
+def reading(read: Callable[[bytes], PlainFile], data: bytes) -> PlainFile | Refused:
+    """A plain reading, or why there is none."""
+    try:
+        return read(data)
+    except Refused as error:
+        return error
+
+
+_TYPES = {"timestamp": "float", "rating": "float", "price": "float", "title": "token_seq", "category": "token_seq"}
+
+
+def table_bytes(rng: Random, ending: str, rows: list[made.Row], *, times: tuple[str, ...] = ()) -> bytes:
+    if ending == "parquet":
+        return made.parquet(rng, rows, times=times)
+    if ending == "jsonl":
+        return made.json_lines(rng, rows)
+    if ending == "json":
+        return made.json_array(rng, rows)
+    if ending in ("inter", "item"):
+        return made.delimited(rng, rows, "\t", quoted=False, types=_TYPES)
+    return made.delimited(rng, rows, "\t" if ending == "tsv" else ",")
+
+
+def table_reading(ending: str, table: plain.Table) -> Callable[[bytes], PlainFile]:
+    if ending == "parquet":
+        return partial(plain.plain_parquet, table=table)
+    if ending == "jsonl":
+        return partial(plain.plain_json_lines, table=table)
+    if ending == "json":
+        return partial(plain.plain_json, table=table)
+    if ending in ("inter", "item"):
+        return partial(plain.plain_delimited, table=table, written=Written("\t", quotes=False, typed=True))
+    return partial(plain.plain_delimited, table=table, written=Written("\t" if ending == "tsv" else ","))
+
+
+def table_example(rng: Random, log_ending: str, items_ending: str, mutate: str) -> Example:
+    """Two tables for `read_table`; `mutate` says which of them is changed: "log" or "items"."""
+    times = ("timestamp",)
+    log_rows, item_rows = made.log_rows(rng), made.item_rows(rng)
+    if mutate == "log":
+        log_rows = made.changed_values(rng, log_rows, times=times)
+    else:
+        item_rows = made.changed_values(rng, item_rows)
+    log_name, items_name = f"log.{log_ending}", f"items.{items_ending}"
+    files = {
+        log_name: table_bytes(rng, log_ending, log_rows, times=times) if mutate == "log" else _plain_lines(log_rows),
+        items_name: table_bytes(rng, items_ending, item_rows) if mutate == "items" else _plain_lines(item_rows),
+    }
+    name, ending = (log_name, log_ending) if mutate == "log" else (items_name, items_ending)
+    files[name] = made.mutated(rng, files[name], binary=ending == "parquet")
+    max_damaged = 0.0 if rng.random() < 0.1 else 1.0
+    log = Log(strip=_stripped(log_ending))
+    check = SourceCheck(
+        (log_name, reading(table_reading(log_ending, log), files[log_name])),
+        (items_name, reading(table_reading(items_ending, Items(strip=_stripped(items_ending))), files[items_name])),
+        max_damaged,
+    )
+    return Example(
+        files, lambda folder: read_table(folder / log_name, folder / items_name, max_damaged=max_damaged), check
+    )
+
+
+def _plain_lines(rows: list[made.Row]) -> bytes:
+    """The other file, which is not changed: no value of it is special."""
+    texts = [{name: value for name, value in row.items() if isinstance(value, (str, int))} for row in rows]
+    return b"".join(json.dumps(row).encode() + b"\n" for row in texts)
+
+
+def _stripped(ending: str) -> bool:
+    return ending in ("csv", "tsv", "inter", "item")
+
+
+# Amazon
+
+
+@dataclass(frozen=True)
+class AmazonItems(Items):
+    """The metadata of a version: the names of its columns."""
+
+    brand: str = "brand"
+    category: str = "category"
+    main_category: str | None = None
+    cut: bool = False
+
+    def outcomes(self, cells: plain.Cells) -> list[Any]:
+        names: list[str] = []
+        try:
+            texts = {name: text_of(cells.get(name)) for name in ("title", self.brand)}
+            for name in _flat(cells.get(self.category)):
+                if (text := text_of(name)) is not None and " ".join(text.split()) not in names:
+                    names.append(" ".join(text.split()))
+            category: str | None = " ".join(names) or None
+            if category is None and self.main_category is not None:
+                category = text_of(cells.get(self.main_category))
+        except (TypeError, ValueError):
+            return [DAMAGED, WHOLE_FILE]
+        attributes = {
+            "title": Cleaned(texts["title"]),
+            "brand": Cleaned(texts[self.brand]),
+            "category": Cleaned(category, may_be_cut=self.cut),
+        }
+        ids = id_outcomes(cells.get(self.id))
+        return [(outcome, attributes) if isinstance(outcome, str) else outcome for outcome in ids]
+
+    def doubts(self, rows: Iterable[plain.Cells], plain_rows: list[PlainRow]) -> list[str]:
+        usable = any(isinstance(outcome, tuple) for row in plain_rows for outcome in row.outcomes)
+        return [] if usable else ["no usable row"]
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _flat(part)
+    else:
+        yield value
+
+
+AMAZON = {
+    "2014": (Log("reviewerID", "asin", "unixReviewTime"), AmazonItems("asin", category="categories")),
+    "2018": (Log("reviewerID", "asin", "unixReviewTime"), AmazonItems("asin", cut=True)),
+    "2023": (
+        Log("user_id", "parent_asin", "timestamp", "ms"),
+        AmazonItems("parent_asin", brand="store", category="categories", main_category="main_category"),
+    ),
+}
+
+
+def amazon_example(rng: Random, version: str, mutate: str) -> Example:
+    """Reviews and metadata of a version, one of them changed."""
+    log, items = AMAZON[version]
+    reviews = made.log_rows(rng, log.needed, unit=PER_SECOND[log.unit])
+    metadata = [
+        {
+            items.id: row["item_id"], "title": row["title"], items.brand: row["brand"],
+            items.category: [row.get("category", [])] if version == "2014" else row.get("category", []),
+            **({"main_category": "Main"} if items.main_category else {}), "details": row.get("details", {}),
+        }
+        for row in made.item_rows(rng)
+    ]  # fmt: skip
+    if mutate == "log":
+        reviews = made.changed_values(rng, reviews, times=(log.time,))
+    else:
+        metadata = made.changed_values(rng, metadata)
+    write = made.python_lines if version == "2014" else made.json_lines
+    files = {"reviews.json": made.json_lines(rng, reviews), "meta.json": write(rng, metadata)}
+    name = "reviews.json" if mutate == "log" else "meta.json"
+    files[name] = made.mutated(rng, files[name])
+    parse = plain.literal if version == "2014" else json.loads
+    check = SourceCheck(
+        ("reviews.json", reading(partial(plain.plain_json_lines, table=log), files["reviews.json"])),
+        (
+            "meta.json",
+            reading(
+                partial(plain.plain_json_lines, table=items, parse=parse, literals=version == "2014"),
+                files["meta.json"],
+            ),
+        ),
+        only_logged=True,
+    )
+    return Example(
+        files,
+        lambda folder: read_amazon(folder / "reviews.json", folder / "meta.json", version, max_damaged=1.0),  # type: ignore[arg-type]
+        check,
+    )
+
+
+# MovieLens
+
+
+@dataclass(frozen=True)
+class Ratings(Log):
+    """Ratings: a line without a rating is damaged."""
+
+    def outcomes(self, cells: plain.Cells) -> list[Any]:
+        return super().outcomes(cells) if cells.get("rating") else [DAMAGED]
+
+
+@dataclass(frozen=True)
+class Movies(Items):
+    """Films: the title without its year, the year, the genres."""
+
+    def outcomes(self, cells: plain.Cells) -> list[Any]:
+        title, genres = cells.get("title") or "", cells.get("genres") or ""
+        attributes = {
+            "title": Title(title),
+            "year": Year(title),
+            "genre": None if genres in _NO_GENRE else genres.replace("|", " "),
+        }
+        ids = id_outcomes(cells.get(self.id), strip=True)
+        return [(outcome, attributes) if isinstance(outcome, str) else outcome for outcome in ids]
+
+    def doubts(self, rows: Iterable[plain.Cells], plain_rows: list[PlainRow]) -> list[str]:
+        usable = any(isinstance(outcome, tuple) for row in plain_rows for outcome in row.outcomes)
+        return [] if usable else ["no usable row"]
+
+
+_NO_GENRE = ("(no genres listed)", "unknown", "")
+
+
+class Title(Cleaned):
+    """A film's title: the words of the file's, in another order, without the year."""
+
+    def fits(self, found: str | None) -> bool:
+        words = sorted((self.text or "").replace(",", " ").split())
+        got = sorted((found or "").replace(",", " ").split())
+        return got == words or (len(words) > len(got) and all(word in words for word in got))
+
+
+class Year(Cleaned):
+    """The year at the end of a title."""
+
+    def fits(self, found: str | None) -> bool:
+        years = re.search(r"\((\d{4})\)\s*$", self.text or "", re.ASCII)
+        return found == years[1] if years else found is None or found in (self.text or "")
+
+
+_MOVIES = (
+    "Toy Story (1995)",
+    "Matrix, The (1999)",
+    "Amélie (2001)",
+    "Misérables, Les (1995)",
+    "M",
+    "Up: a film (2009)",
+    "(500) Days (2009)",
+)
+_GENRES = ("Animation|Comedy", "Drama", "(no genres listed)", "Action|Sci-Fi")
+# The flags of u.item.
+_FLAGS = [
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+]
+_RATING_NAMES = ("userId", "movieId", "rating", "timestamp")
+
+
+def movielens_example(rng: Random, layout: str, mutate: str) -> Example:
+    """A folder of MovieLens, one of its files changed."""
+    ratings = [_rating(rng, place) for place in range(rng.randint(1, 10))]
+    films = [(str(number), rng.choice(_MOVIES), rng.choice(_GENRES)) for number in range(1, rng.randint(2, 8))]
+    encoding = rng.choice(("utf-8", "latin-1")) if layout != "latest" else "utf-8"
+    encodings = (None, "latin-1")
+    log, movies = (
+        Ratings(*_RATING_NAMES[:2], "timestamp", strip=True),
+        Movies("movieId", ("title", "genres"), strip=True),
+    )
+    if layout == "latest":
+        rows = [dict(zip(("movieId", "title", "genres"), film, strict=True)) for film in films]
+        files = {"ratings.csv": made.delimited(rng, ratings, quoted=False), "movies.csv": made.delimited(rng, rows)}
+        log_read: Callable[[bytes], PlainFile] = partial(
+            plain.plain_delimited, table=log, written=Written(quotes=False, encodings=encodings)
+        )
+        movies_read: Callable[[bytes], PlainFile] = partial(
+            plain.plain_delimited, table=movies, written=Written(encodings=encodings)
+        )
+    else:
+        delimiter, log_name, name = (
+            ("::", "ratings.dat", "movies.dat") if layout == "1m" else ("\t", "u.data", "u.item")
+        )
+        lines = ["::".join(film) for film in films] if layout == "1m" else [_film_100k(*film) for film in films]
+        files = {
+            log_name: "".join(delimiter.join(row.values()) + "\n" for row in ratings).encode(),
+            name: "".join(line + "\n" for line in lines).encode(encoding),
+        }
+        log_read = partial(
+            plain.plain_delimited,
+            table=log,
+            written=Written(delimiter, quotes=False, names=_RATING_NAMES, encodings=encodings),
+        )
+        names = ("movieId", "title", "genres") if layout == "1m" else ("movieId", "title", "_1", "_2", "_3", *_FLAGS)
+        table = movies if layout == "1m" else Films100K("movieId", ("title",), strip=True)
+        movies_read = partial(
+            plain.plain_delimited,
+            table=table,
+            written=Written("::" if layout == "1m" else "|", quotes=False, names=names, encodings=encodings),
+        )
+    (log_name, items_name) = files
+    changed = log_name if mutate == "log" else items_name
+    files[changed] = made.mutated(rng, files[changed], packable=False)
+    check = SourceCheck(
+        (log_name, reading(log_read, files[log_name])), (items_name, reading(movies_read, files[items_name]))
+    )
+    return Example(files, lambda folder: read_movielens(folder, max_damaged=1.0), check)
+
+
+def _rating(rng: Random, place: int) -> made.Row:
+    user, movie, rating = str(rng.randint(1, 3)), str(rng.randint(1, 5)), rng.choice(("5", "3.5", "4"))
+    return dict(zip(_RATING_NAMES, (user, movie, rating, str(964_982_703 + 100 * place)), strict=True))
+
+
+@dataclass(frozen=True)
+class Films100K(Movies):
+    """u.item: a flag for each genre."""
+
+    def outcomes(self, cells: plain.Cells) -> list[Any]:
+        genres = "|".join(name for name in _FLAGS if cells.get(name) == "1")
+        return super().outcomes({**cells, "genres": genres})
+
+
+def _film_100k(number: str, title: str, genres: str) -> str:
+    flags = [str(int(name in genres.split("|"))) for name in _FLAGS]
+    return "|".join([number, title, "01-Jan-1995", "", "http://x", *flags])
