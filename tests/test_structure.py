@@ -21,7 +21,9 @@ LAYERS = (
 TASKS = ("training/finetuning", "training/pretraining")
 
 # Tests of several modules together.
-WHOLE = {"test_checkpoints.py", "test_golden.py", "test_gpu.py", "test_structure.py"}
+WHOLE = {
+    "test_checkpoints.py", "test_golden.py", "test_gpu.py", "test_structure.py", "data/readers/test_fuzz_readers.py",
+}  # fmt: skip
 
 
 @cache
