@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recformer_hf.data.preparation import EmptyResultError, UnknownItemsError, prepare
+from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.data.preparation import FILE_ORDER, EmptyResultError, UnknownItemsError, prepare
 from recformer_hf.data.readers.amazon import read_amazon
 from recformer_hf.data.readers.source import DataError, Source
+from recformer_hf.data.splits import by_domain, leave_one_out, temporal
 from tests.support.data_sources import ITEMS, LOG, write_amazon
 from tests.support.prepared import keep_all, logs, sequences_of, source_of
 
@@ -122,6 +125,54 @@ def test_arguments_out_of_range_name_themselves_and_what_they_may_be(wrong):
     (name,) = wrong
     with pytest.raises(DataError, match=f"{name} is .*expected"):
         prepare(source_of(LOG), **wrong)
+
+
+@pytest.mark.parametrize("value", [2.5, "2", True, float("nan")])
+@pytest.mark.parametrize("name", ["min_user_interactions", "min_item_interactions", "max_history", "seed"])
+def test_numbers_are_whole_numbers(name, value):
+    with pytest.raises(TypeError, match=f"{name} is .*expected a whole number"):
+        prepare(source_of(LOG), **{name: value})
+
+
+def test_numbers_of_numpy_can_be_saved(tmp_path):
+    prepared = prepare(source_of(LOG), min_item_interactions=np.int64(1), seed=np.int32(3), max_history=np.int8(4))
+    leave_one_out(prepared).save_to_disk(tmp_path / "set")
+    assert SequentialDataset.load(tmp_path / "set").info["seed"] == 3
+
+
+class TestWithoutTimes:
+    def source(self) -> Source:
+        """A log whose order is not that of ids, with an item twice in a row."""
+        log = [("u", item, row) for row, item in enumerate(["c", "a", "a", "b", "c"])]
+        source = source_of(log)
+        return replace(source, report=replace(source.report, file_order=True))
+
+    def test_the_order_of_the_rows_is_kept_and_said(self, tmp_path):
+        prepared = prepare(self.source(), min_user_interactions=1, min_item_interactions=1)
+        assert [prepared.catalog.ids[row] for row in prepared.items.tolist()] == ["c", "a", "a", "b", "c"]
+        assert not prepared.has_times
+        assert prepared.info["preparation"]["ties"] == "file"
+        assert prepared.info["seed"] is None
+        assert prepared.info["share_tied_timestamps"] is None
+        assert prepared.info["read"]["file_order"] is True
+        leave_one_out(prepared).save_to_disk(tmp_path / "set")
+        assert SequentialDataset.load(tmp_path / "set").info["order"] == FILE_ORDER
+        card = (tmp_path / "set" / "README.md").read_text()
+        assert f"- **Order of the interactions:** {FILE_ORDER}" in card
+        assert "| interactions tied in time with another of the same user | not known |" in card
+
+    def test_what_needs_times_is_refused(self):
+        prepared = prepare(self.source(), min_user_interactions=1, min_item_interactions=1)
+        with pytest.raises(DataError, match=r"temporal split needs times.*leave_one_out"):
+            temporal(prepared)
+        with pytest.raises(DataError, match="has no times"):
+            prepare(self.source(), ties="item_id")
+
+    def test_joined_with_a_domain_that_has_times(self):
+        without = prepare(self.source(), min_user_interactions=1, min_item_interactions=1)
+        joined = by_domain({"one": without, "two": keep_all(LOG)}, {})
+        assert joined.info["share_tied_timestamps"] is None
+        assert joined.info["order"] == FILE_ORDER
 
 
 def test_from_raw_files_to_the_catalogue(tmp_path):

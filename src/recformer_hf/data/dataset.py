@@ -44,8 +44,8 @@ class SequentialDataset:
         validation: histories with their targets, or `None`.
         test: histories with their targets, or `None`.
         info: what a reader of results has to know, as JSON values: `name`, `source`, `protocol` (how it was split),
-            `seed`, the settings of its preparation, `share_tied_timestamps` in [0, 1] if it is known, `license`. A
-            loaded dataset also has `statistics`.
+            `seed`, the settings of its preparation, `share_tied_timestamps` in [0, 1] if it is known, `order` if the
+            interactions have no times, `license`. A loaded dataset also has `statistics`.
 
     Raises:
         ValueError: if items or targets lie outside the catalogue, a user has two training sequences, `train` has

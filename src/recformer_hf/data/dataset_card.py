@@ -127,7 +127,8 @@ def dataset_card(dataset: DescribedDataset, statistics: dict[str, Any], configs:
         f"# {name}",
         "Users' sequences of items, and the items' texts, for sequential recommendation.",
         f"- **Source:** {info.get('source', 'not stated')}\n- **Protocol:** {info.get('protocol', 'not stated')}\n"
-        f"- **Seed:** {info['seed'] if info.get('seed') is not None else 'none drawn'}",
+        f"- **Seed:** {info['seed'] if info.get('seed') is not None else 'none drawn'}"
+        + (f"\n- **Order of the interactions:** {info['order']}" if "order" in info else ""),
         f"## Counts\n\n{_counts_table(statistics)}\n\n{_splits_table(dataset)}\n\n{_shares_table(statistics)}",
         *_settings(info),
         f"## Columns\n\n{_columns(dataset)}",

@@ -18,10 +18,14 @@ from .arrays import offsets_from_lengths
 from .k_core import k_core
 from .polars_engine import pl
 from .readers.source import DataError, Source
+from .sequences import whole_number
 from .source_check import checked_source, refuse_blank_ids
 from .time_order import Ties, in_order, tied_share
 
 Policy = Literal["drop", "error"]
+
+FILE_ORDER = "the order of the source's rows, which have no times"
+"""`info["order"]` of a log without times."""
 
 
 class UnknownItemsError(DataError):
@@ -42,8 +46,9 @@ class PreparedInteractions:
         timestamps: int64 `[num_interactions]`, seconds since 1970, ascending within a user.
         offsets: int64 `[num_users + 1]`, where each user's interactions begin.
         catalog: the remaining items, in the order of their ids.
-        info: `source` and `read` (what was read), `preparation` (settings and counts), `seed`, and
-            `share_tied_timestamps`, 0 to 1.
+        info: `source` and `read` (what was read), `preparation` (settings and counts), `seed`,
+            `share_tied_timestamps`, 0 to 1, and `order` if the source has no times: `timestamps` are then positions
+            among its rows, and `share_tied_timestamps` is None.
     """
 
     user_ids: pa.Array
@@ -52,6 +57,11 @@ class PreparedInteractions:
     offsets: np.ndarray
     catalog: ItemCatalog
     info: dict[str, Any]
+
+    @property
+    def has_times(self) -> bool:
+        """Whether `timestamps` are times; otherwise the order of the source's rows is all that is known."""
+        return "order" not in self.info
 
     @property
     def lengths(self) -> np.ndarray:
@@ -87,7 +97,7 @@ def prepare(
         min_user_interactions: the k of users in the k-core (5 in the paper's sets); 1 keeps all.
         min_item_interactions: the k of items.
         ties: how to order a user's interactions at the same time: "random" (seeded), "item_id", or "file" (as in the
-            log).
+            log). A source without times is always in the order of its rows.
         max_history: keep only this many newest interactions of a user, targets included; None keeps all. It applies
             after the k-core, so that an item may end up with fewer than `min_item_interactions`.
         unknown_items: what to do with interactions whose item is missing from the table of items: "drop" and count
@@ -103,8 +113,11 @@ def prepare(
         EmptyResultError: if no interaction is left; the message gives the counts of every round of the k-core.
         DataError: if an argument is out of its range, item ids are not unique, or an id or a time is missing or
             unreadable.
-        TypeError: if `source` is not a `Source` of polars frames.
+        TypeError: if `source` is not a `Source` of polars frames, or a number is no whole number.
     """
+    source = checked_source(source)
+    if source.report.file_order:
+        ties = _ties_of_file_order(ties)
     settings = _Settings(
         min_user_interactions,
         min_item_interactions,
@@ -114,7 +127,6 @@ def prepare(
         unknown_items,
         items_without_text,
     )
-    source = checked_source(source)
     counts: dict[str, Any] = {"interactions_read": source.interactions.height}
     with tqdm(total=5, desc="Coding ids", unit=" steps", delay=2) as progress:
         # Each step assigns `rows` again, and the last one deletes it. A second reference to an earlier state would keep
@@ -126,13 +138,13 @@ def prepare(
         described = _described_items(source.items)
         rows = _with_usable_items(rows, item_ids, source.items, described, settings, counts)
         _advance(progress, "Sorting by time")
-        rows = in_order(rows, user_ids, item_ids, ties, seed)
+        rows = in_order(rows, user_ids, item_ids, ties, settings.seed)
         counts["exact_duplicates_dropped"] = int(counts["interactions_usable"] - rows.height)
         _advance(progress, "Taking the k-core")
         kept = _take_k_core(rows, settings, counts)
         del rows
         _advance(progress, "Cutting long histories")
-        kept = _newest(kept, max_history, counts)
+        kept = _newest(kept, settings.max_history, counts)
         _advance(progress, "Building the catalogue")
         catalog, item_rows = _remaining_items(kept.items, item_ids, described)
         lengths = np.bincount(kept.users, minlength=len(user_ids))
@@ -145,12 +157,22 @@ def prepare(
         catalog=catalog,
         info={
             "source": source.report.describe(),
-            "seed": seed if ties == "random" else None,
-            "share_tied_timestamps": tied_share(kept.users, kept.times),
+            "seed": settings.seed if ties == "random" else None,
+            "share_tied_timestamps": None if source.report.file_order else tied_share(kept.users, kept.times),
             "read": source.report.to_dict(),
             "preparation": asdict(settings) | counts,
+            **({"order": FILE_ORDER} if source.report.file_order else {}),
         },
     )
+
+
+def _ties_of_file_order(ties: Ties) -> Ties:
+    if ties == "item_id":
+        raise DataError(
+            'ties is "item_id", but the log has no times (timestamp_column=None): the order of its rows is kept. Leave '
+            'ties out, or pass "file".'
+        )
+    return "file" if ties == "random" else ties
 
 
 @dataclass(frozen=True)
@@ -166,6 +188,10 @@ class _Settings:
     items_without_text: Policy
 
     def __post_init__(self) -> None:
+        for name in ("min_user_interactions", "min_item_interactions", "seed", "max_history"):
+            if name != "max_history" or self.max_history is not None:
+                # A numpy integer could not be saved as JSON.
+                object.__setattr__(self, name, whole_number(getattr(self, name), name))
         for name in ("min_user_interactions", "min_item_interactions"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name} is {getattr(self, name)}; expected at least 1 (which keeps all).")

@@ -33,7 +33,7 @@ def checked_source(source: Source) -> Source:
         raise MissingColumnsError("items has no column besides 'item_id'; an item needs text.")
     for name in _ID_COLUMNS:
         log = _with_ids(log, "interactions", name)
-    log = _with_times(log)
+    log = _with_times(log, source.report.file_order)
     items = _with_ids(items, "items", "item_id")
     items = _with_texts(items)
     return (
@@ -95,8 +95,10 @@ def _with_ids(frame: pl.DataFrame, table: str, name: str) -> pl.DataFrame:
     return frame if texts is found else frame.with_columns(texts)
 
 
-def _with_times(log: pl.DataFrame) -> pl.DataFrame:
+def _with_times(log: pl.DataFrame, file_order: bool) -> pl.DataFrame:
     found = log["timestamp"]
+    if file_order and found.dtype == pl.Int64 and not found.null_count():
+        return log  # positions instead of times
     parsed = parse_timestamps(found)
     if parsed.null_count():
         expected = "a time from 1970 to 2100: seconds, a date or a datetime"

@@ -23,6 +23,8 @@ def test_held_out_users_are_only_evaluated_on():
     assert set(shown(other, "test")) != set(parts["test"])
     with pytest.raises(DataError, match="sum below 1"):
         users_held_out(prepared, validation_share=0.5, test_share=0.5)
+    with pytest.raises(DataError, match="validation_share is nan"):
+        users_held_out(prepared, validation_share=float("nan"))
 
 
 def test_the_same_log_gives_the_same_bytes_and_a_saved_split_comes_back(tmp_path):

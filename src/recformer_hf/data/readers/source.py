@@ -99,11 +99,15 @@ class FileReport:
 
 @dataclass
 class ReadReport:
-    """What a reader read: one `FileReport` for each file, and named counts such as `repeated_metadata`."""
+    """What a reader read: one `FileReport` for each file, and named counts such as `repeated_metadata`.
+
+    `file_order` says that the files have no times: the `timestamp` of an interaction is its position among the rows.
+    """
 
     reader: str
     files: list[FileReport] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    file_order: bool = False
 
     def add_file(self, name: str, max_damaged: float) -> FileReport:
         """The report of another file."""
@@ -131,6 +135,7 @@ class ReadReport:
                 }
                 for file in self.files
             ],
+            **({"file_order": True} if self.file_order else {}),
             **self.counts,
         }
 
@@ -140,9 +145,10 @@ class Source:
     """What a reader returns.
 
     Args:
-        interactions: columns `user_id`, `item_id` (String or Categorical) and `timestamp` (Int64, seconds since 1970,
-            no nulls), rows in the file's order. Readers return Categorical ids: the text of each id is stored once, so
-            that a log of tens of millions of rows fits into memory.
+        interactions: columns `user_id`, `item_id` (String or Categorical) and `timestamp` (Int64, no nulls: seconds
+            since 1970, or ascending numbers if `report.file_order` says that there are no times), rows in the file's
+            order. Readers return Categorical ids: the text of each id is stored once, so that a log of tens of millions
+            of rows fits into memory.
         items: columns `item_id` (String, unique) and one String column for each attribute, in the order of the item's
             text; null if the item lacks the attribute.
         report: what was read and what was skipped.

@@ -70,7 +70,10 @@ def _info(
 ) -> dict[str, object]:
     domains = {**train, **validation}
     number = sum(len(domain.items) for domain in domains.values())
-    tied = sum(domain.info.get("share_tied_timestamps", 0.0) * len(domain.items) for domain in domains.values())
+    shares = [(domain.info.get("share_tied_timestamps", 0.0), len(domain.items)) for domain in domains.values()]
+    # A domain without times has no share, and so the whole has none.
+    tied = None if any(share is None for share, _ in shares) else sum(share * count for share, count in shares) / number
+    orders = {domain.info["order"] for domain in domains.values() if not domain.has_times}
     return {
         "protocol": (
             f"By domain: whole sequences of {', '.join(train)} train"
@@ -79,6 +82,7 @@ def _info(
         ),
         "split": {"name": "by_domain", "train": list(train), "validation": list(validation)},
         "source": "; ".join(str(domain.info.get("source", name)) for name, domain in domains.items()),
-        "share_tied_timestamps": tied / number,
+        "share_tied_timestamps": tied,
+        **({"order": "; ".join(sorted(orders))} if orders else {}),
         "domains": {name: domain.info for name, domain in domains.items()},
     }

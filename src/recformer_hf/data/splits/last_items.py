@@ -9,6 +9,7 @@ import numpy as np
 from ..dataset import Sequences, SequentialDataset
 from ..preparation import EmptyResultError, PreparedInteractions
 from ..readers.source import DataError
+from ..sequences import whole_number
 from ..stable_hash import first_by_hash
 from .arrays import sequences_between, without_items
 
@@ -99,6 +100,7 @@ def cold_item(prepared: PreparedInteractions, *, held_out_share: float = 0.0, se
         EmptyResultError: if one of the two has no test row, or training has no sequence.
         DataError: if the share is out of its range.
     """
+    seed, held_out_share = whole_number(seed, "seed"), float(held_out_share)
     if not 0 <= held_out_share < 1:
         raise DataError(f"held_out_share is {held_out_share}; expected at least 0 and below 1.")
     train, validation, test = _leave_one_out_parts(prepared, "train")

@@ -47,8 +47,13 @@ def temporal(
 
     Raises:
         EmptyResultError: if one of the three parts is empty.
-        DataError: if a date is unreadable, or the dates are not in order.
+        DataError: if a date is unreadable, the dates are not in order, or the log has no times.
     """
+    if not prepared.has_times:
+        raise DataError(
+            "A temporal split needs times, but the log was read without a column of times (timestamp_column=None). "
+            "Name the column of times, or split by leave_one_out, cold_item or users_held_out."
+        )
     if targets not in ("first", "all"):
         raise DataError(f'targets is {targets!r}; expected "first" or "all".')
     cuts = (

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..dataset import SequentialDataset
 from ..readers.source import DataError
+from ..sequences import whole_number
 from ..stable_hash import first_by_hash
 
 
@@ -24,6 +25,7 @@ def low_resource(dataset: SequentialDataset, share: float, *, seed: int = 0) -> 
     Raises:
         DataError: if the share is out of its range.
     """
+    seed, share = whole_number(seed, "seed"), float(share)
     if not 0 < share <= 1:
         raise DataError(f"share is {share}; expected above 0 and at most 1 (0.05 is 5 %).")
     number = len(dataset.train.user_ids)

@@ -7,6 +7,7 @@ import numpy as np
 from ..dataset import SequentialDataset
 from ..preparation import EmptyResultError, PreparedInteractions
 from ..readers.source import DataError
+from ..sequences import whole_number
 from ..stable_hash import first_by_hash
 from .arrays import sequences_between
 
@@ -30,7 +31,9 @@ def users_held_out(
         EmptyResultError: if one of the three parts is empty.
         DataError: if a share is out of its range.
     """
-    if validation_share <= 0 or test_share <= 0 or validation_share + test_share >= 1:
+    seed = whole_number(seed, "seed")
+    validation_share, test_share = float(validation_share), float(test_share)
+    if not (validation_share > 0 and test_share > 0 and validation_share + test_share < 1):
         raise DataError(
             f"validation_share is {validation_share} and test_share is {test_share}; expected both above 0 and their "
             "sum below 1."
