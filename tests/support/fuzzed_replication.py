@@ -10,7 +10,7 @@ from typing import Any
 
 from recformer_hf.data.readers.replication import read_replication
 from tests.support import mutated_files as made
-from tests.support.plain_reading import Items, Refused, as_text
+from tests.support.plain_reading import Items, Refused
 from tests.support.plain_values import joined_surrogates
 from tests.support.reader_checks import Example, WrongError, checked_error, fits
 
@@ -92,7 +92,7 @@ class ReplicationCheck:
         parts: dict[str, Any] = {}
         for name, data in self.files.items():
             try:
-                parts[name.removesuffix(".json")] = json.loads(as_text(data))
+                parts[name.removesuffix(".json")] = json.loads(data)
             except (ValueError, RecursionError) as error:
                 raise Refused(f"{name}: {error}") from error
             if not isinstance(parts[name.removesuffix(".json")], dict):
@@ -125,7 +125,7 @@ class ReplicationCheck:
         for _, item_id in sorted(numbers.items()):
             if not isinstance(metadata.get(item_id), dict):
                 raise Refused(f"{item_id!r} has no attributes")
-            outcomes = Items(id="").outcomes({"": item_id, **metadata[item_id]})
+            outcomes = Items(id="\0").outcomes({"\0": item_id, **metadata[item_id]})
             if not isinstance(outcomes[0], tuple) or not outcomes[0][1]:
                 raise Refused(f"{item_id!r}: {outcomes}")
             items.append(outcomes[0])
@@ -134,7 +134,7 @@ class ReplicationCheck:
 
 def _numbers(ids: dict[str, Any], name: str) -> dict[int, str]:
     if not ids or not all(
-        isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in ids.values()
+        isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**31 for number in ids.values()
     ):
         raise Refused(f"{name} has no numbers")
     numbers = {number: joined_surrogates(key) for key, number in ids.items()}

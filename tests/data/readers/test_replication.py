@@ -98,6 +98,19 @@ class TestReading:
         assert len(dataset.train) == 4
         assert "2 of 6 users have no items" in messages[0]
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+    def test_encodings_with_a_mark(self, tmp_path, encoding):
+        folder = write(tmp_path / "shop")
+        wanted = read_replication(folder)
+        for file in folder.iterdir():
+            file.write_bytes(file.read_bytes().decode().encode(encoding))
+        assert read_replication(folder).catalog == wanted.catalog
+
+    def test_half_a_surrogate_pair_in_ids(self, tmp_path):
+        """JSON can hold one, but no text of UTF-8 can."""
+        umap = json.dumps({"ada": 0, "bob": 1, "dee": 2, "\ud83d": 3})
+        assert read_replication(write(tmp_path / "shop", umap=umap)).train.user_ids.to_pylist()[3] == "\ufffd"
+
     def test_missing_files_are_all_named(self, tmp_path):
         folder = write(tmp_path / "shop", umap=None, val=None)
         with pytest.raises(FileNotFoundError, match=r"shop lacks umap\.json, val\.json"):
@@ -126,6 +139,9 @@ class TestReading:
             ),
             (changed("train", **{"0": 5}), r"train\.json: user '0' has 5; expected a list"),
             (changed("train", **{"0": [0, 4]}), r"1 of 8 items of train are not in the catalogue .* 4 of user 'ada'"),
+            (changed("train", **{"0": [2**70]}), r"train\.json: user '0' has \[118.*; expected a list of item numbers"),
+            (changed("train", **{"1": [4]}), r"shop: 1 of 6 items of train are not in the catalogue"),
+            ({"umap": "[" * 100_000}, r"umap\.json is not valid JSON"),
             (changed("test", **{"1": [9]}), r"1 of 3 targets of test .* 9 of user 'bob'"),
             (
                 changed("val", **{"0": [1, 2], "1": [1, 2]}),

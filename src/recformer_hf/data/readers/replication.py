@@ -12,6 +12,7 @@ import numpy as np
 from transformers.utils import logging
 
 from ...items.catalog import ItemCatalog
+from ...items.text import without_lone_surrogates
 from ...storage.atomic import atomic_folder
 from ..dataset import Sequences, SequentialDataset
 
@@ -52,7 +53,8 @@ def read_replication(folder: str | os.PathLike[str], name: str | None = None) ->
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; expected the replication's six files.")
     content = {file: _json_object(folder / f"{file}.json") for file in FILES}
     catalog = _catalog(content["meta_data"], content["smap"], folder)
-    users = _numbered(content["umap"], folder / "umap.json")
+    numbered = _numbered(content["umap"], folder / "umap.json")
+    users = {number: without_lone_surrogates(user) for number, user in numbered.items()}
     train, val, test = (_by_user(content[file], users, folder / f"{file}.json") for file in ("train", "val", "test"))
     val_targets = _single_targets(val, users, folder / "val.json")
     test_targets = _single_targets(test, users, folder / "test.json")
@@ -68,7 +70,10 @@ def read_replication(folder: str | os.PathLike[str], name: str | None = None) ->
         "seed": None,
         WITHOUT_TARGET: "empty list" if empty_lists else "absent",
     }
-    return SequentialDataset(catalog, *splits, info)
+    try:
+        return SequentialDataset(catalog, *splits, info)
+    except ValueError as error:  # a sequence with an item that has no number
+        raise ValueError(f"{folder}: {error}") from error
 
 
 def export_replication(dataset: SequentialDataset, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -162,8 +167,9 @@ def _leave_one_out_splits(
 
 def _json_object(path: Path) -> _JsonObject:
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:  # malformed JSON or malformed UTF-8
+        # From bytes, `json` recognises UTF-8 with or without a byte order mark, and UTF-16.
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # malformed JSON or text, or lists a thousand deep
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected an object.")
@@ -245,7 +251,7 @@ def _checked_targets(
 
 
 def _is_number(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def _some(values: Collection[object]) -> str:
