@@ -4,8 +4,9 @@
     python -m benchmarks --size base        # hours on two cores; leave the machine alone meanwhile
     python -m benchmarks --only encoder ablation --output_dir outputs/benchmarks
 
-Prints the tables and writes a JSON file for each to `--output_dir`. Data and search run at a small scale here; their
-own modules take larger ones. A benchmark that fails does not stop the others, and the run then ends with status 1.
+Prints the tables and writes a JSON file for each to `--output_dir`. Data, ranking and search run at a small scale here;
+their own modules take larger ones. A benchmark that fails does not stop the others, and the run then ends with status
+1.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ RUNS: dict[str, dict[str, list[str]]] = {
         "search": ["--items", "20000", "--width", "128", "--kinds", "numpy", "faiss-flat", "exact", "bfloat16"],
         "pipeline_overhead": ["--size", "small"],
         "data_scale": ["--share", "0.001"],
+        "ranking_scale": ["--users", "5000"],
     },
     "base": {
         "encoder": ["--size", "base", "--memory", "--operations"],
@@ -30,6 +32,7 @@ RUNS: dict[str, dict[str, list[str]]] = {
         "search": ["--items", "100000", "--kinds", "numpy", "faiss-flat", "exact", "bfloat16"],
         "pipeline_overhead": ["--size", "base"],
         "data_scale": ["--share", "0.01"],
+        "ranking_scale": ["--users", "100000"],
     },
 }
 NAMES = list(RUNS["base"])

@@ -31,6 +31,16 @@ def test_lists_are_padded_to_one_array() -> None:
     assert padded_candidates([[1, 3, 0], [2]], 2).tolist() == [[1, 3, 0], [2, -1, -1]]
     assert padded_candidates([4, 5], 3).tolist() == [[4, 5]]
     assert padded_candidates(None, 3) is None
+    assert padded_candidates([[], [2]], 2).tolist() == [[-1], [2]]  # a user's target is then a miss
+
+
+@pytest.mark.parametrize(
+    ("lists", "problem"),
+    [([], "are empty"), ([[], []], "are empty"), ([-5, 3], "hold -5"), ([True], "are bool"), (["a"], "are <U1")],
+)
+def test_what_is_no_list_of_rows(lists, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"candidates {problem}; expected catalogue rows"):
+        padded_candidates(lists, 2)
 
 
 def test_users_share_one_list_or_have_their_own() -> None:

@@ -83,6 +83,56 @@ def test_says_what_does_not_fit() -> None:
         rank_split(tied_table(30), split, chunk_size=0)
 
 
+@pytest.mark.parametrize("value", [0, -1, True, 2.0, "10"])
+def test_counts_are_whole_numbers_of_at_least_1(value) -> None:
+    split = random_split(5, 30)
+    with pytest.raises(ValueError, match=r"chunk_size is .*; expected a whole number of at least 1"):
+        rank_split(tied_table(30), split, chunk_size=value)
+    with pytest.raises(ValueError, match=r"top_k is .*; expected a whole number of at least 1"):
+        rank_split(tied_table(30), split, top_k=value)
+
+
+def test_more_wanted_than_there_are_items() -> None:
+    split = random_split(5, 30)
+    ranking = rank_split(tied_table(30), split, top_k=np.int64(40), chunk_size=np.int64(2))
+    assert (ranking.recommended[:, 30:] == -1).all()
+    assert (np.sort(ranking.recommended[:, :30]) == np.arange(30)).all()
+    assert ranking.metrics(ks=[100])["recall@100"] == 1
+
+
+def test_splits_of_another_kind() -> None:
+    with pytest.raises(TypeError, match=r"got a list\. Pass dataset\.validation or dataset\.test"):
+        rank_split(tied_table(30), [[1, 2]])
+    with pytest.raises(ValueError, match="The split has no users to rank"):
+        rank_split(tied_table(30), random_split(5, 30).select(np.arange(0)))
+
+
+GROWTH = """
+import numpy as np
+from benchmarks.memory import resident_bytes
+from recformer_hf.evaluation import rank_split
+from tests.support.ranking import random_split
+
+class Same:
+    def scores(self, histories):
+        return np.broadcast_to(np.arange(8000.0) % 100, (len(histories), 8000))
+
+split = random_split(7000, 8000)
+rank_split(Same(), split.select(np.arange(1000)), chunk_size=64, progress=False)
+before = resident_bytes()
+rank_split(Same(), split, chunk_size=64, progress=False)
+grown = (resident_bytes() - before) / 1e6
+assert grown < 30, f"{grown} MB"  # the ranks take 0.5 MB
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_does_not_grow_with_users(monkeypatch) -> None:
+    """Small arrays that were kept of every chunk lay between the freed scores of the others: 50 to 200 MB here."""
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    run_processes(GROWTH, 1)
+
+
 def test_the_demo_shops_oracle_is_a_scorer() -> None:
     dataset = load_demo_domain("kitchen", num_users=300)
     found = rank_split(DemoOracle.from_dataset(dataset), dataset.test).metrics()

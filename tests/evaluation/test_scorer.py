@@ -39,6 +39,30 @@ def test_refuses_another_shape(shape: tuple[int, ...]) -> None:
         checked_scores(Wrong(TABLE), SPLIT, np.arange(3))
 
 
+@pytest.mark.parametrize(
+    "returned",
+    [[["a"] * 4] * 3, np.zeros((3, 4), complex), np.full((3, 4), None), {"scores": 1}, torch.zeros(3, 4).to_sparse()],
+)
+def test_refuses_what_is_not_numbers(returned) -> None:
+    class Wrong(Table):
+        def scores(self, histories) -> object:
+            return returned
+
+    with pytest.raises(TypeError, match=r"Wrong\.scores gave a .*; expected .*numbers"):
+        checked_scores(Wrong(TABLE), SPLIT, np.arange(3))
+
+
+@pytest.mark.parametrize("kind", [">f8", "float16", "int8", "uint8", "bool", list])
+def test_numbers_of_any_kind(kind) -> None:
+    class Other(Table):
+        def scores(self, histories) -> object:
+            found = super().scores(histories)
+            return found.tolist() if kind is list else found.astype(kind)
+
+    expected = TABLE if kind in (">f8", "float16", list) else TABLE.astype(kind)
+    assert checked_scores(Other(TABLE), SPLIT, np.arange(3)).tolist() == expected[[0, 2, 1]].tolist()
+
+
 def test_refuses_fewer_items_than_the_split_has() -> None:
     with pytest.raises(ValueError, match="Table scores 3 items, but the split has the catalogue row 3"):
         checked_scores(Table(TABLE[:, :3]), SPLIT, np.arange(3))

@@ -22,7 +22,7 @@ def padded_candidates(candidates: CandidateLists | None, num_users: int) -> np.n
     """Candidate lists as one array, int64 `[1, n]` or `[num_users, n]`, padded with -1.
 
     Raises:
-        ValueError: if they have another shape, or are not integers.
+        ValueError: if they have another shape, or are not rows of a catalogue.
     """
     if candidates is None:
         return None
@@ -31,6 +31,7 @@ def padded_candidates(candidates: CandidateLists | None, num_users: int) -> np.n
     # numpy makes no array of lists that have different lengths, so they are padded first.
     if not isinstance(candidates, np.ndarray) and len(candidates) and np.ndim(candidates[0]) == 1:
         lists = [np.asarray(items) for items in candidates]
+        lists = [items if items.size else items.astype(np.int64) for items in lists]  # numpy's default is float
         width = max(len(items) for items in lists)
         candidates = np.stack([np.pad(items, (0, width - len(items)), constant_values=-1) for items in lists])
     array = np.asarray(candidates)
@@ -38,8 +39,11 @@ def padded_candidates(candidates: CandidateLists | None, num_users: int) -> np.n
         array = array[None]
     elif array.ndim != 2 or len(array) != num_users:
         raise ValueError(f"candidates have the shape {list(array.shape)}; expected [n] or [{num_users} users, n].")
-    if array.dtype.kind not in "iu":
-        raise ValueError(f"candidates are {array.dtype}; expected catalogue rows.")
+    if array.dtype.kind not in "iu" or array.size == 0:
+        found = f"are {array.dtype}" if array.size else "are empty"
+        raise ValueError(f"candidates {found}; expected catalogue rows, such as catalog.rows_of(ids).")
+    if array.min() < -1:
+        raise ValueError(f"candidates hold {array.min()}; expected catalogue rows of at least 0, padded with -1.")
     return array.astype(np.int64)
 
 

@@ -1,12 +1,14 @@
 """Ranks every user's target of a split among the whole catalogue, on any number of processes.
 
 Only one chunk of users has scores at a time, and only ranks are kept: an array of all users by all items never exists.
+Ranks are written into arrays that are made before the first chunk. If the small arrays of every chunk were kept
+instead, they would lie between the freed scores of other chunks, and the heap would grow with every chunk.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -103,27 +105,55 @@ def rank_protocols(
     if histories is not None:
         warnings.warn("rank_protocols(histories=...) is now protocols=...", DeprecationWarning, stacklevel=2)
         protocols = histories
-    if split.targets is None:
-        raise ValueError("Ranking takes a validation or test split, got one without targets (train).")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}; expected at least 1 user.")
+    _check_split(split)
+    for name, count in (("chunk_size", chunk_size), ("top_k", top_k)):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1):
+            raise ValueError(f"{name} is {count!r}; expected a whole number of at least 1.")
     if isinstance(protocols, str) or not protocols or set(protocols) - set(get_args(RankingProtocol)):
         raise ValueError(f"protocols are {protocols!r}; expected a list of 'kept', 'excluded' or both.")
     lists = padded_candidates(candidates, len(split))
     rank, num_processes = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
 
-    def ranked() -> Iterator[dict[RankingProtocol, RankedBatch]]:
+    def ranked() -> dict[RankingProtocol, list[np.ndarray]]:
         step = chunk_size or _default_chunk_size(scorer, split)
         chunks = [np.arange(start, min(start + step, len(split))) for start in range(0, len(split), step)]
         # Chunks are dealt in turns, so that no process has more than one chunk above the others.
-        for users in _with_progress(chunks[rank::num_processes], progress if rank == 0 else False):
+        mine = chunks[rank::num_processes]
+        found = {protocol: _unfilled(mine, top_k) for protocol in protocols}
+        start = 0
+        for users in _with_progress(mine, progress if rank == 0 else False):
             scores, listed = checked_scores(scorer, split, users), candidates_of(users, lists)
             parts = rank_batch(scores, split, users, protocols, ties=ties, candidates=listed, top_k=top_k)
             _refuse_nan(scorer, split, users, parts)
-            yield parts
+            for protocol, part in parts.items():
+                for whole, column in zip(found[protocol], part, strict=True):
+                    whole[start : start + len(users)] = np.asarray(column)
+            start += len(users)
+        return found
 
-    parts = list(ranked()) if num_processes == 1 else _gathered(ranked(), num_processes)
-    return join_parts(parts, protocols, len(split))
+    if num_processes == 1:
+        return {protocol: Ranking(*columns[1:]) for protocol, columns in ranked().items()}  # in the order of the split
+    return join_parts(_gathered(ranked, num_processes), protocols, len(split))
+
+
+def _check_split(split: object) -> None:
+    """Raises an error unless this is a split with users and targets."""
+    if not hasattr(split, "targets"):
+        raise TypeError(
+            f"Ranking takes a split (Sequences), got a {type(split).__name__}. Pass dataset.validation or dataset.test."
+        )
+    if split.targets is None:
+        raise ValueError("Ranking takes a validation or test split, got one without targets (train).")
+    if len(split.targets) == 0:
+        raise ValueError("The split has no users to rank.")
+
+
+def _unfilled(chunks: Sequence[np.ndarray], top_k: int) -> list[np.ndarray]:
+    """The columns of a [`RankedBatch`] for the users of some chunks."""
+    total = sum(map(len, chunks))
+    shapes: list[int | tuple[int, int]] = [total, total, total, (total, top_k), total]
+    dtypes = (np.int64, np.float64, np.int64, np.int32, np.int32)
+    return [np.empty(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
 
 def rank_batch(
@@ -177,9 +207,9 @@ def _with_progress(chunks: Sequence[np.ndarray], progress: bool | None) -> Itera
 
 
 def _gathered(
-    ranked: Iterator[dict[RankingProtocol, RankedBatch]], num_processes: int
+    ranked: Callable[[], dict[RankingProtocol, list[np.ndarray]]], num_processes: int
 ) -> list[dict[RankingProtocol, RankedBatch]]:
-    """What all processes ranked, on each of them; if one fails, all raise."""
+    """What each process ranked, on all of them; if one fails, all raise."""
     from accelerate.utils import gather_object
 
     parts: list[dict[RankingProtocol, RankedBatch]] = []
@@ -187,7 +217,7 @@ def _gathered(
     cause: Exception | None = None
     # If a process raised here, the others would wait for it forever in gather_object.
     try:
-        parts = list(ranked)
+        parts = [{protocol: RankedBatch(*columns) for protocol, columns in ranked().items()}]
     except Exception as error:
         cause, failure = error, [f"{type(error).__name__}: {error}"]
     failures = gather_object(failure)

@@ -49,15 +49,12 @@ def checked_scores(scorer: Scorer, split: Sequences, users: np.ndarray) -> Tenso
         float `[batch, num_items]`.
 
     Raises:
+        TypeError: if the scores are not numbers.
         ValueError: if the scores have another shape, or fewer items than the split has.
     """
     assert split.targets is not None
     histories = [split.history(user) for user in users.tolist()]
-    returned = scorer.scores(histories)
-    # torch refuses arrays of negative stride and warns about read-only ones, so such arrays are copied.
-    scores = (
-        returned if isinstance(returned, Tensor) else torch.from_numpy(np.require(returned, requirements=["C", "W"]))
-    )
+    scores = _as_tensor(scorer, scorer.scores(histories))
     if scores.ndim != 2 or len(scores) != len(users):
         raise ValueError(
             f"{type(scorer).__name__}.scores gave the shape {list(scores.shape)} for {len(users)} histories; expected "
@@ -70,6 +67,22 @@ def checked_scores(scorer: Scorer, split: Sequences, users: np.ndarray) -> Tenso
             "Fit it on the dataset that the split belongs to; a model needs the item embeddings of that catalogue."
         )
     return scores
+
+
+def _as_tensor(scorer: Scorer, returned: object) -> Tensor:
+    if not isinstance(returned, Tensor):
+        # torch refuses arrays of negative stride and warns about read-only ones, so such arrays are copied.
+        array = np.require(returned, requirements=["C", "W"])
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"{type(scorer).__name__}.scores gave a {type(returned).__name__} of {array.dtype}; expected an array "
+                "or tensor of numbers, [batch, num_items]."
+            )
+        returned = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    if returned.is_complex() or returned.is_sparse:
+        kind = returned.dtype if returned.is_complex() else returned.layout
+        raise TypeError(f"{type(scorer).__name__}.scores gave a tensor of {kind}; expected dense numbers.")
+    return returned
 
 
 __all__ = ["Scorer", "checked_scores"]

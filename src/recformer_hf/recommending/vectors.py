@@ -217,8 +217,8 @@ def equal_rows(vectors: Tensor) -> tuple[Tensor, Tensor]:
     _, index, inverse = np.unique(whole.view(f"V{4 * whole.shape[1]}")[:, 0], return_index=True, return_inverse=True)
     firsts = shared[index[inverse.reshape(-1)]]
     repeated = firsts != shared
-    rows, firsts = (torch.from_numpy(each[repeated]).to(vectors.device) for each in (shared, firsts))
-    return rows, firsts
+    found = torch.from_numpy(np.stack([shared[repeated], firsts[repeated]])).to(vectors.device)
+    return found[0], found[1]
 
 
 @contextmanager
