@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, R
 from ..items.catalog import ItemCatalog
 from ..storage.atomic import atomic_folder, recover_folder
 from .dataset_card import dataset_card, dataset_statistics
+from .given_splits import ItemsAre, SplitLike, given_split
 from .mapped_files import mapped_copy, unless_damaged
 from .sequence_files import HISTORY, ITEMS, ROW_GROUP_ROWS, TARGET, USER_ID, read_sequences, write_sequences
 from .sequences import Sequences, UserSequence
@@ -93,6 +95,58 @@ class SequentialDataset:
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
         return f"SequentialDataset({self.info.get('name', 'unnamed')}: {len(self.catalog):,} items; users: {rows})"
+
+    @classmethod
+    def from_sequences(
+        cls,
+        catalog: ItemCatalog,
+        train: SplitLike,
+        validation: SplitLike | None = None,
+        test: SplitLike | None = None,
+        *,
+        items: ItemsAre = "ids",
+        name: str = "given splits",
+        info: Mapping[str, Any] | None = None,
+    ) -> SequentialDataset:
+        """A dataset of splits that were made elsewhere.
+
+        Args:
+            catalog: the items.
+            train: `{user: [item, ...], ...}`, oldest item first; or a list of (user, [item, ...]); or `Sequences`.
+            validation: `{user: ([item, ...], target), ...}`: what came before the target, oldest first, and the target;
+                or a list of (user, [item, ...], target), in which a user may occur several times; or `Sequences`.
+            test: as `validation`.
+            items: "ids", which are looked up in the catalogue (whole numbers become their digits), or "rows" of the
+                catalogue, from 0. `Sequences` always hold rows.
+            name: the dataset's name in its card.
+            info: what else the card should say, see the class; `protocol` is how the splits were made.
+
+        Raises:
+            ValueError: if ids are unknown or missing, a user has two training sequences, a row lies outside the
+                catalogue, or a history is empty. The message names split, user and item.
+            TypeError: if something has another form, or rows are not integers.
+
+        Example:
+
+        ```python
+        >>> catalog = ItemCatalog.from_items({"a": {"title": "Hammer"}, "b": {"title": "Nails"}, "c": {"title": "Saw"}})
+        >>> SequentialDataset.from_sequences(catalog, {"ada": ["a"]}, test={"ada": (["a", "b"], "c")})
+        SequentialDataset(given splits: 3 items; users: train 1, test 1)
+        ```
+        """
+        if not isinstance(catalog, ItemCatalog):
+            advice = "Create one with ItemCatalog.from_items, from_pandas or another from_* method."
+            raise TypeError(f"catalog is a {type(catalog).__name__}; expected an ItemCatalog. {advice}")
+        if items not in ("ids", "rows"):
+            raise ValueError(f'items is {items!r}; expected "ids" or "rows".')
+        given = {"train": train, "validation": validation, "test": test}
+        splits = {
+            split: given_split(value, catalog, split, items, with_targets=split != "train")
+            for split, value in given.items()
+            if value is not None or split == "train"
+        }
+        made = {"name": name, "source": "splits given by the caller", "protocol": "made by the caller", "seed": None}
+        return cls(catalog, splits["train"], splits.get("validation"), splits.get("test"), {**made, **(info or {})})
 
     def save_to_disk(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the folder, completely or not at all.
