@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import pickle
+import subprocess
+import sys
+import unittest.mock
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pytest
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
 from recformer_hf.items import catalog_files
+from recformer_hf.items.arrow import schema
 from recformer_hf.items.catalog import CATALOG_FILE, ItemCatalog
 from tests.support.catalogs import ITEMS, as_dict, numbered
 from tests.support.faults import full_disk
@@ -60,6 +66,136 @@ class TestDisk:
     def test_datasets_reads_the_table(self, tmp_path):
         catalog = ItemCatalog.from_items(ITEMS)
         assert ItemCatalog.from_dataset(datasets.Dataset(catalog.table)) == catalog
+
+
+def write_unchecked(path, columns):
+    """A file with a catalogue's columns and any content."""
+    table = pa.table(columns, schema=schema())
+    with pa.OSFile(os.fspath(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+PAIR = [{"key": "title", "value": "A"}]
+
+
+class TestFilesFromElsewhere:
+    """A folder may come from a download, an archive or a colleague: nothing in it is used before it is checked."""
+
+    @pytest.mark.parametrize(
+        ("ids", "attributes", "problem"),
+        [
+            (["a", "b", "a"], [PAIR] * 3, "1 ids are repeated, the first in row 2"),
+            (["a", " "], [PAIR] * 2, "1 ids are empty, the first in row 1"),
+            (["a", None], [PAIR] * 2, "1 missing values in 'item_id'"),
+            (["a", "b"], [PAIR, None], "1 missing values in 'attributes'"),
+            (["a"], [[None]], "1 missing values in 'attribute'"),
+            (["a"], [[{"key": None, "value": "A"}]], "1 missing values in 'key'"),
+            (["a"], [[{"key": "title", "value": None}]], "1 missing values in 'value'"),
+            (["a"], [[{"key": "title", "value": b"\xff"}]], "not a whole Arrow file .*UTF8"),
+        ],
+    )
+    def test_content_that_no_catalogue_has(self, tmp_path, ids, attributes, problem):
+        values = [[pair and pair["value"] for pair in pairs or []] for pairs in attributes]
+        if any(isinstance(value, bytes) for pairs in values for value in pairs):
+            text = pa.array([b"\xff"]).view(pa.string())
+            pairs = pa.StructArray.from_arrays([pa.array(["title"]), text], names=["key", "value"])
+            attributes = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), pairs)
+        path = write_unchecked(tmp_path / CATALOG_FILE, {"item_id": ids, "attributes": attributes})
+        for read in (lambda: ItemCatalog.from_pretrained(tmp_path), lambda: ItemCatalog.open_file(path)):
+            with pytest.raises(ValueError, match=rf"{CATALOG_FILE} is .*{problem}"):
+                read()
+
+    def test_an_offset_outside_of_the_file(self, tmp_path):
+        path = numbered(60).save_pretrained(tmp_path)
+        content = bytearray(path.read_bytes())
+        place = content.find((np.arange(61, dtype=np.int32) * len("title")).tobytes())
+        content[place + 31 * 4 : place + 32 * 4] = np.int32(2**31 - 11).tobytes()
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{CATALOG_FILE} is not a whole Arrow file"):
+            ItemCatalog.from_pretrained(tmp_path)
+
+    def test_one_batch_named_thousands_of_times(self):
+        class Reader:
+            num_record_batches = 100_000
+
+            def get_batch(self, i):
+                return numbered(10).table.to_batches()[0]
+
+        with pytest.raises(ValueError, match="more items than 1,000 bytes can hold"):
+            list(catalog_files._batches(Reader(), 1000))
+
+    def test_what_is_no_file(self, tmp_path):
+        pipe, loop, folder = (tmp_path / name / CATALOG_FILE for name in ("pipe", "loop", "folder"))
+        folder.mkdir(parents=True)
+        pipe.parent.mkdir()
+        loop.parent.mkdir()
+        os.mkfifo(pipe)
+        loop.symlink_to(loop)
+        for path in (pipe, loop, folder, tmp_path / "nothing"):
+            for read in (lambda p=path: ItemCatalog.open_file(p), lambda p=path: ItemCatalog.from_pretrained(p.parent)):
+                with pytest.raises(FileNotFoundError):
+                    read()
+
+    def test_a_process_checks_a_file_once_and_again_when_it_has_changed(self, tmp_path, monkeypatch):
+        path = numbered(3).save_pretrained(tmp_path)
+        ItemCatalog.open_file(path)
+        monkeypatch.setattr(catalog_files, "check_content", refuse := unittest.mock.Mock(side_effect=ValueError("no")))
+        ItemCatalog.open_file(path)
+        assert pickle.loads(pickle.dumps(ItemCatalog.open_file(path))) == numbered(3)
+        assert refuse.call_count == 0
+        numbered(4).save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match="no"):
+            ItemCatalog.open_file(path)
+
+    def test_damaged_bytes_give_an_error_or_the_content_of_the_file(self, tmp_path):
+        path = numbered(20).save_pretrained(tmp_path / "whole")
+        done = subprocess.run(
+            [sys.executable, "-c", FUZZ, os.fspath(path), os.fspath(tmp_path / "damaged")],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert done.returncode == 0, done.stderr
+        opened, refused = map(int, done.stdout.split())
+        assert opened > 30
+        assert refused > 300
+
+
+# In a process of its own, because wrong offsets may end it.
+FUZZ = """
+import random, sys
+from pathlib import Path
+import numpy as np
+from recformer_hf.items.catalog import CATALOG_FILE, ItemCatalog
+
+whole, folder = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+folder.mkdir()
+draw, opened, refused = random.Random(0), 0, 0
+NUMBERS = (b"\\xff\\xff\\xff\\x7f", b"\\xff" * 4, bytes(4), (2**30).to_bytes(4, "little"), (9).to_bytes(4, "little"))
+for step in range(800):
+    damaged = bytearray(whole)
+    if step % 8:  # another number, the most dangerous damage
+        place = draw.randrange(len(whole) // 4) * 4
+        damaged[place : place + 4] = draw.choice(NUMBERS)
+    elif step % 16:
+        del damaged[draw.randrange(len(whole)) :]
+    else:
+        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+    (folder / CATALOG_FILE).unlink(missing_ok=True)
+    (folder / CATALOG_FILE).write_bytes(damaged)
+    try:
+        catalog = ItemCatalog.from_pretrained(folder)
+    except ValueError as error:
+        assert CATALOG_FILE in str(error), error
+        refused += 1
+        continue
+    opened += 1
+    assert list(catalog) == catalog[:] == [catalog[row] for row in range(len(catalog))]
+    assert [catalog.row_of(item_id) for item_id in catalog.ids] == list(range(len(catalog)))
+    assert ItemCatalog.from_arrow(catalog.table, on_invalid="drop").fingerprint, catalog.fingerprint
+print(opened, refused)
+"""
 
 
 class TestHub:

@@ -65,6 +65,39 @@ def describe(columns: Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in columns)
 
 
+def check_schema(found: Schema) -> None:
+    """Raises a `ValueError` if these are not a catalogue's columns."""
+    if found != schema():
+        raise ValueError(
+            f"Not a catalogue's table: its columns are {describe(found)}; expected {describe(schema())}. "
+            "Use ItemCatalog.from_arrow or another from_* method."
+        )
+
+
+def check_content(table: Table) -> None:
+    """Checks a table with a catalogue's columns that comes from elsewhere: offsets, texts, missing values and ids.
+
+    Raises:
+        pyarrow.ArrowInvalid: if an offset points outside of its buffer, or a text is not UTF-8.
+        ValueError: if a value is missing, or an id empty or repeated.
+    """
+    table.validate(full=True)
+    for batch in table.to_batches():
+        entries = batch.column(1).flatten()
+        for name, column in (
+            (ITEM_ID, batch.column(0)),
+            (ATTRIBUTES, batch.column(1)),
+            ("attribute", entries),
+            ("key", entries.field("key")),
+            ("value", entries.field("value")),
+        ):
+            if column.null_count:
+                raise ValueError(f"{column.null_count:,} missing values in {name!r}.")
+    for problem, mask in (("empty", _blank(table[ITEM_ID])), ("repeated", _repeated(table[ITEM_ID]))):
+        if mask.any():
+            raise ValueError(f"{mask.sum():,} ids are {problem}, the first in row {mask.argmax()}.")
+
+
 def record_batch(ids: Array, offsets: np.ndarray, keys: Array, values: Array) -> RecordBatch:
     """One record batch of a catalogue. Attributes whose key or value is null are left out.
 

@@ -30,9 +30,9 @@ def fingerprint(table: Table) -> str:
 def _hash_texts(lengths: hashlib.blake2b, content: hashlib.blake2b, texts: Array) -> None:
     if len(texts) == 0:
         return
-    # A slice shares the whole array's buffers; its own texts are found by its offset.
+    # A slice shares the whole array's buffers, which may be padded; its own texts are found by its offset.
     _, offsets, data = texts.buffers()
-    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    ends = np.frombuffer(offsets, np.int32, count=texts.offset + len(texts) + 1)[texts.offset :]
     lengths.update(np.diff(ends).astype("<i4").tobytes())
     if data is not None:  # Arrow may allocate no buffer when all texts are empty
         content.update(memoryview(data)[ends[0] : ends[-1]])
