@@ -8,7 +8,6 @@ bfloat16 the sum over the layers would lose more than the layers themselves do.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from transformers.utils import logging
 
 from .configuration_recformer import RecformerConfig
 from .encoder.attention import IMPLEMENTATIONS, select_implementation
-from .encoder.inputs import PackedInputs, check_range, pack_inputs
+from .encoder.checkpoint import HeadChange, check_names, check_numbers, check_savable, readable_checkpoint
+from .encoder.inputs import PackedInputs, check_range, check_tensors, pack_inputs
 from .encoder.item_arguments import check_item_arguments
 from .encoder.kernels import align_weights
 from .encoder.layers import RecformerEmbeddings, RecformerEncoder
@@ -32,6 +32,7 @@ from .encoder.losses import (
     masked_token_losses,
     similarity_scores,
 )
+from .encoder.offloading import check_not_meta, execution_device, in_memory, keep_in_memory
 from .encoder.outputs import RecformerForPreTrainingOutput, RecformerForSeqRecOutput, RecformerModelOutput
 from .encoder.packing import SequenceLayout
 from .items.catalog import ItemCatalog
@@ -89,9 +90,8 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     ) -> str | None:
         # transformers would replace None by "sdpa" here, before device, dtype and mode are known.
         if attn_implementation not in (None, *IMPLEMENTATIONS):
-            raise ValueError(
-                f"attn_implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {attn_implementation!r}."
-            )
+            known = ", ".join(IMPLEMENTATIONS)
+            raise ValueError(f"attn_implementation must be one of {known}, got {attn_implementation!r}.")
         return attn_implementation
 
     @classmethod
@@ -106,44 +106,44 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
 
         The checkpoint must have every weight of the encoder. It may be of another head: `lm_head.*` and
         `item_embeddings` that this class does not have are dropped, an `lm_head` that the checkpoint does not have is
-        initialised, and without `item_embeddings` the catalogue is empty. Each case is logged. A recommender gets the
-        catalogue that lies beside its weights.
+        initialised, and without `item_embeddings` the catalogue is empty. One line says so. A recommender gets the
+        catalogue that lies beside its weights. Its item vectors stay in memory whatever `device_map` says.
 
         Raises:
-            ValueError: if weights are missing, unexpected or of another shape; the message names them.
+            ValueError: if weights are missing, unexpected, of another shape or not finite, or a file is damaged; the
+                message names them.
             OSError: if the Hub cannot be asked for a recommender's catalogue and no copy of it is cached.
         """
         ignore_shapes = kwargs.pop("ignore_mismatched_sizes", False)
-        loaded: Any = super().from_pretrained(
-            pretrained_model_name_or_path,
-            *model_args,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # `_check_loaded` names them
-            **kwargs,
-        )
+        name = pretrained_model_name_or_path
+        kwargs["device_map"] = in_memory(kwargs.get("device_map"), "item_embeddings")
+        with readable_checkpoint(name, kwargs.get("subfolder") or ""):
+            # Other shapes are let through, because `check_names` names them.
+            options = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
+            loaded: Any = super().from_pretrained(name, *model_args, **options)
         model, info = loaded
-        cls._check_loaded(pretrained_model_name_or_path, info, ignore_shapes)
-        source = None
-        if pretrained_model_name_or_path is not None:
-            commit = getattr(model.config, "_commit_hash", None)
-            source = CheckpointSource.of(pretrained_model_name_or_path, kwargs, commit)
+        change = model.__dict__.pop("_head_change", HeadChange())
+        info["missing_keys"] = {*info["missing_keys"], *change.missing}
+        info["unexpected_keys"] = {*info["unexpected_keys"], *change.dropped}
+        check_names(name, cls.__name__, info, cls._optional_weights, cls._droppable_weights, ignore_shapes)
+        if note := change.note(model.config.num_items):
+            logger.warning(f"Loaded {name} into a {cls.__name__}: {note}.")
+        commit = getattr(model.config, "_commit_hash", None)
+        source = None if name is None else CheckpointSource.of(name, kwargs, commit)
+        check_numbers(name, model)
         model._after_loading(set(info["missing_keys"]), source)
         return (model, info) if output_loading_info else model
 
-    @classmethod
-    def _check_loaded(cls, name: Any, info: dict[str, Any], ignore_shapes: bool) -> None:
-        """Raises ValueError if the weights of a checkpoint are not those of this class."""
-        missing = sorted(name for name in info["missing_keys"] if not name.startswith(cls._optional_weights or ("\0",)))
-        unexpected = sorted(name for name in info["unexpected_keys"] if not name.startswith(cls._droppable_weights))
-        mismatched = sorted(
-            f"{name} is {list(found)}, expected {list(expected)}" for name, found, expected in info["mismatched_keys"]
-        )
-        if missing or unexpected or (mismatched and not ignore_shapes):
-            raise ValueError(
-                f"{name} does not hold a {cls.__name__}: missing weights {first_few(missing)}; unexpected weights "
-                f"{first_few(unexpected)}; other shapes {first_few(mismatched)}. A checkpoint of another model or of "
-                "the public replication is read by recformer_hf.conversion."
-            )
+    def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
+        # transformers calls this before it reports missing and unexpected weights as faults of the checkpoint.
+        super()._adjust_missing_and_unexpected_keys(loading_info)
+        self._head_change = HeadChange.taken_from(loading_info, self._optional_weights, self._droppable_weights)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs belong: the device of the weights or, if they are offloaded, the one that computes."""
+        device: torch.device = super().device
+        return execution_device(self) or device if device.type == "meta" else device
 
     def _returns_dict(self, return_dict: bool | None) -> bool:
         return bool(self.config.return_dict if return_dict is None else return_dict)
@@ -155,6 +155,8 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         # Otherwise transformers would save under "original" names: those that it renamed while loading, by its table of
         # legacy names.
         kwargs.setdefault("save_original_format", False)
+        if kwargs.get("state_dict") is None:
+            check_savable(self, [name for name, _ in self.named_parameters(recurse=False)])
         if not self._has_files_beside:
             return super().save_pretrained(save_directory, *args, push_to_hub=push_to_hub, **kwargs)
         result = super().save_pretrained(save_directory, *args, **kwargs)
@@ -175,12 +177,6 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         self.config.__dict__.pop("auto_map", None)
         if auto_map is not None:
             self.config.auto_map = auto_map
-
-
-def first_few(names: Sequence[str], limit: int = 8) -> str:
-    if not names:
-        return "none"
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 class RecformerModel(RecformerPreTrainedModel):
@@ -270,6 +266,7 @@ class RecformerModel(RecformerPreTrainedModel):
         # Two dimensions are `inputs_embeds`: words that the caller has embedded.
         words = batch.tokens if batch.tokens.ndim == 2 else self.embeddings.word_embeddings(batch.tokens)
         hidden = self.embeddings(words, batch.token_type_ids, batch.item_position_ids, batch.position_ids)
+        check_not_meta(hidden)
         implementation = self._implementation(hidden, output_attentions)
         result: tuple[Tensor, list[Tensor], list[Tensor]] = self.encoder(
             hidden, batch.layout, implementation, num_layers, keep_states
@@ -297,6 +294,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
 
     _tied_weights_keys = {"lm_head.decoder.weight": "recformer.embeddings.word_embeddings.weight"}
     _optional_weights = ("lm_head.",)
+    _droppable_weights = ("item_embeddings",)
 
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__(config)
@@ -333,9 +331,8 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         the masked tokens of the copies.
 
         Args:
-            input_ids, token_type_ids, item_position_ids (`Tensor`, int `[2 * batch, seq_len]`, packed `[1,
-            total_tokens]`):
-                contexts and items, as in [`RecformerModel`].
+            input_ids, token_type_ids, item_position_ids (`Tensor`, int `[2 * batch, seq_len]`): contexts and items, as
+                in [`RecformerModel`]; packed `[1, total_tokens]`.
             attention_mask (`Tensor` `[2 * batch, seq_len]`): only for padded batches.
             cu_seqlens (`Tensor`, int `[2 * batch + 1]`), max_seqlen (`int`): only for packed batches.
             mlm_input_ids (`Tensor`, int, like `input_ids`): the same sequences with tokens masked.
@@ -352,6 +349,9 @@ class RecformerForPretraining(RecformerPreTrainedModel):
         Raises:
             ValueError: as in [`RecformerModel`], and for an odd number of sequences, or masked copies without labels.
         """
+        check_tensors(
+            mlm_input_ids=mlm_input_ids, mlm_labels=mlm_labels, masked_rows=masked_rows, target_ids=target_ids
+        )
         if (mlm_input_ids is None) != (mlm_labels is None):
             raise ValueError("Give mlm_input_ids and mlm_labels together, or neither.")
         batch = pack_inputs(
@@ -467,11 +467,8 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
     def _after_loading(self, missing: set[str], source: CheckpointSource | None) -> None:
         self.item_embeddings.requires_grad_(False)  # loading makes every weight trainable
         align_weights(self)
+        keep_in_memory(self, "item_embeddings")
         if "item_embeddings" in missing and self.config.num_items:
-            logger.warning(
-                f"The checkpoint names {self.config.num_items} items but holds no item_embeddings: the catalogue is "
-                "empty now. Fill it with model.set_item_embeddings(model.encode_items(items, tokenizer))."
-            )
             self.set_item_embeddings(torch.zeros(0, self.config.hidden_size))
         if source is not None and self.config.num_items:
             self.item_store.load(source, self.config.num_items)
@@ -502,12 +499,13 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         width = self.config.hidden_size
         if embeddings.ndim != 2 or embeddings.shape[1] != width:
             raise ValueError(f"Item embeddings must be [num_items, {width}], got {list(embeddings.shape)}.")
-        embeddings = embeddings.detach().to(device=self.item_embeddings.device, dtype=torch.float32)
+        device = torch.device("cpu") if self.item_embeddings.is_meta else self.item_embeddings.device
+        embeddings = embeddings.detach().to(device=device, dtype=torch.float32)
         if not bool(torch.isfinite(embeddings).all()):
             raise ValueError("Item embeddings hold NaN or infinite values.")
         if catalog is not None and len(catalog) != len(embeddings):
             raise ValueError(f"There are {len(embeddings):,} item embeddings, but {len(catalog):,} items.")
-        if embeddings.shape == self.item_embeddings.shape:
+        if embeddings.shape == self.item_embeddings.shape and not self.item_embeddings.is_meta:
             self.item_embeddings.data.copy_(embeddings)
         else:
             trainable = self.item_embeddings.requires_grad
@@ -551,6 +549,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             ValueError: as in [`RecformerModel`], and for items outside the catalogue, an empty catalogue, or arguments
                 that exclude each other.
         """
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, cu_seqlens=cu_seqlens)
         tokens = input_ids if inputs_embeds is None else inputs_embeds
         batch_size = None if tokens is None else tokens.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
         if self.config.num_items == 0:
@@ -562,7 +561,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             output_attentions=output_attentions, return_dict=True,
         )  # fmt: skip
         users, temperature = output.pooler_output, self.config.temperature
-        labels = None if labels is None else labels.long()
+        labels, candidates, negatives = (None if x is None else x.long() for x in (labels, candidates, negatives))
         scores = loss = None
         if labels is not None and num_negatives:
             negatives = draw_negatives(labels, self.config.num_items, num_negatives)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from recformer_hf.encoder.inputs import pack_inputs
-from tests.support.models import pack, random_batch
+from recformer_hf.modeling_recformer import RecformerForPretraining, RecformerForSeqRec, RecformerModel
+from tests.support.models import pack, random_batch, small_config
 
 
 class TestBadInput:
@@ -32,6 +33,42 @@ class TestBadInput:
         batch = {**random_batch([6], model.config), **change}
         with pytest.raises(ValueError, match=message):
             model(**batch)
+
+    @pytest.mark.parametrize("name", ["input_ids", "token_type_ids", "attention_mask"])
+    @pytest.mark.parametrize("convert", [torch.Tensor.tolist, torch.Tensor.numpy])
+    def test_no_tensors(self, model, name, convert):
+        batch = random_batch([6], model.config)
+        kind = type(convert(batch[name])).__name__
+        with pytest.raises(TypeError, match=rf"{name} must be a torch.Tensor, got {kind}.*return_tensors=\"pt\""):
+            model(**{**batch, name: convert(batch[name])})
+
+    def test_a_whole_batch_as_the_first_argument(self, model):
+        with pytest.raises(TypeError, match=r"got dict. Unpack the batch: model\(\*\*batch\)"):
+            model(random_batch([6], model.config))
+
+    def test_other_numbers(self, model):
+        with pytest.raises(ValueError, match=r"input_ids must be integers, got torch\.bool"):
+            model(torch.ones(2, 3, dtype=torch.bool))
+        with pytest.raises(ValueError, match=r"inputs_embeds must be floating-point numbers, got torch\.int64"):
+            model(inputs_embeds=torch.ones(2, 3, 64, dtype=torch.long))
+
+    def test_a_mask_on_another_device(self, model):
+        batch = random_batch([6], model.config)
+        with pytest.raises(ValueError, match="attention_mask is on meta, but the tokens are on cpu"):
+            model(**{**batch, "attention_mask": batch["attention_mask"].to("meta")})
+        with pytest.raises(ValueError, match="inputs are on the meta device"):
+            model(**{name: value.to("meta") for name, value in batch.items()})
+
+    def test_padding_without_a_mask_would_be_read_as_words(self, model):
+        batch = random_batch([6, 3], model.config)
+        del batch["attention_mask"]
+        batch["input_ids"][1, 3:] = model.config.pad_token_id
+        with pytest.raises(
+            ValueError, match=r"Row 1 of input_ids ends in padding \(id 1\), but there is no attention_m"
+        ):
+            model(**batch)
+        batch["input_ids"][1, 5] = 7
+        model(**batch)  # a padding id elsewhere is a token like any other
 
     @pytest.mark.parametrize(
         ("bounds", "message"),
@@ -84,3 +121,33 @@ def test_followed_by_copies(config, lengths_known):
     assert torch.equal(twice.tokens, torch.cat([batch.tokens, batch.tokens + 1]))
     assert twice.layout.lengths == [5, 1, 3, 5, 1, 3]
     assert torch.equal(twice.position_ids, batch.position_ids.repeat(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8])
+def test_narrow_integers_are_rows_too(model, dtype):
+    batch = random_batch([6, 3], model.config)
+    batch["input_ids"] %= 120  # fits into 8 bits
+    with torch.no_grad():
+        expected = model(**batch).last_hidden_state
+        narrow = {name: value.to(dtype) for name, value in batch.items()}
+        assert torch.equal(model(**narrow).last_hidden_state, expected)
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="torch 2.7 and later know that they export")
+class TestExport:
+    """A model says that it cannot be exported before torch fails somewhere inside."""
+
+    @pytest.mark.parametrize("head", [RecformerModel, RecformerForPretraining, RecformerForSeqRec])
+    def test_export(self, head):
+        model = head(small_config(**({"num_items": 5} if head is RecformerForSeqRec else {}))).eval()
+        with pytest.raises(
+            NotImplementedError, match=r"cannot be exported.*packs a batch.*torch.compile.*encode_items"
+        ):
+            torch.export.export(model, (), random_batch([6, 3], model.config))
+
+    def test_trace_and_script(self, model):
+        batch = random_batch([6, 3], model.config)
+        with pytest.raises(NotImplementedError, match="cannot be exported, traced or scripted"):
+            torch.jit.trace(model, example_kwarg_inputs=batch)
+        with pytest.raises(NotImplementedError, match="cannot be exported, traced or scripted"):
+            torch.jit.script(model)

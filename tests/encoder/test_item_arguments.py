@@ -53,3 +53,17 @@ def test_good(arguments):
 def test_bad(arguments, message):
     with pytest.raises(ValueError, match=message):
         check(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [0, 1]}, "labels must be a torch.Tensor, got list"),
+        ({"candidates": [[0], [1]]}, "candidates must be a torch.Tensor, got list"),
+        ({"labels": torch.tensor([0, 1]), "num_negatives": 2.5}, r"num_negatives must be a whole number, got 2\.5"),
+        ({"labels": torch.tensor([0, 1]), "num_negatives": True}, "got True"),
+    ],
+)
+def test_arguments_of_another_type(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        check(**arguments)

@@ -322,3 +322,12 @@ def test_compiled_encoder(model, backend):
         assert_parity(model(**batch).last_hidden_state, expected_without)
     model.train()
     model(**batch).last_hidden_state.sum().backward()  # with dropout it runs, too
+
+
+def test_weights_of_eight_bits_are_stored_and_not_computed_in(model):
+    layer = model.encoder.layer[0]
+    layer.output.dense.weight = torch.nn.Parameter(
+        layer.output.dense.weight.detach().to(torch.float8_e4m3fn), requires_grad=False
+    )
+    assert layer.compute_dtype("cpu") == torch.float32
+    assert model.encoder.layer[1].bfloat16().compute_dtype("cpu") == torch.bfloat16

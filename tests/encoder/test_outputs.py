@@ -24,5 +24,6 @@ def test_a_tuple_holds_what_was_computed(kind):
 def test_the_scores_of_a_recommender_are_its_logits():
     scores = torch.zeros(2, 5)
     output = RecformerForSeqRecOutput(scores=scores)
-    assert output.logits is scores
+    assert output.logits is output["logits"] is output["scores"] is output[0] is scores
+    assert list(output) == ["scores"]
     assert output.to_tuple() == (scores,)  # once

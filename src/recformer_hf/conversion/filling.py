@@ -10,10 +10,10 @@ from torch import Tensor
 from transformers.utils import logging
 
 from ..configuration_recformer import RecformerConfig
+from ..encoder.checkpoint import first_few
 from ..modeling_recformer import (
     RecformerModel,
     RecformerPreTrainedModel,
-    first_few,
 )
 from ..tokenization_recformer import RecformerTokenizer
 

@@ -17,9 +17,9 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from ..configuration_recformer import RecformerConfig
+from ..encoder.checkpoint import first_few
 from ..modeling_recformer import (
     RecformerForPretraining,
-    first_few,
 )
 from ..tokenization_recformer import RecformerTokenizer
 from ..tokenizing.other_models import HUB_ARGUMENTS

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from torch import Tensor
 
-from .inputs import check_range
+from .inputs import check_range, check_tensors
 
 
 def check_item_arguments(
@@ -23,14 +25,18 @@ def check_item_arguments(
         candidates, labels, num_negatives, negatives: as in `RecformerForSeqRec.forward`.
 
     Raises:
+        TypeError: for arguments of another type.
         ValueError: for arguments that exclude each other, wrong shapes, or items outside the catalogue.
     """
+    check_tensors(labels=labels, candidates=candidates, negatives=negatives)
     options = {"candidates": candidates, "num_negatives": num_negatives, "negatives": negatives}
     passed = [name for name, option in options.items() if option is not None]
     if len(passed) > 1:
         raise ValueError(f"Pass at most one of candidates, num_negatives and negatives, got {' and '.join(passed)}.")
     if labels is None and (num_negatives is not None or negatives is not None):
         raise ValueError("Negatives are for the loss only: pass labels with them, or use candidates to score items.")
+    if num_negatives is not None and (isinstance(num_negatives, bool) or not isinstance(num_negatives, Integral)):
+        raise TypeError(f"num_negatives must be a whole number, got {num_negatives!r}.")
     if num_negatives is not None and (num_negatives < 1 or num_items < 2):
         raise ValueError(
             f"num_negatives must be at least 1 and the catalogue must have at least 2 items, got num_negatives "

@@ -16,6 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from ..configuration_recformer import RecformerConfig
 from .attention import ALL_ATTENTION_FUNCTIONS
 from .first_token import at_least_float32, first_token_attention
+from .inputs import refuse_export
 from .kernels import dropout, dropout_add, extra_rows, feed_forward, linear
 from .packing import SequenceLayout
 from .plain_modules import is_untouched
@@ -202,7 +203,7 @@ class RecformerLayer(GradientCheckpointingLayer):
         if torch.is_autocast_enabled(device_type):  # one cast by the layer replaces one by every linear layer
             return torch.get_autocast_dtype(device_type)
         weight = getattr(self.output.dense, "weight", None)
-        if isinstance(weight, Tensor) and weight.is_floating_point():
+        if isinstance(weight, Tensor) and weight.is_floating_point() and weight.dtype.itemsize > 1:  # float8 is storage
             return weight.dtype
         return self.output.LayerNorm.weight.dtype
 
@@ -269,6 +270,10 @@ class RecformerEncoder(nn.Module):
             if probabilities is not None:
                 attentions.append(probabilities)
         return hidden[: layout.total_tokens], states, attentions
+
+    def __prepare_scriptable__(self) -> RecformerEncoder:
+        """Called by `torch.jit.script` before it compiles a model, for which its own error would name some line."""
+        refuse_export()
 
     def last_layer(
         self,

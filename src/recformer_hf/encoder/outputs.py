@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
@@ -75,6 +76,9 @@ class RecformerForSeqRecOutput(ModelOutput):
     def logits(self) -> Tensor | None:
         """The scores under the name that classifiers use: the classes are items."""
         return self.scores
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__("scores" if key == "logits" else key)  # type: ignore[no-untyped-call]
 
 
 __all__ = ["RecformerForPreTrainingOutput", "RecformerForSeqRecOutput", "RecformerModelOutput"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TypeGuard, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -23,9 +24,22 @@ def is_untouched(module: nn.Module, kind: type[ModuleT]) -> TypeGuard[ModuleT]:
     )
 
 
+def is_plain_tensor(value: object) -> TypeGuard[Tensor]:
+    """Whether this is an ordinary floating-point tensor that holds its numbers, so that any operation may read it.
+
+    A subclass may know products only (torchao keeps `nn.Linear` and puts such a weight into it), and a tensor on the
+    meta device has no numbers (offloading loads them when the module is called).
+    """
+    return type(value) in (Tensor, nn.Parameter) and isinstance(value, Tensor) and _holds_floats(value)
+
+
+def _holds_floats(value: Tensor) -> bool:
+    return value.is_floating_point() and not value.is_meta and value.layout == torch.strided
+
+
 def is_plain_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether this is an untouched `nn.Linear` with a bias and a floating-point weight."""
-    return is_untouched(module, nn.Linear) and module.weight.is_floating_point() and module.bias is not None
+    """Whether this is an untouched `nn.Linear` whose weight and bias are plain tensors."""
+    return is_untouched(module, nn.Linear) and is_plain_tensor(module.weight) and is_plain_tensor(module.bias)
 
 
-__all__ = ["is_plain_linear", "is_untouched"]
+__all__ = ["is_plain_linear", "is_plain_tensor", "is_untouched"]

@@ -205,6 +205,8 @@ class RecommenderMixin(_Model):
         )
         model.train(self.training)
         model.name_or_path = self.name_or_path
+        if hasattr(self, "hf_device_map"):
+            model.hf_device_map = self.hf_device_map  # offloaded weights are saved by it
         model.set_item_embeddings(vectors, catalog)
         return model
 

@@ -7,6 +7,7 @@ import torch
 
 from recformer_hf.encoder.cpu import alignment
 from recformer_hf.encoder.cpu.alignment import ALIGNMENT, align_weights, moved_copy, products_depend_on_alignment
+from tests.support.quantized import OnlyMultiplies
 
 
 @pytest.mark.parametrize("offset", [0, 8, 56])
@@ -37,3 +38,13 @@ def test_products_of_aligned_weights_have_the_same_bits():
     assert products_depend_on_alignment() in (True, False)
     with torch.no_grad():
         assert torch.equal(hidden @ layer.weight.T, hidden @ moved_copy(matrix, 0).T)
+
+
+def test_weights_without_an_address_stay():
+    layer = torch.nn.Linear(16, 16)
+    layer.weight = torch.nn.Parameter(layer.weight.detach().as_subclass(OnlyMultiplies), requires_grad=False)
+    layer.bias = torch.nn.Parameter(torch.zeros(16, device="meta"))
+    weight, bias = layer.weight, layer.bias
+    align_weights(layer)
+    assert layer.weight is weight
+    assert layer.bias is bias

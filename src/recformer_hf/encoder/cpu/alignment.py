@@ -12,6 +12,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from ..plain_modules import is_plain_tensor
+
 ALIGNMENT = 64
 """Bytes to which torch aligns the tensors that it allocates."""
 
@@ -19,6 +21,8 @@ ALIGNMENT = 64
 def align_weights(model: nn.Module) -> None:
     """Copies weights that begin elsewhere to where torch would have put them, if this CPU's products depend on it."""
     for weight in model.parameters():
+        if not is_plain_tensor(weight):  # quantised or offloaded: it has no address of its own
+            continue
         if weight.device.type == "cpu" and weight.data_ptr() % ALIGNMENT and products_depend_on_alignment():
             weight.data = weight.data.clone()
 
