@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from html.entities import html5
 
 from ..polars_engine import pl
 
@@ -21,8 +22,24 @@ _BRAND_STYLE = re.compile(r"^[a-z]{1,2}-?[A-Z0-9]|^[a-z]-")  # iPod, eBook, e-Re
 _SENTENCE = re.compile(r"[.!?;:]$|[!?;:]\s|https?:|www\.|^[-•*·]|\.\s+(?=[A-Z][a-z]+\s+[a-z])")
 
 
+# An entity, with the ";" that ends it. HTML also knows entities without one, but in titles "&notebook" is no "\u00ac".
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|([a-zA-Z][a-zA-Z0-9]{1,31}));")
+# Characters without a width: soft hyphen, zero-width space, marks of direction, byte order mark. The joiners U+200C and
+# U+200D stay, because they change the shape of Persian letters and join emoji.
+INVISIBLE = (
+    r"[\x{AD}\x{61C}\x{180E}\x{200B}\x{200E}\x{200F}\x{202A}-\x{202E}\x{2060}-\x{2064}\x{2066}-\x{206F}\x{FEFF}]"
+)
+# Control characters, characters of no standard meaning, and white space.
+SPACES = r"[\p{Cc}\p{Co}\s]+"
+
+
 def clean_text(text: pl.Series) -> pl.Series:
-    """Text with decoded HTML entities and single spaces, without tags and control characters.
+    """Text with decoded HTML entities and single spaces, without tags, control characters and invisible ones.
+
+    ```python
+    >>> clean_text(pl.Series(["Salt &amp; Pepper <b>Mill</b>", "Laptop&notebook sleeve"])).to_list()
+    ['Salt & Pepper Mill', 'Laptop&notebook sleeve']
+    ```
 
     Args:
         text: String series `[n]`.
@@ -35,12 +52,20 @@ def clean_text(text: pl.Series) -> pl.Series:
         # polars cannot decode entities. Python can, and only a few distinct texts have any.
         found = text.filter(text.str.contains("&", literal=True).fill_null(False)).unique()
         # Twice, because some texts were encoded twice ("&amp;amp;").
-        decoded = pl.Series([html.unescape(html.unescape(value)) for value in found.to_list()], dtype=pl.String)
+        decoded = pl.Series([_decoded(_decoded(value)) for value in found.to_list()], dtype=pl.String)
         text = text.replace(found, decoded)
-    cleaned = (
-        pl.col(name).str.replace_all(TAG, " ").str.replace_all(r"[\p{C}\s]+", " ").str.strip_chars().replace("", None)
-    )
+    cleaned = pl.col(name).str.replace_all(INVISIBLE, "").str.replace_all(TAG, " ").str.replace_all(SPACES, " ")
+    cleaned = cleaned.str.strip_chars().replace("", None)
     return text.alias(name).to_frame().select(cleaned).to_series()
+
+
+def _decoded(text: str) -> str:
+    return _ENTITY.sub(_character, text)
+
+
+def _character(entity: re.Match[str]) -> str:
+    name = entity[1]
+    return html.unescape(entity[0]) if name is None or f"{name};" in html5 else entity[0]
 
 
 def without_scripts(titles: pl.Series) -> pl.Series:

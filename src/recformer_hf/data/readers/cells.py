@@ -2,58 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from ...items.text import attribute_text, without_lone_surrogates
 from ..polars_engine import pl
-from .column_types import ColumnType
 from .source import DataError
 
 # From these numbers on, a float does not tell every whole number from its neighbours; 2**53 for all others.
 _LARGEST_EXACT = {"Float16": 2**11, "Float32": 2**24}
-
-
-CellValue: TypeAlias = "str | int | list[CellValue | None]"
-
-
-def cell_value(value: object, dtype: ColumnType) -> CellValue | None:
-    """A parsed value as a column's type, converted as polars' JSON parser converts it in a clean block.
-
-    Args:
-        value: what `json.loads` or `ast.literal_eval` returned.
-        dtype: Int64, String, or a list of one of them.
-
-    Returns:
-        the value; None if it cannot be converted.
-    """
-    if value is None or isinstance(value, bool):
-        return None
-    if dtype == pl.Int64:
-        return _whole_number(value)
-    if dtype == pl.String:
-        return _text(value)
-    if isinstance(dtype, pl.List) and isinstance(value, list):
-        return [cell_value(part, dtype.inner) for part in value]
-    return None
-
-
-def _whole_number(value: object) -> int | None:
-    if not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = int(value)
-        return number if number == float(value) and abs(number) < 2**63 else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # polars' parser writes 5.0 as "5"
-    if not isinstance(value, (str, int, float)):
-        return None
-    # polars refuses half of a surrogate pair, which has no UTF-8 form. (Its own JSON parser, 2.1, writes "\0" for it.)
-    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class CellError(ValueError):
@@ -107,6 +61,11 @@ def time_text(value: object) -> str | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(int(value)) if value == value // 1 and abs(value) < 2**63 else str(value)
     raise CellError(f"{str(value)[:80]}, a {type(value).__name__}; expected a number or text")
+
+
+def number_text(value: object) -> str | None:
+    """A rating, number or text, as text; None for anything else."""
+    return str(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
 
 
 def ids_as_text(ids: pl.Series) -> pl.Series:

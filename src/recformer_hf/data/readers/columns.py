@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from transformers.utils import logging
+
 from ..polars_engine import pl
 from .cells import ids_as_text
 from .source import DataError, MissingColumnsError, ReadReport
 from .timestamps import TimeUnit, check_times
+
+logger = logging.get_logger(__name__)
 
 ITEM_ID = "item_id"
 """Column of the ids in a `Source`."""
@@ -117,6 +121,28 @@ class InteractionCollector:
         if self._check and self._timestamp is not None:
             check_times(log["timestamp"], self._timestamp, self._unit, self._format)
         return log
+
+
+def check_join(logged: pl.Series, described: pl.Series, advice: str, shown: Sequence[str] = ()) -> None:
+    """Log a warning if the table of items describes less than half of the log's items.
+
+    Args:
+        logged: the item of each interaction, `[n]`.
+        described: the ids of the table, `[m]`, String.
+        advice: sentences that say by which column the log names its items, and what may be wrong.
+        shown: some ids of the table, for the message; by default the first of `described`.
+    """
+    items = logged.unique(maintain_order=True).cast(pl.String)
+    known = int(items.is_in(described.implode()).sum())
+    if known < len(items) / 2:
+        logger.warning(
+            "Only %s of the log's %s items are in the table of items (the log has %s; the table has %s). %s",
+            f"{known:,}",
+            f"{len(items):,}",
+            _listed(items.head(3).to_list()),
+            _listed(shown or described.head(3).to_list()) or "no items",
+            advice,
+        )
 
 
 def first_of_each_item(items: pl.DataFrame, report: ReadReport, count_name: str) -> pl.DataFrame:

@@ -1,26 +1,64 @@
-"""Reads files with one object per line. polars parses whole blocks; only a damaged block is parsed line by line.
+"""Reads files with one object per line, or with one list of objects. Python's `json` defines what a line means.
 
-Reading a clean log therefore runs no Python code per row.
+Logs are read by pyarrow, block by block, with the types of their columns fixed beforehand. It then either gives what
+Python would give, or refuses the block, which is then parsed line by line. No damaged line changes what others give.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as pa_json
+
+from ...items.text import shown
 from ..polars_engine import pl
-from .cells import CellValue, cell_value
-from .column_types import ColumnTypes
+from .cells import CellError, id_text, number_text, time_text
 from .columns import check_columns
 from .files import existing_file, line_blocks
+from .json_documents import document_objects
+from .list_columns import check_lists, usable_rows
 from .required import Required
-from .source import FileReport
+from .source import SHOWN_LINES, FileReport
 
-# How many lines suffice to recognise a file of another layout.
+Row = TypeVar("Row")
+
+# How many lines suffice to recognise a file of another layout, and the types of its columns.
 _CHECKED_LINES = 100
+# pyarrow counts the bytes of a block in 32 bits.
+_LARGEST_BLOCK = 1 << 30
+_LARGEST_EXACT_FLOAT = 2.0**53
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NEWLINE, _RETURN, _OPENING, _CLOSING = b"\n\r{}"
+
+
+def parse_json(line: bytes) -> object:
+    """The value of a line, by Python's `json`. A number of thousands of digits becomes the text of its digits.
+
+    Raises:
+        ValueError: if the line is not JSON in UTF-8.
+        RecursionError: if it is nested a thousand times.
+    """
+    text = line.decode()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python refuses to convert such numbers
+        return json.loads(text, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
 
 
 @dataclass(frozen=True)
@@ -29,141 +67,282 @@ class Notation:
 
     Args:
         parse: a line -> its value; raises an exception if the line is damaged. It defines what a line means.
-        to_json: a line of another notation -> the same line as JSON, for polars' parser. It must be exact wherever the
-            result is valid JSON. None if the lines are JSON.
+        to_json: a block of lines of another notation -> the block as JSON lines, for pyarrow's parser. It must be exact
+            wherever the result is valid JSON. None if the lines are JSON.
     """
 
-    parse: Callable[[bytes], object] = json.loads
+    parse: Callable[[bytes], object] = parse_json
     to_json: Callable[[bytes], bytes] | None = None
-
-    def block_to_json(self, block: bytes) -> bytes:
-        """A block of lines as JSON lines."""
-        if self.to_json is None:
-            return block
-        return b"\n".join([self.to_json(line) if line else line for line in block.split(b"\n")])
 
 
 JSON = Notation()
 
 
 def read_json_lines(
-    path: str | Path, columns: ColumnTypes, required: Required, report: FileReport, notation: Notation = JSON
+    path: str | Path, columns: Sequence[str], required: Required, report: FileReport, notation: Notation = JSON
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of a plain or gzipped file with one object per line, in blocks and in order.
+    """Some columns of a log with one object per line, in blocks and in order.
+
+    The log may also be one JSON list of objects, whose elements count as lines. A line may hold several interactions
+    of its user, the first of `required.names`: lists of equal lengths, of items and perhaps of times and ratings.
 
     Args:
-        path: the file.
-        columns: name -> polars type (String, Int64, lists of String) of the columns to read; all others are ignored. A
-            column of times is Int64 if they are numbers, and String if they may be text.
-        required: a line that lacks one of these values is damaged.
+        path: the file, plain or compressed.
+        columns: the columns to read; all others are ignored.
+        required: a line that lacks one of these values is damaged. It also says which columns hold times and ratings;
+            all others hold ids.
         report: filled in while reading.
         notation: how the lines write their objects.
 
     Yields:
-        frames with `columns` of the undamaged lines.
+        frames with `columns` of the undamaged lines: ids as text, times as `parse_timestamps` returns them, ratings as
+        numbers or text.
 
     Raises:
         MissingColumnsError: if the first objects of the file lack a required column.
-        DamagedFileError: if the gzip data are corrupt or end too early.
+        DamagedFileError: if the compressed data are corrupt or end too early.
+        DataError: if the file holds another JSON document.
     """
-    path = existing_file(path)
-    for first_line, block in line_blocks(path):
-        if report.lines == 0:
-            _check_first_objects(path, block, required, notation)
-        rows = _parse_clean_block(notation.block_to_json(block), columns, required)
-        if rows is not None:
-            report.add_lines(rows.height)
+    columns = list(columns)
+    for block in _blocks(existing_file(path), required.names, notation):
+        rows = None if block.document is not None else _parse_clean_block(block.text, columns, required, notation)
+        if rows is None:
+            rows = _parse_line_by_line(block, columns, required, report, notation)
         else:
-            parsed = _parse_line_by_line(block, columns, required, notation)
-            rows = parsed.rows
-            damaged = [(first_line + line, problem) for line, problem in parsed.damaged]
-            report.add_lines(parsed.lines, damaged, parsed.more_damaged)
+            report.add_lines(rows.height)
         if rows.height:
             yield rows
 
 
-def _check_first_objects(path: Path, block: bytes, required: Required, notation: Notation) -> None:
+def read_json_rows(
+    path: str | Path,
+    names: Sequence[str],
+    convert: Callable[[dict[str, object]], Row],
+    report: FileReport,
+    notation: Notation = JSON,
+) -> Iterator[list[Row]]:
+    """Every object of a file, converted one by one; blocks of them, in order.
+
+    Args:
+        path: the file, plain or compressed.
+        names: keys that the objects must have; see `read_json_lines` for the errors.
+        convert: an object -> what is kept of it; raises `CellError` if the line is damaged.
+        report: filled in while reading.
+        notation: how the lines write their objects.
+    """
+    for block in _blocks(existing_file(path), names, notation):
+        rows: list[Row] = []
+        damaged = _DamagedLines()
+        number = 0
+        for line, found in block.objects(notation):
+            number += 1
+            try:
+                if isinstance(found, CellError):
+                    raise found
+                rows.append(convert(found))
+            except CellError as error:
+                damaged.add(line, str(error))
+        report.add_lines(number, damaged.shown, damaged.more)
+        yield rows
+
+
+class _DamagedLines:
+    """The damaged lines of a block: the first few with what is wrong with them, and the number of the others."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, str]] = []
+        self.more = 0
+
+    def add(self, line: int, problem: str) -> None:
+        """Count a line."""
+        if len(self.shown) < SHOWN_LINES:
+            self.shown.append((line, problem))
+        else:
+            self.more += 1
+
+
+class _Block(NamedTuple):
+    """Some lines of a file: their bytes or, if the whole file is one document, its objects."""
+
+    first_line: int
+    text: bytes
+    document: list[object] | None = None
+
+    def objects(self, notation: Notation) -> Iterator[tuple[int, dict[str, object] | CellError]]:
+        """(number, object or what is wrong) of each line that is not blank."""
+        if self.document is not None:
+            for number, element in enumerate(self.document, self.first_line):
+                yield number, _checked_object(element)
+            return
+        for number, line in enumerate(self.text.split(b"\n"), self.first_line):
+            if line.strip():
+                yield number, parse_object(line, notation)
+
+
+def parse_object(line: bytes, notation: Notation) -> dict[str, object] | CellError:
+    """The object of a line, or what is wrong with it."""
+    try:
+        found = notation.parse(line)
+    except UnicodeDecodeError as error:
+        return CellError(f"not UTF-8 (byte {line[error.start : error.start + 1].hex()} at {error.start + 1:,})")
+    except RecursionError:
+        return CellError("not readable (lists or objects too deep inside each other)")
+    except Exception as error:  # whatever a broken line makes the parser raise
+        if notation is JSON and line.lstrip().startswith((b"{'", b"{u'", b'{u"')):
+            return CellError("a Python literal, not JSON")
+        return CellError(f"not readable ({getattr(error, 'msg', None) or error})")
+    return _checked_object(found)
+
+
+def _checked_object(found: object) -> dict[str, object] | CellError:
+    return found if isinstance(found, dict) else CellError(f"a {type(found).__name__}, expected an object")
+
+
+def _blocks(path: Path, names: Sequence[str], notation: Notation) -> Iterator[_Block]:
+    for first_line, text in line_blocks(path):
+        if first_line == 1:
+            text = text.removeprefix(_BYTE_ORDER_MARK)
+            first = next(_Block(1, text).objects(notation), None)
+            document = document_objects(path, text, None if first is None else first[1], names)
+            if document is not None:
+                _check_first_objects(path, _Block(1, b"", document), names, notation)
+                yield _Block(1, b"", document)
+                return
+            _check_first_objects(path, _Block(1, text), names, notation)
+        yield _Block(first_line, text)
+
+
+def _check_first_objects(path: Path, block: _Block, names: Sequence[str], notation: Notation) -> None:
     """Recognise a file of another layout, so that the error is not "every line is damaged"."""
     first: dict[str, object] | None = None
-    for line in block.split(b"\n", _CHECKED_LINES)[:_CHECKED_LINES]:
-        try:
-            row = _parse_object(line, notation)
-        except _DamagedLineError:
+    for _, row in islice(block.objects(notation), _CHECKED_LINES):
+        if isinstance(row, CellError):
             continue
-        if all(name in row for name in required.names):
+        if all(name in row for name in names):
             return
         first = row if first is None else first
     if first is not None:
-        check_columns(path.name, first, required.names, "Check that the file has the requested layout.")
+        check_columns(path.name, first, names, "Check that the file has the requested layout.")
 
 
-def _parse_clean_block(text: bytes, columns: ColumnTypes, required: Required) -> pl.DataFrame | None:
-    """The rows of a block, or None if any of its lines is or may be damaged."""
+def _parse_clean_block(text: bytes, columns: list[str], required: Required, notation: Notation) -> pl.DataFrame | None:
+    """The rows of a block, or None if one of its lines is or may be damaged, or may mean something else to Python."""
+    rows = _parse_typed(text, columns, required)
+    if rows is None and notation.to_json is not None:
+        rows = _parse_typed(notation.to_json(text), columns, required)
+    return rows
+
+
+def _parse_typed(text: bytes, columns: list[str], required: Required) -> pl.DataFrame | None:
     if not text.strip():
-        return pl.DataFrame(schema=columns)
-    try:
-        # With `ignore_errors` a value of another type becomes null instead of failing the block.
-        found = pl.read_ndjson(text, schema=columns, ignore_errors=True)
-    except (pl.exceptions.ComputeError, pl.exceptions.PanicException):
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    text = text.strip()
+    schema = _schema(text, columns, required)
+    if schema is None or len(text) > _LARGEST_BLOCK or not _is_one_object_a_line(text):
         return None
-    rows, unusable = required.check(found)
-    return None if unusable.any() else rows
-
-
-class _ParsedLines(NamedTuple):
-    """The content of a block that is not clean."""
-
-    rows: pl.DataFrame
-    lines: int
-    """Number of lines that are not blank."""
-    damaged: list[tuple[int, str]]
-    """(index of the line in the block, from 0; what is wrong with it)."""
-    more_damaged: int
-    """Number of damaged lines that `damaged` does not list."""
-
-
-class _DamagedLineError(ValueError):
-    """A line cannot be used; the message says why."""
-
-
-def _parse_line_by_line(block: bytes, columns: ColumnTypes, required: Required, notation: Notation) -> _ParsedLines:
-    lines = [(position, line) for position, line in enumerate(block.split(b"\n")) if line.strip()]
-    values: dict[str, list[CellValue | None]] = {name: [] for name in columns}
-    positions, damaged = [], []
-    for position, line in lines:
-        try:
-            row = _parse_row(line, columns, required, notation)
-        except _DamagedLineError as error:
-            damaged.append((position, str(error)))
-            continue
-        positions.append(position)
-        for name, value in row.items():
-            values[name].append(value)
-    found = pl.DataFrame(values, schema=columns)
-    rows, unusable = required.check(found)
-    problems, more_damaged = required.problems(found, unusable)
-    damaged += [(positions[row], problem) for row, problem in problems]
-    return _ParsedLines(rows.filter(~unusable), len(lines), damaged, more_damaged)
-
-
-def _parse_row(
-    line: bytes, columns: ColumnTypes, required: Required, notation: Notation
-) -> dict[str, CellValue | None]:
-    """The values of a line, with all that are required; the times are not parsed yet."""
-    found = _parse_object(line, notation)
-    row = {name: cell_value(found.get(name), dtype) for name, dtype in columns.items()}
-    for name in required.names:
-        if row[name] is None or row[name] == "":
-            raise _DamagedLineError(f"{name!r} is {found[name]!r}" if name in found else f"no {name!r}")
-    return row
-
-
-def _parse_object(line: bytes, notation: Notation) -> dict[str, object]:
     try:
-        found = notation.parse(line)
-    except Exception as error:  # whatever a broken line makes the parser raise
-        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "msg", None) or str(error)
-        raise _DamagedLineError(f"not readable ({reason})") from error
-    if not isinstance(found, dict):
-        raise _DamagedLineError(f"a {type(found).__name__}, expected an object")
-    return found
+        text.decode()  # pyarrow does not check the text that it skips
+        found = pa_json.read_json(
+            pa.BufferReader(text),
+            pa_json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+            # A value of another type is an error, and so is a key that an object has twice.
+            pa_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+    if found.num_rows != text.count(b"\n") + 1 or _has_lost_digits(found):
+        return None
+    rows, unusable = required.check(pl.DataFrame(pl.from_arrow(found)))
+    ids = [name for name in columns if name not in (required.timestamp, required.rating)]
+    return None if unusable.any() else rows.with_columns(pl.col(ids).cast(pl.String))
+
+
+def _is_one_object_a_line(text: bytes) -> bool:
+    """Whether every line begins with "{" and ends with "}".
+
+    Together with the number of objects, this makes sure that every line holds one: inside a list or an object, "{"
+    never follows "}", only a comma does.
+    """
+    if text[0] != _OPENING or text[-1] != _CLOSING:
+        return False
+    data = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(data == _NEWLINE)
+    last = data[ends - 1]
+    last = np.where(last == _RETURN, data[ends - 2], last)
+    return bool((last == _CLOSING).all() and (data[ends + 1] == _OPENING).all())
+
+
+def _schema(text: bytes, columns: list[str], required: Required) -> pa.Schema | None:
+    """Types of the columns as the first lines show them; None if they need Python's rules."""
+    kinds: dict[str, pa.DataType] = {}
+    for line in text.split(b"\n", _CHECKED_LINES)[:_CHECKED_LINES]:
+        row = parse_object(line, JSON)
+        for name in columns:
+            value = None if isinstance(row, CellError) or name in kinds else row.get(name)
+            if isinstance(value, str):
+                kinds[name] = pa.string()
+            elif isinstance(value, int) and not isinstance(value, bool):
+                kinds[name] = pa.int64()
+            elif isinstance(value, float) and name in (required.timestamp, required.rating):
+                kinds[name] = pa.float64()
+        if len(kinds) == len(columns):
+            return pa.schema([(name, kinds[name]) for name in columns])
+    return None
+
+
+def _has_lost_digits(found: pa.Table) -> bool:
+    """Whether a column of floats has numbers so large that a whole number among them would have lost digits."""
+    for column in found.columns:
+        if pa.types.is_floating(column.type):
+            values = column.to_numpy()
+            if (np.abs(values[~np.isnan(values)]) >= _LARGEST_EXACT_FLOAT).any():
+                return True
+    return False
+
+
+def _parse_line_by_line(
+    block: _Block, columns: list[str], required: Required, report: FileReport, notation: Notation
+) -> pl.DataFrame:
+    values: dict[str, list[str | None]] = {name: [] for name in columns}
+    line_of: list[int] = []
+    damaged = _DamagedLines()
+    number = 0
+    for line, found in block.objects(notation):
+        number += 1
+        try:
+            if isinstance(found, CellError):
+                raise found
+            interactions = _interactions(found, columns, required)
+        except CellError as error:
+            damaged.add(line, str(error))
+            continue
+        for name in columns:
+            values[name] += interactions[name]
+        line_of += [line] * len(interactions[columns[0]])
+    report.add_lines(number, damaged.shown, damaged.more)
+    found_rows = pl.DataFrame(values, schema=dict.fromkeys(columns, pl.String))
+    return usable_rows(found_rows, pl.Series(line_of, dtype=pl.Int64), required, report)
+
+
+def _interactions(found: dict[str, object], columns: list[str], required: Required) -> dict[str, list[str | None]]:
+    """The interactions of a line, usually one, column by column; the times are not parsed yet."""
+    lists = {name: value for name in columns if isinstance(value := found.get(name), list)}
+    check_lists({name: len(value) for name, value in lists.items()}, required)
+    length = len(next(iter(lists.values()))) if lists else 1
+    rows: dict[str, list[str | None]] = {}
+    for name in columns:
+        texts = [_cell_text(name, value, name in found, required) for value in lists.get(name, [found.get(name)])]
+        rows[name] = texts if name in lists else texts * length
+    return rows
+
+
+def _cell_text(name: str, value: object, is_there: bool, required: Required) -> str | None:
+    if name == required.rating:
+        return number_text(value)
+    try:
+        text = time_text(value) if name == required.timestamp else id_text(value)
+    except CellError as error:
+        raise CellError(f"{name!r} is {error}") from error
+    if text is None and name in required.names:
+        raise CellError(f"{name!r} is {shown(value)}" if is_there else f"no {name!r}")
+    return text

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 
-from .json_lines import Notation
+from .json_lines import Notation, parse_json
 
 # A string in a Python literal; and what else a line may contain so that it is JSON once its strings are converted.
 _STRING = re.compile(rb"""('[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*")""")
@@ -14,9 +15,28 @@ _BETWEEN = re.compile(rb"[\s\d{}\[\],:.eE+-]*")
 
 
 def parse_literal(line: bytes) -> object:
-    """The value of a line."""
-    value: object = ast.literal_eval(line.decode().strip())
-    return value
+    """The value of a line, which is JSON or a Python literal. A line that is both is JSON.
+
+    Raises:
+        ValueError, SyntaxError, MemoryError, RecursionError: if it is neither.
+    """
+    text = line.decode().strip()
+    try:
+        return parse_json(line)
+    except ValueError:
+        pass
+    try:
+        return parse_json(literal_to_json(line))
+    except ValueError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an unknown escape such as "\d" means itself
+            value: object = ast.literal_eval(text)
+            return value
+
+
+def literals_to_json(block: bytes) -> bytes:
+    """The lines of a block as JSON, where `literal_to_json` can convert them."""
+    return b"\n".join([literal_to_json(line) if line.startswith(b"{'") else line for line in block.split(b"\n")])
 
 
 def literal_to_json(line: bytes) -> bytes:
@@ -44,7 +64,9 @@ def literal_to_json(line: bytes) -> bytes:
 def _string_to_json(text: bytes) -> bytes:
     if b"\\" not in text:
         return b'"' + text[1:-1].replace(b'"', b'\\"') + b'"'
-    return json.dumps(ast.literal_eval(text.decode())).encode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return json.dumps(ast.literal_eval(text.decode())).encode()
 
 
-PYTHON_LITERALS = Notation(parse_literal, literal_to_json)
+PYTHON_LITERALS = Notation(parse_literal, literals_to_json)

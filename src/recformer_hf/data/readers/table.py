@@ -8,10 +8,10 @@ from typing import Literal
 
 from ..polars_engine import pl
 from .cells import column_as_text, id_as_text
-from .column_types import TEXT, json_column_types, texts
-from .columns import InteractionCollector, attribute_columns, check_columns, first_of_each_item
+from .columns import InteractionCollector, attribute_columns, first_of_each_item
 from .delimited import CSV, TSV, Dialect, read_delimited
-from .files import existing_file, line_blocks
+from .files import existing_file
+from .json_items import read_json_items
 from .json_lines import read_json_lines
 from .parquet import read_parquet_interactions, read_parquet_items
 from .required import Required
@@ -29,8 +29,6 @@ _ENDINGS: dict[str, TableFormat] = {
 }
 _COMPRESSED = (".gz", ".bz2", ".zst")
 _DIALECTS: dict[TableFormat, Dialect] = {"csv": CSV, "tsv": TSV}
-# The columns of a JSON table are those of its first lines, this many.
-_TYPED_LINES = 1000
 
 
 def read_table(
@@ -105,7 +103,7 @@ def _interaction_blocks(path: Path, required: Required, report: FileReport) -> I
     if kind == "parquet":
         return read_parquet_interactions(path, columns, required, report)
     if kind == "jsonl":
-        return read_json_lines(path, texts(columns), required, report)
+        return read_json_lines(path, columns, required, report)
     return read_delimited(path, columns, required, report, _DIALECTS[kind])
 
 
@@ -115,7 +113,7 @@ def _read_items(path: Path, id_column: str, attributes: Sequence[str] | None, re
     if kind == "parquet":
         table, names = read_parquet_items(path, id_column, attributes, report)
     elif kind == "jsonl":
-        table, names = _read_json_items(path, id_column, attributes, report)
+        table, names = read_json_items(path, id_column, attributes, report)
     else:
         table, names = _read_delimited_items(path, id_column, attributes, report, _DIALECTS[kind])
     if not names:
@@ -128,26 +126,11 @@ def _read_items(path: Path, id_column: str, attributes: Sequence[str] | None, re
     return items.filter(~without_id)
 
 
-def _read_json_items(
-    path: Path, id_column: str, attributes: Sequence[str] | None, report: FileReport
-) -> tuple[pl.DataFrame, list[str]]:
-    """The table of items, and the names of its attributes."""
-    _, block = next(line_blocks(path), (1, b""))
-    found = json_column_types(block.split(b"\n", _TYPED_LINES)[:_TYPED_LINES])
-    names = attribute_columns(found, id_column, attributes)
-    types = texts([id_column]) | {name: found.get(name, TEXT) for name in names}
-    table = pl.concat([pl.DataFrame(schema=types), *read_json_lines(path, types, Required([id_column]), report)])
-    # An attribute may be missing from the first lines and yet occur later.
-    present = [*found, *(name for name in names if table[name].count())]
-    check_columns(path.name, dict.fromkeys(present), names, "Name the columns.")
-    return table, names
-
-
 def _read_delimited_items(
     path: Path, id_column: str, attributes: Sequence[str] | None, report: FileReport, dialect: Dialect
 ) -> tuple[pl.DataFrame, list[str]]:
     """The table of items, and the names of its attributes."""
     wanted = None if attributes is None else [id_column, *attributes]
     blocks = list(read_delimited(path, wanted, Required([id_column]), report, dialect))
-    table = pl.concat(blocks) if blocks else pl.DataFrame(schema=texts(wanted or [id_column]))
+    table = pl.concat(blocks) if blocks else pl.DataFrame(schema=dict.fromkeys(wanted or [id_column], pl.String))
     return table, attribute_columns(table.columns, id_column, attributes)

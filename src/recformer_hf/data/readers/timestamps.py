@@ -64,9 +64,11 @@ def parse_timestamps(times: pl.Series, unit: TimeUnit = "s", format: str | None 
 
 def time_problem(name: str, value: object, unit: TimeUnit, format: str | None = None) -> str:
     """What to report about a value that `parse_timestamps` turned to null."""
+    # Readers of text have numbers as text, too.
+    shown = value if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else repr(value)
     if format is not None:
-        return f"{name!r} is {value!r}, which is not a time from 1970 to 2100 as {format!r}"
-    return f"{name!r} is {value!r}, which is not a time from 1970 to 2100 in {unit!r}{_hint(value)}"
+        return f"{name!r} is {shown}, which is not a time from 1970 to 2100 as {format!r}"
+    return f"{name!r} is {shown}, which is not a time from 1970 to 2100 in {unit!r}{_hint(value)}"
 
 
 def check_times(
