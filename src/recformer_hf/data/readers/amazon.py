@@ -234,11 +234,12 @@ def _read_metadata(
     first few ids of the files).
     """
     texts = layout.texts_of(attributes)
-    schema: dict[str, pl.DataType | type[pl.DataType]] = {"item_id": pl.String} | dict.fromkeys(texts, pl.String)
-    if "category" in attributes:
+    with_category = "category" in attributes
+    schema: dict[str, pl.DataType] = dict.fromkeys(["item_id", *texts], pl.String())
+    if with_category:
         schema["category"] = pl.List(pl.String)
     blocks, first_ids = [pl.DataFrame(schema=schema)], list[str]()
-    convert = _metadata_row(layout, texts, "category" in attributes)
+    convert = _metadata_row(layout, texts, with_category)
     for path in paths:
         file = report.add_file(path.name, max_damaged)
         if _has_ending(path, ".parquet"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...items.text import attribute_text, without_lone_surrogates
+from ...items.ids import item_id_text
+from ...items.text import attribute_text, shown, without_lone_surrogates
 from ..polars_engine import pl
 from .source import DataError
 
@@ -30,22 +31,16 @@ def item_text(value: object) -> str | None:
 
 
 def id_text(value: object) -> str | None:
-    """An id as text: text as it is, a whole number as its digits; None if it is missing or blank.
+    """An id as text by the rule of `item_id_text`; None if it is missing or blank.
 
     Raises:
         CellError: if the value is no id: a fraction, a truth value, a list, an object.
     """
-    if isinstance(value, str):
-        return without_lone_surrogates(value) if value.strip() else None
-    if value is None:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        if abs(value) >= 2**53:
-            raise CellError(f"{value!r}, a float that has lost digits; write it as text")
-        return str(int(value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise CellError(f"{str(value)[:80]}, a {type(value).__name__}; expected text or a whole number")
+    try:
+        text = without_lone_surrogates(item_id_text(value))
+    except TypeError as error:
+        raise CellError(f"{shown(value)}, a {type(value).__name__}; expected text or a whole number") from error
+    return text if text.strip() else None
 
 
 def time_text(value: object) -> str | None:
@@ -60,12 +55,14 @@ def time_text(value: object) -> str | None:
         return without_lone_surrogates(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(int(value)) if value == value // 1 and abs(value) < 2**63 else str(value)
-    raise CellError(f"{str(value)[:80]}, a {type(value).__name__}; expected a number or text")
+    raise CellError(f"{shown(value)}, a {type(value).__name__}; expected a number or text")
 
 
 def number_text(value: object) -> str | None:
     """A rating, number or text, as text; None for anything else."""
-    return str(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
+    if isinstance(value, str):
+        return without_lone_surrogates(value)
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def ids_as_text(ids: pl.Series) -> pl.Series:

@@ -44,7 +44,9 @@ def document_objects(path: Path, start: bytes, first: object, names: Sequence[st
     except (ValueError, RecursionError) as error:
         if _parses(following):
             return None  # only the first line is damaged
-        where = f"line {error.lineno:,}, column {error.colno:,}: {error.msg}" if hasattr(error, "lineno") else error
+        where: object = error
+        if isinstance(error, json.JSONDecodeError):
+            where = f"line {error.lineno:,}, column {error.colno:,}: {error.msg}"
         raise DamagedFileError(
             f"{path} begins as one JSON document, but it is not valid JSON ({where}). Check that the file is complete."
         ) from error

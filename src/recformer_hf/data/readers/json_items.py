@@ -38,7 +38,7 @@ def read_json_items(
     seen: dict[str, None] = {}
 
     def convert(found: dict[str, object]) -> dict[str, str | None]:
-        row = {id_column: id_of(found, id_column)}
+        row: dict[str, str | None] = {id_column: id_of(found, id_column)}
         for name in found if attributes is None else attributes:
             if name != id_column and name in found:
                 row[_column_name(name)] = attribute_of(found, name)

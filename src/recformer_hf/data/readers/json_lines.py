@@ -199,17 +199,21 @@ def _checked_object(found: object) -> dict[str, object] | CellError:
 
 
 def _blocks(path: Path, names: Sequence[str], notation: Notation) -> Iterator[_Block]:
+    checked = False
     for first_line, text in line_blocks(path):
-        if first_line == 1:
-            text = text.removeprefix(_BYTE_ORDER_MARK)
-            first = next(_Block(1, text).objects(notation), None)
-            document = document_objects(path, text, None if first is None else first[1], names)
-            if document is not None:
-                _check_first_objects(path, _Block(1, b"", document), names, notation)
-                yield _Block(1, b"", document)
-                return
-            _check_first_objects(path, _Block(1, text), names, notation)
-        yield _Block(first_line, text)
+        block = _Block(first_line, text.removeprefix(_BYTE_ORDER_MARK) if first_line == 1 else text)
+        first = None if checked else next(block.objects(notation), None)
+        if first is None:  # checked already, or blank so far
+            yield block
+            continue
+        checked = True
+        document = document_objects(path, block.text, first[1], names)
+        if document is not None:
+            block = _Block(1, b"", document)
+        _check_first_objects(path, block, names, notation)
+        yield block
+        if document is not None:
+            return
 
 
 def _check_first_objects(path: Path, block: _Block, names: Sequence[str], notation: Notation) -> None:

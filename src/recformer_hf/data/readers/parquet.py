@@ -19,7 +19,7 @@ from .files import open_parquet
 from .list_columns import check_lists, usable_rows
 from .required import Required
 from .source import SHOWN_LINES, DamagedFileError, DataError, FileReport
-from .timestamps import UNITS_PER_SECOND
+from .timestamps import UNITS_PER_SECOND, TimeUnit
 from .timestamps import check_times as check_log_times
 
 BATCH_ROWS = 1 << 20
@@ -64,16 +64,16 @@ def read_parquet_interactions(
     for name in columns:
         _check_type(path, name, schema.field(name).type, required)
     typed = required.timestamp is not None and _is_date(_plain(schema.field(required.timestamp).type))
-    latest = None
+    latest: list[object] = []
     first_row = 1
     for batch in _batches(file, path, columns, BATCH_ROWS):
         rows = _interactions(batch, first_row, required, report)
         first_row += batch.num_rows
-        if typed and rows.height:
-            latest = max(rows[required.timestamp].max(), latest or 0)
+        if typed:
+            latest.append(rows[required.timestamp or ""].max())
         yield rows
-    if typed and check_times and required.timestamp is not None:
-        check_log_times(pl.Series([latest], dtype=pl.Int64), required.timestamp, typed=True)
+    if typed and check_times:
+        check_log_times(pl.Series(latest, dtype=pl.Int64), required.timestamp or "", typed=True)
 
 
 def read_parquet_rows(
@@ -276,7 +276,7 @@ def _times(column: pa.Array, name: str) -> pl.Series:
     if pa.types.is_date32(column.type):
         seconds = pl.Series(name, pl.from_arrow(column.cast(pa.int32()))).cast(pl.Int64) * 86_400
     else:
-        unit = "ms" if pa.types.is_date64(column.type) else column.type.unit
+        unit: TimeUnit = "ms" if pa.types.is_date64(column.type) else column.type.unit
         seconds = pl.Series(name, pl.from_arrow(column.cast(pa.int64()))) // UNITS_PER_SECOND[unit]
     return (seconds.clip(_EARLIEST, _LATEST) * 10**6).cast(pl.Datetime("us"))
 
