@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from recformer_hf.items.catalog import ItemCatalog
-from recformer_hf.items.source_shapes import refuse_no_rows, refuse_transposed, refuse_transposed_file
+from recformer_hf.items.source_shapes import (
+    refuse_no_rows,
+    refuse_row_numbers_as_ids,
+    refuse_transposed,
+    refuse_transposed_file,
+)
 
 COLUMNS = {"item_id": {"0": "B01", "1": "B02"}, "title": {"0": "A", "1": "B"}}
 
@@ -60,3 +65,13 @@ def test_columns_in_a_file_are_no_items(content):
 def test_items_are_items(items):
     refuse_transposed(items)
     refuse_transposed_file(items, "asin")
+    refuse_row_numbers_as_ids(items, "asin")
+
+
+def test_row_numbers_of_pandas_are_no_ids():
+    rows = {"0": {"asin": "B01", "title": "A"}, "1": {"asin": "B02", "title": "B"}}
+    with pytest.raises(ValueError, match="The keys are row numbers, and every item has an 'asin'"):
+        refuse_row_numbers_as_ids(rows, "asin")
+    refuse_row_numbers_as_ids(rows, "item_id")
+    refuse_row_numbers_as_ids({"0": {"asin": 0}, "1": {"asin": 1}}, "asin")
+    refuse_row_numbers_as_ids({"B01": {"asin": "B01"}}, "asin")

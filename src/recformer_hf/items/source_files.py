@@ -1,94 +1,137 @@
-"""The files that an `ItemCatalog` is read from: JSON, JSON lines, CSV and parquet, gzipped or not."""
+"""The files that an `ItemCatalog` is read from: JSON, JSON lines and parquet."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import os
+from array import array
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+from contextlib import contextmanager
+from typing import Any
 
 from .arrow import Table, arrow
+from .text import shown
+from .text_files import FilePath, existing_file, lines_of, text_of
 
 
-def open_text(path: str | os.PathLike[str]) -> IO[str]:
-    """Opens a UTF-8 text file, gzipped or not. A byte-order mark is skipped."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No file {os.fspath(path)}.")
-    if os.fspath(path).endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    return open(path, encoding="utf-8-sig")
+@contextmanager
+def named_errors(path: FilePath) -> Iterator[None]:
+    """Errors about a file's content begin with its name."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if os.fspath(path) in str(error):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{os.fspath(path)}: {error}") from error
 
 
-def json_content(path: str | os.PathLike[str]) -> dict[str, Any] | list[Any]:
-    """The object or list in a JSON file.
+def json_content(path: FilePath, encoding: str | None = None) -> dict[str, Any] | list[Any]:
+    """The object or list in a JSON file. Of an object that has a key twice: a list of its (key, value).
 
     Raises:
-        ValueError: if the file is not JSON or holds something else.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not JSON or holds something else, or an object inside has a key twice.
     """
-    with open_text(path) as file:
-        try:
-            content = json.load(file)
-        except ValueError as error:  # malformed JSON or malformed UTF-8
-            raise ValueError(
-                f"{os.fspath(path)} is not JSON: {error}. Read a file with one object per line with from_jsonl."
-            ) from error
+    text = text_of(path, encoding)
+    try:
+        content = _parsed(text)
+    except _RepeatedKeyError as error:
+        content = _top_pairs(json.loads(text, object_pairs_hook=_Pairs), error)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{os.fspath(path)} is not JSON: {error}. Read a file with one object per line with from_jsonl."
+        ) from error
     if not isinstance(content, (dict, list)):
         raise ValueError(f"{os.fspath(path)} holds a {type(content).__name__}; expected an object or a list.")
     return content
 
 
-def json_lines(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The value of every line that is not blank.
+class JsonLines:
+    """The value of every line of a file that is not blank.
 
-    Raises:
-        ValueError: if a line is not JSON. The message has its number.
+    Args:
+        path: the file.
+        encoding: as in `text_of`.
     """
-    with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
+
+    def __init__(self, path: FilePath, encoding: str | None = None) -> None:
+        self._path, self._encoding = existing_file(path), encoding
+        self._lines = array("q")
+
+    def __iter__(self) -> Iterator[Any]:
+        """Raises a `ValueError` that names the line if it is not JSON."""
+        for number, line in lines_of(self._path, self._encoding):
             if line.strip():
+                self._lines.append(number)
                 try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{os.fspath(path)}, line {number}, is not JSON: {error}") from error
+                    value = _parsed(line)
+                except _RepeatedKeyError as error:
+                    raise ValueError(f"{self._path}, line {number}: {error}.") from error
+                except (ValueError, RecursionError) as error:
+                    advice = " A file that is one JSON document is read by from_json." if number == 1 else ""
+                    raise ValueError(f"{self._path}, line {number}, is not JSON: {error}.{advice}") from error
+                if number == 1 and isinstance(value, list):
+                    raise ValueError(f"{self._path}, line 1, is a list. A file that is one list is read by from_json.")
+                yield value
+
+    def place(self, row: int) -> str:
+        """How errors name a row that has been read."""
+        return f"Line {self._lines[row]}"
 
 
-def csv_table(path: str | os.PathLike[str], delimiter: str) -> Table:
-    """A CSV file with a header line, gzipped or not, as an Arrow table. Every cell is text, an empty one is missing.
-
-    Raises:
-        ValueError: if the file cannot be read as such.
-    """
-    pa, pa_csv = arrow(), arrow("pyarrow.csv")
-    with open_text(path) as file:
-        names = next(csv.reader(file, delimiter=delimiter), [])
-    # A quoted empty cell is as empty as any other: many programs quote every cell.
-    # Without a type for every column Arrow would infer one, and the id "007" would become the number 7.
-    texts = pa_csv.ConvertOptions(
-        column_types={name: pa.string() for name in names},
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
-        null_values=[""],
-    )
-    parse = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    try:
-        return pa_csv.read_csv(os.fspath(path), parse_options=parse, convert_options=texts)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read as CSV with delimiter {delimiter!r}: {error}") from error
+class _RepeatedKeyError(ValueError):
+    pass
 
 
-def parquet_table(path: str | os.PathLike[str]) -> Table:
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with all of its keys."""
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise _RepeatedKeyError(f"the key {twice!r} occurs twice in the object {shown(found)}")
+    return found
+
+
+def _top_pairs(content: Any, error: _RepeatedKeyError) -> list[tuple[str, Any]]:
+    """The items of an object in which ids, and nothing else, are repeated."""
+    if not isinstance(content, _Pairs):
+        raise error
+    return [(key, _inner(value)) for key, value in content]
+
+
+def _inner(value: Any) -> Any:
+    if isinstance(value, _Pairs):
+        return _object([(key, _inner(inner)) for key, inner in value])
+    return [_inner(inner) for inner in value] if isinstance(value, list) else value
+
+
+def parquet_table(path: FilePath) -> Table:
     """A parquet file as an Arrow table.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not parquet.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No file {os.fspath(path)}.")
+    pa = arrow()
+    path = existing_file(path)
     try:
-        return arrow("pyarrow.parquet").ParquetFile(os.fspath(path)).read()
-    except (arrow().ArrowInvalid, OSError) as error:
-        raise ValueError(f"{os.fspath(path)} cannot be read as parquet: {error}") from error
+        table = arrow("pyarrow.parquet").ParquetFile(os.fspath(path)).read()
+        table.validate(full=True)
+    except PermissionError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        with path.open("rb") as file:
+            start = file.read(4)
+        advice = "" if start == b"PAR1" else " Text files are read by from_csv, from_json and from_jsonl."
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"{path} cannot be read as parquet: {reason}.{advice}") from error
+    return table

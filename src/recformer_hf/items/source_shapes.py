@@ -54,6 +54,21 @@ def refuse_transposed_file(items: Mapping[str, object], id_column: str) -> None:
         raise _transposed(items)
 
 
+def refuse_row_numbers_as_ids(items: Mapping[str, object], id_column: str) -> None:
+    """Refuses `{"0": {"item_id": id, ...}, "1": ...}`, as pandas writes a frame with `orient="index"`.
+
+    Raises:
+        ValueError: if the ids are the numbers from 0 and every item has another one under `id_column`.
+    """
+    own = [item[id_column] for item in items.values() if isinstance(item, Mapping) and id_column in item]
+    numbers = list(map(str, range(len(items))))
+    if items and len(own) == len(items) and list(items) == numbers and list(map(str, own)) != numbers:
+        raise ValueError(
+            f"The keys are row numbers, and every item has an {id_column!r}: pandas writes this with orient='index'. "
+            "Write rows: frame.to_json(path, orient='records')."
+        )
+
+
 def _have_row_numbers(items: Mapping[Any, object]) -> bool:
     columns = [set(column) for column in items.values() if isinstance(column, Mapping)]
     if len(columns) < max(2, len(items)) or not columns[0] or any(column != columns[0] for column in columns):

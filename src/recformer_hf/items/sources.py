@@ -10,9 +10,10 @@ from transformers.utils import logging
 
 from .arrow import ITEM_ID, Dataset, OnInvalid, PandasFrame, PolarsFrame, RecordBatch, Table, arrow, checked, schema
 from .batches import batches_from_pairs, batches_from_table, pairs_from_rows
+from .csv_files import csv_table
 from .frames import FrameKind, arrow_table, dataset_tables, frame_kind, only_split, pandas_table, polars_table
-from .source_files import csv_table, json_content, json_lines, parquet_table
-from .source_shapes import refuse_no_rows, refuse_transposed
+from .source_files import JsonLines, json_content, named_errors, parquet_table
+from .source_shapes import refuse_no_rows, refuse_row_numbers_as_ids, refuse_transposed, refuse_transposed_file
 from .text import shown
 
 if TYPE_CHECKING:
@@ -193,52 +194,85 @@ class FromSources:
         id_column: str = ITEM_ID,
         attributes: Sequence[str] | None = None,
         on_invalid: OnInvalid = "raise",
+        encoding: str | None = None,
     ) -> Catalog:
-        """A catalogue from a JSON file (`.gz` too): an object of id to attributes, or a list of rows.
+        """A catalogue from a JSON file: an object of id to attributes, or a list of rows.
 
-        Arguments as in [`~ItemCatalog.from_rows`]; `id_column` applies to rows only.
+        Args:
+            path: the file, plain or compressed (gzip, bzip2, xz, zstd, zip).
+            encoding: the file's encoding. `None`: UTF-8, or what a byte-order mark says.
+            id_column, attributes, on_invalid: as in [`~ItemCatalog.from_rows`]; `id_column` applies to rows only.
 
         Raises:
-            ValueError: if the file does not hold such JSON.
+            FileNotFoundError: if there is no such file.
+            ValueError, TypeError: if the file does not hold such JSON. The message names the file.
         """
-        content = json_content(path)
-        if isinstance(content, dict):
-            return cls.from_items(content, attributes=attributes, on_invalid=on_invalid)
-        return cls.from_rows(content, id_column=id_column, attributes=attributes, on_invalid=on_invalid)
+        with named_errors(path):
+            content = json_content(path, encoding)
+            if isinstance(content, dict):
+                refuse_transposed_file(content, id_column)
+                refuse_row_numbers_as_ids(content, id_column)
+                return cls.from_items(content, attributes=attributes, on_invalid=on_invalid)
+            if content and isinstance(content[0], tuple):  # an object that has an id twice
+                return cls._from_batches(batches_from_pairs(content, attributes), on_invalid, len(content))
+            return cls.from_rows(content, id_column=id_column, attributes=attributes, on_invalid=on_invalid)
 
     @classmethod
-    def from_jsonl(cls: type[Catalog], path: str | os.PathLike[str], **options: Unpack[SourceOptions]) -> Catalog:
-        """A catalogue from JSON lines (`.gz` too), one row per line; options as in [`~ItemCatalog.from_rows`].
+    def from_jsonl(
+        cls: type[Catalog],
+        path: str | os.PathLike[str],
+        *,
+        id_column: str = ITEM_ID,
+        attributes: Sequence[str] | None = None,
+        on_invalid: OnInvalid = "raise",
+        encoding: str | None = None,
+    ) -> Catalog:
+        """A catalogue from JSON lines, one row per line; arguments as in [`~ItemCatalog.from_json`].
 
         Raises:
-            ValueError: if a line is not JSON. The message has its number.
+            FileNotFoundError: if there is no such file.
+            ValueError, TypeError: if a line is not JSON, or no item. The message names file and line.
         """
-        return cls.from_rows(json_lines(path), **options)
+        lines = JsonLines(path, encoding)
+        pairs = pairs_from_rows(lines, id_column, attributes, lines.place)
+        with named_errors(path):
+            return cls._from_batches(batches_from_pairs(pairs, attributes, lines.place), on_invalid, None)
 
     @classmethod
     def from_csv(
-        cls: type[Catalog], path: str | os.PathLike[str], *, delimiter: str = ",", **options: Unpack[SourceOptions]
+        cls: type[Catalog],
+        path: str | os.PathLike[str],
+        *,
+        delimiter: str = ",",
+        encoding: str | None = None,
+        **options: Unpack[SourceOptions],
     ) -> Catalog:
-        """A catalogue from a CSV file with a header line (`.gz` too). Every cell is text, an empty one is missing.
+        """A catalogue from a CSV file with a header line. Every cell is text without white space around it, an empty
+        one is missing. The index that pandas writes as a first column without a name is no attribute.
 
         Args:
-            path: the file.
-            delimiter: `"\\t"` for TSV.
+            path: the file, plain or compressed (gzip, bzip2, xz, zstd, zip).
+            delimiter: `"\\t"` for TSV, in which a quote counts only if it encloses a whole cell.
+            encoding: the file's encoding. `None`: UTF-8, or what a byte-order mark says.
             **options: as in [`~ItemCatalog.from_arrow`].
 
         Raises:
-            ValueError: if the file cannot be read as such.
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file cannot be read as such. The message names file, line and column.
         """
-        return cls.from_arrow(csv_table(path, delimiter), **options)
+        with named_errors(path):
+            return cls.from_arrow(csv_table(path, delimiter, encoding), **options)
 
     @classmethod
     def from_parquet(cls: type[Catalog], path: str | os.PathLike[str], **options: Unpack[SourceOptions]) -> Catalog:
         """A catalogue from a parquet file; options as in [`~ItemCatalog.from_arrow`].
 
         Raises:
-            ValueError: if the file is not parquet.
+            FileNotFoundError: if there is no such file.
+            ValueError, TypeError: if the file is not parquet, or holds no items. The message names the file.
         """
-        return cls.from_arrow(parquet_table(path), **options)
+        with named_errors(path):
+            return cls.from_arrow(parquet_table(path), **options)
 
     @classmethod
     def _from_batches(
