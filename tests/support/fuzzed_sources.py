@@ -169,11 +169,14 @@ def amazon_example(rng: Random, version: str, mutate: str) -> Example:
     files[name] = made.mutated(rng, files[name])
     parse = plain.literal if version == "2014" else json.loads
     check = SourceCheck(
-        ("reviews.json", reading(partial(plain.plain_json_lines, table=log), files["reviews.json"])),
+        (
+            "reviews.json",
+            reading(partial(plain.plain_json_lines, table=log, parse=parse, literals=True), files["reviews.json"]),
+        ),
         (
             "meta.json",
             reading(
-                partial(plain.plain_json_lines, table=items, parse=parse, literals=version == "2014"),
+                partial(plain.plain_json_lines, table=items, parse=parse, literals=True),
                 files["meta.json"],
             ),
         ),

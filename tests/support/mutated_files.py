@@ -259,7 +259,9 @@ def _column(rng: Random, values: list[Any], *, time: bool) -> pa.Array:
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             pass
     try:
-        return pa.array(values)
+        column = pa.array(values)
+        pa_parquet.write_table(pa.table({"column": column}), io.BytesIO())  # parquet has no struct without fields
+        return column
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 

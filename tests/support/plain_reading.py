@@ -220,6 +220,8 @@ class Items:
             if text is not None:
                 attributes[joined_surrogates(name)] = text
         ids = id_outcomes(cells.get(self.id), strip=self.strip)
+        if any(bare(name) is None for name in names):
+            ids.append(DAMAGED)
         return marks or [outcome if isinstance(outcome, Mark) else (outcome, attributes) for outcome in ids]
 
     def doubts(self, rows: Iterable[Cells], plain: list[PlainRow]) -> list[str]:
@@ -284,29 +286,46 @@ def plain_json_lines(
             rows.append(PlainRow(number, table.outcomes(value)))
         else:
             rows.append(PlainRow(number, [DAMAGED]))
-    if data.lstrip()[:1] == b"[":
-        may_refuse.append("begins like an array")
+    first = data.lstrip()[:1]
+    if first == b"[" or (first == b"{" and rows and DAMAGED in rows[0].outcomes):
+        may_refuse.append("begins like one document")
     if b"\r" in data.replace(b"\r\n", b""):
         may_refuse.append("carriage returns alone")
     if not any(all(name in row for name in table.needed) for row in good):
         may_refuse.append("no row has the columns")
     text = data.decode("utf-8", "replace")
+    if not good and first == b"[":
+        try:
+            json.loads(data)
+            return plain_json(data, table)
+        except (ValueError, RecursionError):
+            pass
     return PlainFile(rows, may_refuse + table.doubts(good, rows), text=text)
 
 
 def literal(text: str) -> object:
-    """A Python literal."""
-    value: object = ast.literal_eval(text)
-    return value
+    """JSON or, if a line is none, a Python literal."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        value: object = ast.literal_eval(text)
+        return value
 
 
 def plain_json(data: bytes, table: Table) -> PlainFile:
-    """An array of objects."""
+    """An array of objects. A file that is none may be refused, or read as lines."""
     data, may_refuse = unpacked(data)
     try:
         content = json.loads(as_text(data))
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"not JSON: {error}") from error
+    except (ValueError, RecursionError):
+        file = plain_json_lines(data, table)
+        return PlainFile(file.rows, [*file.may_refuse, "not JSON"], text=file.text)
+    if isinstance(content, dict):
+        may_refuse.append("one object")
+        lists = [
+            value for value in content.values() if isinstance(value, list) and any(isinstance(v, dict) for v in value)
+        ]
+        content = lists[0] if len(lists) == 1 and not all(name in content for name in table.needed) else [content]
     if not isinstance(content, list):
         raise Refused(f"a {type(content).__name__}")
     good = [value for value in content if isinstance(value, dict)]

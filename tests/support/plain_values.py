@@ -87,11 +87,15 @@ def id_outcomes(value: object, *, strip: bool = False) -> list[Any]:
     """What an id may become: text or `DAMAGED`."""
     if isinstance(value, str):
         text = joined_surrogates(value)
-        return [DAMAGED] if bare(text) is None else [text.strip()] if strip else [text]
+        kept = text.strip() if strip else text
+        if bare(text) is None:
+            return [DAMAGED, kept] if text.strip() else [DAMAGED]
+        return [kept]
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return [str(int(value))]
     if isinstance(value, (float, np.floating)) and math.isfinite(value) and value == int(value):
-        return [str(int(value))] if abs(value) <= 2**53 else [DAMAGED, WHOLE_FILE]
+        digits = [str(int(value))] if abs(value) <= 2**53 else []
+        return digits if abs(value) < 2**53 else [*digits, DAMAGED, WHOLE_FILE]
     if isinstance(value, Decimal) and value.is_finite() and value == int(value):
         return [str(int(value)), DAMAGED, WHOLE_FILE]
     return [DAMAGED] if value is None else [DAMAGED, WHOLE_FILE]
