@@ -260,9 +260,7 @@ def _combined(parts: list[list[Any]], make: Callable[[Any], Any]) -> list[Any]:
 # JSON
 
 
-def plain_json_lines(
-    data: bytes, table: Table, parse: Callable[[str], object] = json.loads, *, literals: bool = False
-) -> PlainFile:
+def plain_json_lines(data: bytes, table: Table, parse: Callable[[str], object] = json.loads) -> PlainFile:
     """One object a line."""
     data, may_refuse = unpacked(data)
     rows, good = [], []
@@ -274,7 +272,7 @@ def plain_json_lines(
                 rows.append(PlainRow(number, [BLANK]))
             continue
         try:
-            value = parse(line.decode("utf-8").strip() if literals else line.decode("utf-8"))
+            value = parse(line.decode("utf-8").strip())
         except Exception as error:  # whatever a broken line makes the parser raise
             doubtful = line.startswith(b"\xef\xbb\xbf") or not line.strip(b" \t\r\n\x0b\x0c\0")
             rows.append(PlainRow(number, [DAMAGED, BLANK] if doubtful else [DAMAGED]))

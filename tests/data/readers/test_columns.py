@@ -79,7 +79,7 @@ def test_the_times_of_a_whole_log_are_checked_unless_told_otherwise():
         for block in blocks:
             log.add(block)
         if check:
-            with pytest.raises(DataError, match="'when' are dates"):
-                log.interactions()
+            with pytest.raises(DataError, match=r"a\.csv, b\.csv: All numbers of 'when' are dates"):
+                log.interactions("a.csv", "b.csv")
         else:
             assert log.interactions().height == 2

@@ -78,3 +78,10 @@ def test_a_document_too_large_to_be_parsed_as_a_whole_says_how_to_convert_it(tmp
     (tmp_path / "items.json").write_text(json.dumps(ROWS))
     with pytest.raises(DataError, match=r"more than 10 bytes.*jq -c"):
         read(tmp_path / "items.json")
+
+
+def test_half_a_surrogate_pair_in_three_bytes_is_not_utf_8(tmp_path):
+    """`json.loads` accepts these bytes, and so gives a character that the file does not hold."""
+    (tmp_path / "items.json").write_bytes(b'[{"id": "1",\n"title": "\xed\xa0\xbd"}]')
+    with pytest.raises(DamagedFileError, match=r"items\.json begins as one JSON document.*can't decode byte 0xed"):
+        read(tmp_path / "items.json")

@@ -211,7 +211,7 @@ def _read_reviews(
         for block in _review_blocks(path, layout, required, file):
             log.add(required.rated(block, report))
         file.check()
-    return log.interactions()
+    return log.interactions(*(path.name for path in paths))
 
 
 def _review_blocks(path: Path, layout: _Layout, required: Required, file: FileReport) -> Iterator[pl.DataFrame]:

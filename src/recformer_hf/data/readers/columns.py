@@ -109,8 +109,11 @@ class InteractionCollector:
             )
         )
 
-    def interactions(self) -> pl.DataFrame:
+    def interactions(self, *files: str) -> pl.DataFrame:
         """All rows, in the order in which they were added.
+
+        Args:
+            *files: names of the files that they were read from, for errors.
 
         Raises:
             DataError: if the times look as if they had been read in a wrong unit or notation.
@@ -119,7 +122,10 @@ class InteractionCollector:
             return pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64})
         log = pl.concat(self._blocks, rechunk=True)
         if self._check and self._timestamp is not None:
-            check_times(log["timestamp"], self._timestamp, self._unit, self._format)
+            try:
+                check_times(log["timestamp"], self._timestamp, self._unit, self._format)
+            except DataError as error:
+                raise DataError(f"{', '.join(files) or 'The log'}: {error}") from None
         return log
 
 

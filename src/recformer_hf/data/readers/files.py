@@ -134,5 +134,5 @@ def open_parquet(path: Path) -> pa_parquet.ParquetFile:
     """
     try:
         return pa_parquet.ParquetFile(path)
-    except (ValueError, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise DamagedFileError(f"{path} is not a readable parquet file ({error}).") from error

@@ -40,7 +40,7 @@ def document_objects(path: Path, start: bytes, first: object, names: Sequence[st
         return None
     text = _whole_text(path)
     try:
-        document = json.loads(text)
+        document = json.loads(text.decode())  # from bytes, it would accept half of a surrogate pair
     except (ValueError, RecursionError) as error:
         if _parses(following):
             return None  # only the first line is damaged

@@ -105,7 +105,7 @@ def _read_ratings(
             report.count("ratings_below_the_minimum", block.height - kept.height)
         log.add(kept)
     file.check()
-    return log.interactions()
+    return log.interactions(path.name)
 
 
 def _read_movies(path: Path, report: FileReport) -> pl.DataFrame:

@@ -73,7 +73,10 @@ def read_parquet_interactions(
             latest.append(rows[required.timestamp or ""].max())
         yield rows
     if typed and check_times:
-        check_log_times(pl.Series(latest, dtype=pl.Int64), required.timestamp or "", typed=True)
+        try:
+            check_log_times(pl.Series(latest, dtype=pl.Int64), required.timestamp or "", typed=True)
+        except DataError as error:
+            raise DataError(f"{path.name}: {error}") from None
 
 
 def read_parquet_rows(
@@ -155,10 +158,15 @@ def read_parquet_items(
 
 
 def _batches(file: pa_parquet.ParquetFile, path: Path, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    num_rows = 0
     try:
         for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
+            num_rows += batch.num_rows
             # A column "a" also selects one called "a.b".
             yield batch.select(columns)
+        # A column chunk that is shorter than it says ends the file without an error.
+        if num_rows != file.metadata.num_rows:
+            raise ValueError(f"{num_rows:,} rows instead of {file.metadata.num_rows:,}")
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedFileError(f"{path} cannot be read to its end ({error}). Write or download it again.") from error
 
@@ -223,7 +231,9 @@ def _exploded(
 def _check_type(path: Path, name: str, kind: pa.DataType, required: Required) -> None:
     """Refuse a column whose values cannot be ids, times or ratings, before any row is read."""
     inner = _plain(kind)
-    is_number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_decimal(inner)
+    # polars has no decimals of 256 bits.
+    is_decimal = pa.types.is_decimal(inner) and not pa.types.is_decimal256(inner)
+    is_number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or is_decimal
     if is_number or pa.types.is_null(inner) or str(inner) in ("string", "large_string", "string_view"):
         fits = not _is_list(kind) or (name != required.names[0] and len(required.names) > 1)
     else:

@@ -80,7 +80,7 @@ def read_table(
     table = _read_items(items_path, items_id_column or item_column, attributes, file)
     file.check()
     unique = first_of_each_item(table, report, "repeated_items")
-    return Source(log.interactions(), unique, report)
+    return Source(log.interactions(log_path.name), unique, report)
 
 
 def table_format(path: Path) -> TableFormat:
