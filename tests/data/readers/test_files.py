@@ -6,9 +6,10 @@ import gzip
 
 import pytest
 
+from recformer_hf.data.readers import files
 from recformer_hf.data.readers.amazon import read_amazon
-from recformer_hf.data.readers.files import existing_file, header_line, line_blocks, numbered_lines
-from recformer_hf.data.readers.source import DamagedFileError, MissingFileError
+from recformer_hf.data.readers.files import existing_file, existing_files, is_utf8, line_blocks, numbered_lines
+from recformer_hf.data.readers.source import DamagedFileError, DataError, MissingFileError
 from tests.support.data_sources import LOG, rows_of, write_amazon, write_lines
 
 
@@ -57,12 +58,6 @@ def test_zeros_after_gzip_data_are_padding(tmp_path):
     assert list(line_blocks(path)) == [(1, b"line\n")]
 
 
-def test_a_header_line_is_read_without_its_mark_and_end(tmp_path):
-    path = tmp_path / "table.csv.gz"
-    path.write_bytes(gzip.compress("\ufeffa,é\r\n1,2\r\n".encode()))
-    assert header_line(path, "utf8") == "a,é"
-
-
 def test_lines_that_are_not_blank_are_numbered(tmp_path):
     (tmp_path / "movies.dat").write_bytes("é\r\n\r\n b \n".encode("latin-1"))
     assert list(numbered_lines(tmp_path / "movies.dat", "latin-1")) == [(1, "é"), (3, " b ")]
@@ -71,3 +66,55 @@ def test_lines_that_are_not_blank_are_numbered(tmp_path):
 def test_a_folder_is_not_a_file(tmp_path):
     with pytest.raises(MissingFileError, match="is a folder; expected a file"):
         existing_file(tmp_path)
+
+
+def test_lists_and_patterns_name_files(tmp_path):
+    names = ["part-2.csv", "part-10.csv", "other.csv", "odd[1].csv"]
+    paths = {name: write_lines(tmp_path / name, ["a"]) for name in names}
+    assert existing_files(tmp_path / "part-*.csv") == [paths["part-10.csv"], paths["part-2.csv"]]
+    assert existing_files(str(tmp_path / "odd[1].csv")) == [paths["odd[1].csv"]]
+    given = [paths["part-2.csv"], str(tmp_path / "o[t]her.csv")]
+    assert existing_files(given) == [paths["part-2.csv"], paths["other.csv"]]
+    with pytest.raises(MissingFileError, match=r"No file matches .*shard-\*"):
+        existing_files(tmp_path / "shard-*")
+    with pytest.raises(DataError, match=r"part-2\.csv is given twice"):
+        existing_files([tmp_path / "part-*.csv", paths["part-2.csv"]])
+    with pytest.raises(DataError, match="list of files is empty"):
+        existing_files([])
+
+
+@pytest.mark.parametrize("block_bytes", [8, 1 << 20])
+@pytest.mark.parametrize("data", [b"a\rb\r\rc", b"a\rb\r\rc\r", b"a\rb\r\nc\r"])
+def test_carriage_returns_alone_are_line_breaks_if_the_first_line_ends_in_one(tmp_path, data, block_bytes):
+    (tmp_path / "mac.csv").write_bytes(data)
+    lines = b"".join(block for _, block in line_blocks(tmp_path / "mac.csv", block_bytes))
+    assert lines == data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+@pytest.mark.parametrize("data", [b"a\r\nb\rc\r\n", b"a\nb\rc", b"\r\n\r", b"a"])
+def test_in_other_files_carriage_returns_stay(tmp_path, data):
+    (tmp_path / "log.csv").write_bytes(data)
+    assert b"".join(block for _, block in line_blocks(tmp_path / "log.csv", 8)) == data
+
+
+def test_blocks_are_utf8_whatever_the_file_is(tmp_path):
+    (tmp_path / "log.csv").write_bytes("a\né\n".encode("utf-16"))
+    assert list(line_blocks(tmp_path / "log.csv")) == [(1, "a\né\n".encode())]
+    (tmp_path / "log.csv").write_bytes("a\né\n".encode("cp1252"))
+    assert list(line_blocks(tmp_path / "log.csv", encoding="cp1252")) == [(1, "a\né\n".encode())]
+    assert not is_utf8(tmp_path / "log.csv")
+    (tmp_path / "log.csv").write_bytes("a\né\n".encode())
+    assert is_utf8(tmp_path / "log.csv")
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(b"<!doctype html><html>Not found"))
+    with pytest.raises(DamagedFileError, match=r"log\.csv\.gz is not a text file but a web page"):
+        list(line_blocks(tmp_path / "log.csv.gz"))
+
+
+def test_a_line_without_end_is_an_error_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 4 << 20)
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"a\n" + bytes(256 << 20)))
+    with pytest.raises(DamagedFileError, match=r"bomb\.csv\.gz: line 2 is longer than 4 MiB"):
+        list(line_blocks(tmp_path / "bomb.csv.gz", 1 << 20))

@@ -1,24 +1,37 @@
-"""Reads delimited text (CSV, TSV, MovieLens' `::`). pyarrow streams it and reports the malformed lines."""
+"""Reads delimited text (CSV, TSV, MovieLens' `::`). pyarrow parses whole blocks; only an odd block is read in Python.
+
+An ordinary block is one in which every line is a record. pyarrow reads it at full speed, and its lines keep their
+numbers. What an odd block means, with quotes over several lines or without an end, is decided by `records`.
+"""
 
 from __future__ import annotations
 
-import bisect
-import csv
+import re
+import string
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from ..polars_engine import pl
 from .columns import check_columns
-from .files import decompressed_stream, existing_file, header_line
+from .encodings import decoded_block
+from .files import existing_file, line_blocks
+from .header import column_names, columns_of_text, nameless_columns, nameless_error
+from .records import RecordSyntax
 from .required import Required
-from .source import DamagedFileError, FileReport, MissingColumnsError
+from .source import DamagedFileError, DataError, FileReport, MissingColumnsError
 
-BLOCK_BYTES = 8 << 20
+# Stands for a delimiter of several characters, because pyarrow takes one of one byte. Text does not contain it.
+_UNIT_SEPARATOR = "\x1f"
+# pyarrow parses pieces of this size faster than whole blocks. A record that is longer is read in Python.
+_ARROW_BYTES = 4 << 20
+_USUAL_DELIMITERS = (",", ";", "\t", "|", "::")
 
 
 @dataclass(frozen=True)
@@ -26,21 +39,31 @@ class Dialect:
     """How a delimited file is written.
 
     Args:
-        delimiter: the character between two fields.
+        delimiter: the text between two fields.
         quote: the quoting character, or False if the file has none.
-        encoding: "utf8", or another encoding that pyarrow knows.
+        encoding: the file's encoding; by default UTF-8, or what a byte order mark says.
         names: the file's columns if it has no header line.
+        typed: whether the names in the header are followed by RecBole's types ("item_id:token").
     """
 
     delimiter: str = ","
     quote: str | Literal[False] = '"'
-    encoding: str = "utf8"
+    encoding: str | None = None
     names: Sequence[str] | None = None
+    typed: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.delimiter, str) or not self.delimiter or set(self.delimiter) & set("\r\n\0"):
+            raise DataError(f"delimiter is {self.delimiter!r}; expected the text between two fields, such as ';'.")
+        if self.quote is not False and (not isinstance(self.quote, str) or len(self.quote) != 1):
+            raise DataError(f"quote is {self.quote!r}; expected one character, or False for files without quoting.")
+        if self.quote and (self.quote in self.delimiter or self.quote in "\r\n\0"):
+            raise DataError(f"quote {self.quote!r} cannot be used with the delimiter {self.delimiter!r}.")
 
     @property
-    def header_lines(self) -> int:
-        """Number of lines before the first row."""
-        return int(self.names is None)
+    def syntax(self) -> RecordSyntax:
+        """How `records` divides the file."""
+        return RecordSyntax(self.delimiter, self.quote or None, whole_fields=self.delimiter == "\t")
 
 
 CSV = Dialect()
@@ -54,95 +77,307 @@ def read_delimited(
     report: FileReport,
     dialect: Dialect = CSV,
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of a plain or compressed (.gz, .bz2, .zst) delimited file as text, in blocks and in order.
-
-    Line numbers count records: a quoted field that contains a line break is part of one line.
+    """Some columns of a plain or compressed delimited file as text, in blocks and in order.
 
     Args:
         path: the file.
-        columns: the columns to read, or None for all.
+        columns: the columns to read, or None for all that have a name and are not pandas' index.
         required: a line that lacks one of these values, or has more or fewer fields than the header, is damaged.
-        report: filled in while reading.
+        report: filled in while reading; a record of several lines has the number of its first.
         dialect: how the file is written.
 
     Yields:
-        frames of the undamaged lines; an empty field is null.
+        frames of the undamaged lines; an empty field is null, and the required values have no white space around them.
 
     Raises:
-        MissingColumnsError: if the file lacks a column.
+        MissingColumnsError: if the file lacks a column, or a column without a name holds values.
         DamagedFileError: if the compressed data are corrupt, or the file has another encoding.
+        DataError: if the header names a column twice.
     """
     path = existing_file(path)
-    skipped = _SkippedLines(dialect.header_lines)
-    try:
-        present = list(dialect.names) if dialect.names is not None else _header(path, dialect)
-        if not present:
-            raise MissingColumnsError(f"{path.name} is empty; expected a table with a header line.")
-        wanted = list(present if columns is None else columns)
-        advice = f"Name the columns, and check the delimiter ({dialect.delimiter!r})."
-        check_columns(path.name, present, [*wanted, *required.names], advice)
-        with decompressed_stream(path) as stream:
-            rows_before = 0
-            for block in _open_csv(stream, present, [*wanted, *required.names], dialect, skipped):
-                found = pl.DataFrame(pl.from_arrow(block))
-                yield _usable_rows(found, rows_before, required, skipped, report).select(wanted)
-                rows_before += found.height
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowInvalid, OSError) as error:
+    table: _Table | None = None
+    rest, rest_line = b"", 0
+    for first_line, block in line_blocks(path, encoding=dialect.encoding):
+        if rest:
+            block, first_line, rest = rest + block, rest_line, b""
+        if table is None:
+            start = _header(path, block, first_line, dialect)
+            if start is None:
+                continue
+            table = _Table(path, start.names, columns, required, report, dialect)
+            block, first_line = block[start.size :], start.first_line
+        rows, rest = table.rows(block, first_line, is_last=False)
+        yield rows
+        rest_line = first_line + block.count(b"\n", 0, len(block) - len(rest)) if rest else 0
+    if table is None:
+        raise MissingColumnsError(f"{path.name} is empty; expected a table with a header line.")
+    if rest:
+        rows, _ = table.rows(rest, rest_line, is_last=True)
+        yield rows
+
+
+class _Header(NamedTuple):
+    """What stands before the first row of a file."""
+
+    names: list[str]
+    size: int
+    """Number of bytes before the first row."""
+    first_line: int
+    """Number of the line that holds it."""
+
+
+def _header(path: Path, block: bytes, first_line: int, dialect: Dialect) -> _Header | None:
+    """The header at the beginning of a file's first block; None if the block is blank."""
+    if dialect.names is not None:
+        return _Header(list(dialect.names), 0, first_line)
+    text = decoded_block(path, block, first_line)
+    start = len(text) - len(text.lstrip("\r\n \ufeff"))
+    start = text.rfind("\n", 0, start) + 1
+    if not text.strip():
+        return None
+    fields, size = dialect.syntax.first_record(text[start:])
+    if "\0" in text[start : start + size]:
         raise DamagedFileError(
-            f"{path} cannot be read as {dialect.encoding} text with {dialect.delimiter!r} between fields ({error})."
-        ) from error
-    report.add_lines(len(skipped.problems), list(skipped.problems.items()))
+            f"{path} has NUL characters in its first line. If it is written in UTF-16, name the encoding: "
+            "encoding='utf-16-le' or 'utf-16-be'."
+        )
+    before = text[: start + size]
+    names = column_names(fields, typed=dialect.typed)
+    return _Header(names, len(before.encode()), first_line + before.count("\n"))
 
 
-def _header(path: Path, dialect: Dialect) -> list[str]:
-    line = header_line(path, dialect.encoding)
-    if not line.strip():
-        return []
-    return next(csv.reader([line], delimiter=dialect.delimiter, quotechar=dialect.quote or None), [])
+class _Parsed(NamedTuple):
+    """The rows of a block, and its lines that are no rows."""
+
+    table: pl.DataFrame
+    lines: np.ndarray | None
+    """Number of each row's line, from 0 for the first of the block, int64 `[n]`; None if every line is a row."""
+    damaged: list[tuple[int, str]]
+    """(line, what is wrong with it)."""
+    unfinished: bytes = b""
+    """The beginning of a record that ends in the next block."""
+
+    def line(self, row: int) -> int:
+        """The line of a row."""
+        return row if self.lines is None else int(self.lines[row])
 
 
-def _open_csv(
-    stream: pa.NativeFile, present: list[str], wanted: list[str], dialect: Dialect, skipped: _SkippedLines
-) -> pa_csv.CSVStreamingReader:
-    return pa_csv.open_csv(
-        stream,
+class _Table:
+    """Reads the blocks of one file."""
+
+    def __init__(
+        self,
+        path: Path,
+        names: list[str],
+        columns: Sequence[str] | None,
+        required: Required,
+        report: FileReport,
+        dialect: Dialect,
+    ) -> None:
+        self._path, self._required, self._report, self._dialect = path, required, report, dialect
+        self._width = len(names)
+        self._columns = columns_of_text(names) if columns is None else list(columns)
+        wanted = list(dict.fromkeys([*self._columns, *required.names]))
+        check_columns(
+            path.name,
+            [name for name in names if name],
+            wanted,
+            _advice(names, [*(columns or []), *required.names], dialect),
+        )
+        # Column -> position in the file. A column without a name is read to see that it is empty.
+        self._positions = {name: names.index(name) for name in wanted}
+        self._nameless = nameless_columns(names) if columns is None else []
+
+    def rows(self, block: bytes, first_line: int, *, is_last: bool) -> tuple[pl.DataFrame, bytes]:
+        """The usable rows of a block of lines.
+
+        Args:
+            block: whole lines.
+            first_line: number of the first of them.
+            is_last: whether nothing follows.
+
+        Returns:
+            (the rows; the bytes at the block's end that belong to the next block).
+        """
+        if not block.isascii():
+            decoded_block(self._path, block, first_line)  # names the byte that is not UTF-8
+        parsed = self._parse_ordinary(block)
+        if parsed is None:
+            parsed = self._parse_records(block, is_last)
+        self._check_nameless(parsed, first_line)
+        ids = [name for name in self._required.names if name != self._required.timestamp]
+        found = parsed.table.select(list(self._positions)).with_columns(pl.col(ids).str.strip_chars())
+        rows, unusable = self._required.check(found)
+        blank = self._blank_rows(found, unusable, parsed, block)
+        problems, more = self._required.problems(found, unusable & ~blank)
+        damaged = [*parsed.damaged, *((parsed.line(row), problem) for row, problem in problems)]
+        numbered = [(first_line + line, problem) for line, problem in damaged]
+        self._report.add_lines(found.height - int(blank.sum()) + len(parsed.damaged), numbered, more)
+        return rows.filter(~unusable).select(self._columns), parsed.unfinished
+
+    def _parse_ordinary(self, block: bytes) -> _Parsed | None:
+        """The rows of a block in which every line is a record, by pyarrow; None if it is or may be another one."""
+        syntax = _arrow_syntax(block, self._dialect)
+        if syntax is None:
+            return None
+        skipped = _SkippedLines(syntax)
+        positions = [*self._positions.values(), *self._nameless]
+        options = _arrow_options(self._width, positions, syntax, skipped)
+        try:
+            found = pa_csv.read_csv(pa.BufferReader(syntax.block), *options)
+        except pa.ArrowInvalid:
+            return None
+        lines = found.num_rows + len(skipped.problems)
+        # Without quotes, every line is a record.
+        if syntax.quote and lines != block.count(b"\n") + (not block.endswith(b"\n")):
+            return None
+        if syntax.quote and ((skipped.problems and self._dialect.syntax.whole_fields) or self._ends_in_a_quote(block)):
+            return None  # a quote of one field may have ended another, or none the last one
+        table = pl.DataFrame(pl.from_arrow(found))
+        table.columns = [*self._positions, *map(_nameless_name, self._nameless)]
+        if not skipped.problems:
+            return _Parsed(table, None, [])
+        damaged = [(line, problem) for line, problem in skipped.problems.items() if problem is not None]
+        return _Parsed(table, np.delete(np.arange(lines), list(skipped.problems)), damaged)
+
+    def _ends_in_a_quote(self, block: bytes) -> bool:
+        """Whether the last line of a block has a quoted field without an end."""
+        line = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :].decode("utf-8")
+        syntax = replace(self._dialect.syntax, whole_fields=False)  # as pyarrow reads it
+        records, _ = syntax.records(line, is_last=True)
+        return any(record.problem is not None for record in records)
+
+    def _parse_records(self, block: bytes, is_last: bool) -> _Parsed:
+        """The rows of any block, in Python."""
+        text = block.decode("utf-8")
+        records, size = self._dialect.syntax.records(text, is_last)
+        rows, damaged = [], []
+        for record in records:
+            if record.problem is not None:
+                damaged.append((record.line, record.problem))
+            elif len(record.fields) == self._width:
+                rows.append(record)
+            elif not record.is_blank:
+                damaged.append((record.line, f"{len(record.fields)} fields, not {self._width}"))
+        positions = {**self._positions, **{_nameless_name(position): position for position in self._nameless}}
+        values = {name: [row.fields[position] or None for row in rows] for name, position in positions.items()}
+        table = pl.DataFrame(values, schema=dict.fromkeys(positions, pl.String))
+        return _Parsed(table, np.array([row.line for row in rows], np.int64), damaged, text[size:].encode())
+
+    def _check_nameless(self, parsed: _Parsed, first_line: int) -> None:
+        for position in self._nameless:
+            values = parsed.table[_nameless_name(position)].str.strip_chars()
+            filled = (values != "").fill_null(False).arg_true()
+            if len(filled):
+                row = int(filled[0])
+                raise nameless_error(self._path.name, position, first_line + parsed.line(row), values[row])
+
+    def _blank_rows(self, found: pl.DataFrame, unusable: pl.Series, parsed: _Parsed, block: bytes) -> pl.Series:
+        """Whether a row is of a line without any value, bool `[n]`. Such a line is neither usable nor damaged."""
+        blank = pl.repeat(False, found.height, dtype=pl.Boolean, eager=True)
+        if not unusable.any():
+            return blank
+        empty = found.select(pl.all_horizontal(pl.all().fill_null("").str.strip_chars() == "")).to_series()
+        candidates = empty.arg_true().to_list()
+        if candidates:
+            lines = block.split(b"\n")
+            marks = (self._dialect.delimiter + (self._dialect.quote or "")).encode()
+            rows = [row for row in candidates if not lines[parsed.line(row)].translate(None, marks).strip()]
+            blank = blank.scatter(rows, True)
+        return blank
+
+
+def _advice(names: Sequence[str], wanted: Sequence[str], dialect: Dialect) -> str:
+    advice = f"Name the columns, and check the delimiter ({dialect.delimiter!r})."
+    if len(names) == 1:
+        for other in _USUAL_DELIMITERS:
+            if set(wanted) <= set(column_names(names[0].split(other), typed=dialect.typed)):
+                return f"{advice} delimiter={other!r} fits."
+    return advice
+
+
+def _nameless_name(position: int) -> str:
+    """The name under which a column without one is read; no header can contain it."""
+    return f"\0{position}"
+
+
+class _ArrowSyntax(NamedTuple):
+    """A block as pyarrow reads it."""
+
+    block: bytes
+    delimiter: str
+    quote: str | Literal[False]
+
+
+def _arrow_syntax(block: bytes, dialect: Dialect) -> _ArrowSyntax | None:
+    """How pyarrow reads a block as `records` would; None if it would not."""
+    if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
+        return None
+    delimiter, quote = dialect.delimiter, dialect.quote
+    if quote and quote.encode() not in block:
+        quote = False
+    if quote and (not quote.isascii() or len(delimiter) > 1):
+        return None
+    if quote and dialect.syntax.whole_fields and _has_odd_quote(block, delimiter.encode(), quote.encode()):
+        return None
+    if len(delimiter.encode()) > 1:
+        if _UNIT_SEPARATOR.encode() in block:
+            return None
+        block, delimiter = block.replace(delimiter.encode(), _UNIT_SEPARATOR.encode()), _UNIT_SEPARATOR
+    return _ArrowSyntax(block, delimiter, quote)
+
+
+def _has_odd_quote(block: bytes, delimiter: bytes, quote: bytes) -> bool:
+    """Whether a field begins with a quote and is not enclosed in quotes completely."""
+    starts = [delimiter + quote, b"\n" + quote]
+    ends = [quote + delimiter, quote + b"\n", quote + b"\r\n"]
+    opening = sum(map(block.count, starts)) + block.startswith(quote)
+    closing = sum(map(block.count, ends)) + block.endswith(quote)
+    alone = (
+        block.startswith((quote + delimiter, quote + b"\n", quote + b"\r\n"))
+        or block.endswith(tuple(starts))
+        or any(start + end.removeprefix(quote) in block for start in starts for end in ends)
+    )
+    # Most files have no quote within a field. Counting is much faster than the expression below.
+    if opening == closing and opening + closing == block.count(quote) and not alone:
+        return False
+    return _odd_quote(delimiter, quote).search(block) is not None
+
+
+@lru_cache
+def _odd_quote(delimiter: bytes, quote: bytes) -> re.Pattern[bytes]:
+    d, q = re.escape(delimiter), re.escape(quote)
+    inside = b"[^" + q + d + b"\\n]*"
+    closed = inside + b"(?:" + q + q + inside + b")*" + q + b"(?:" + d + rb"|\r?\n|\r?\Z)"
+    return re.compile(b"(?:^|" + d + b")" + q + b"(?!" + closed + b")", re.MULTILINE)
+
+
+def _arrow_options(
+    width: int, positions: Sequence[int], syntax: _ArrowSyntax, skipped: _SkippedLines
+) -> tuple[pa_csv.ReadOptions, pa_csv.ParseOptions, pa_csv.ConvertOptions]:
+    """Columns are called by their positions, because names may repeat."""
+    return (
         pa_csv.ReadOptions(
             use_threads=False,  # with more threads pyarrow does not number the lines that it skips
-            block_size=BLOCK_BYTES,
-            column_names=present,
-            skip_rows=dialect.header_lines,
-            encoding=dialect.encoding,
+            block_size=min(_ARROW_BYTES, len(syntax.block) + 1),
+            column_names=list(map(str, range(width))),
         ),
         pa_csv.ParseOptions(
-            delimiter=dialect.delimiter,
-            quote_char=dialect.quote,
-            newlines_in_values=dialect.quote is not False,
+            delimiter=syntax.delimiter,
+            quote_char=syntax.quote,
+            newlines_in_values=syntax.quote is not False,
             ignore_empty_lines=False,  # an ignored line would shift the numbers of those after it
             invalid_row_handler=skipped.skip,
         ),
         pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(present, pa.string()),  # inferred types would turn the id "007" into 7
-            include_columns=list(dict.fromkeys(wanted)),
+            # Inferred types would turn the id "007" into 7.
+            column_types={str(position): pa.string() for position in range(width)},
+            include_columns=list(map(str, positions)),
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
             null_values=[""],  # the default has "NA" and "null" too, which may be titles
         ),
     )
-
-
-def _usable_rows(
-    found: pl.DataFrame, rows_before: int, required: Required, skipped: _SkippedLines, report: FileReport
-) -> pl.DataFrame:
-    """The usable rows of a block; the others go to the report."""
-    rows, unusable = required.check(found)
-    # A blank line is a row without values. It is neither usable nor damaged.
-    blank = found.select(pl.all_horizontal(pl.all().is_null())).to_series()
-    problems, more = required.problems(found, unusable & ~blank)
-    damaged = [(skipped.line_number(rows_before + row), problem) for row, problem in problems]
-    report.add_lines(int((~blank).sum()), damaged, more)
-    return rows.filter(~unusable)
 
 
 class _InvalidRow(Protocol):
@@ -155,24 +390,15 @@ class _InvalidRow(Protocol):
 
 
 class _SkippedLines:
-    """The malformed lines, which pyarrow leaves out of its blocks and reports while it parses."""
+    """The lines that pyarrow leaves out of a block, and reports while it parses."""
 
-    def __init__(self, header_lines: int) -> None:
-        self.problems: dict[int, str] = {}
-        self._header_lines = header_lines
+    def __init__(self, syntax: _ArrowSyntax) -> None:
+        self._marks = syntax.delimiter + (syntax.quote or "") + string.whitespace
+        self.problems: dict[int, str | None] = {}
+        """Line, from 0 -> what is wrong with it; None if it is blank."""
 
     def skip(self, row: _InvalidRow) -> Literal["skip"]:
         """pyarrow's handler of invalid rows."""
-        if row.text.strip():
-            self.problems[row.number] = f"{row.actual_columns} fields, not {row.expected_columns}"
+        problem = f"{row.actual_columns} fields, not {row.expected_columns}"
+        self.problems[row.number - 1] = problem if row.text.strip(self._marks) else None
         return "skip"
-
-    def line_number(self, row: int) -> int:
-        """The number, from 1, of the line that holds a row of the blocks (counted from 0 over all blocks)."""
-        skipped = sorted(self.problems)
-        first = row + 1 + self._header_lines
-        number = first
-        # Every skipped line before the row moves it down by one, which may move it past another skipped line.
-        while (moved := first + bisect.bisect_right(skipped, number)) != number:
-            number = moved
-        return number

@@ -1,22 +1,28 @@
-"""Opens the files of all readers: everything that depends on a file's compression or encoding is here."""
+"""Opens the files of all readers: text in blocks of whole lines, several files by a pattern, parquet."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
+import glob
+import re
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
-import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 from tqdm.auto import tqdm
 
-from .source import DamagedFileError, MissingFileError
+from .compression import decompressed
+from .encodings import as_utf8, check_encoding
+from .file_kinds import START_BYTES, refuse_other_kinds
+from .source import DamagedFileError, DataError, MissingFileError
 
 BLOCK_BYTES = 16 << 20
-# Enough for any header line.
-_HEADER_BYTES = 1 << 16
-_GZIP_MAGIC = b"\x1f\x8b"
+# A longer line is held to be no line at all: a file without line breaks, or one that inflates without end.
+MAX_LINE_BYTES = 512 << 20
+_FIRST_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+FilePaths: TypeAlias = "str | Path | Sequence[str | Path]"
 
 
 def existing_file(path: str | Path) -> Path:
@@ -27,7 +33,9 @@ def existing_file(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        raise MissingFileError(f"{path} is a folder; expected a file.")
+        raise MissingFileError(
+            f"{path} is a folder; expected a file. A pattern such as {path / '*.csv'} names its files."
+        )
     if not path.is_file():
         near = sorted(p.name for p in path.parent.iterdir() if p.is_file())[:8] if path.parent.is_dir() else None
         there = "its folder does not exist" if near is None else f"its folder holds: {', '.join(near) or 'no files'}"
@@ -35,24 +43,59 @@ def existing_file(path: str | Path) -> Path:
     return path
 
 
-def line_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, bytes]]:
-    """The content of a plain or gzipped file in blocks of whole lines.
+def existing_files(paths: FilePaths) -> list[Path]:
+    """The files of a path, a pattern such as "part-*.parquet" (sorted by name), or a list of both (in its order).
 
-    A gzipped file is recognised by its first bytes. It is never unpacked to disk and never whole in memory: a second
-    thread inflates the next block (zlib releases the interpreter's lock) while the caller parses this one.
+    Raises:
+        MissingFileError: if a file does not exist, or a pattern names none.
+        DataError: if a file occurs twice.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not given:
+        raise DataError("The list of files is empty; expected at least one file.")
+    files = [file for path in given for file in _matching_files(path)]
+    seen: set[Path] = set()
+    for file in files:
+        if file.resolve() in seen:
+            raise DataError(f"{file} is given twice, so that its rows would count twice. Name every file once.")
+        seen.add(file.resolve())
+    return files
+
+
+def _matching_files(path: str | Path) -> list[Path]:
+    if Path(path).exists() or not glob.has_magic(str(path)):
+        return [existing_file(path)]
+    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+    if not found:
+        raise MissingFileError(f"No file matches {path}.")
+    return found
+
+
+def line_blocks(
+    path: Path, block_bytes: int = BLOCK_BYTES, *, encoding: str | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """The content of a plain or compressed text file in blocks of whole lines, as UTF-8.
+
+    Compression is recognised by the first bytes (`compression.decompressed`). A second thread inflates the next block
+    (the decompressors release the interpreter's lock) while the caller parses this one. In a file whose lines end in
+    carriage returns alone, these become line breaks.
 
     Args:
-        path: an existing file; gzip files may have several members.
+        path: an existing file.
         block_bytes: approximate size of a block, inflated.
+        encoding: the file's encoding; by default UTF-8, or what a byte order mark says. UTF-8 is not checked here.
 
     Yields:
         (number of the block's first line, from 1; the block).
 
     Raises:
-        DamagedFileError: if the compressed data are corrupt or end too early.
+        DamagedFileError: if the compressed data are corrupt or end too early, the file is no text file, or it is not
+            written in the encoding.
+        DataError: if Python knows no such encoding.
     """
-    pieces = _inflated(path, block_bytes)
-    line_number, rest = 1, b""
+    pieces = _with_line_breaks(as_utf8(path, _text_pieces(path, block_bytes), check_encoding(encoding)))
+    line_number = 1
+    rest: list[bytes] = []
     with (
         ThreadPoolExecutor(max_workers=1) as ahead,
         tqdm(total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, delay=2) as progress,
@@ -62,68 +105,84 @@ def line_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[in
             following = ahead.submit(next, pieces, None)
             data, position = piece
             progress.update(position - progress.n)
-            data = rest + data
             end = data.rfind(b"\n") + 1
-            block, rest = data[:end], data[end:]
-            if block:
-                yield line_number, block
-                line_number += block.count(b"\n")
-        if rest:
-            yield line_number, rest
+            if not end:
+                rest.append(data)
+                _check_line_length(path, line_number, rest)
+                continue
+            block = b"".join([*rest, data[:end]])
+            rest = [data[end:]]
+            yield line_number, block
+            line_number += block.count(b"\n")
+        if any(rest):
+            yield line_number, b"".join(rest)
 
 
-def _inflated(path: Path, block_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """(inflated bytes, position in the file) of a plain or gzipped file."""
-    with path.open("rb") as file:
-        if file.peek(2)[:2] != _GZIP_MAGIC:
-            while data := file.read(block_bytes):
-                yield data, file.tell()
-            return
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            while data := file.read(4 << 20):
-                while data:
-                    if inflater.eof:
-                        # Another member follows, unless only zeros are left: some tools pad files with them.
-                        if not data.strip(b"\0"):
-                            break
-                        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-                    # The limit bounds memory: a few megabytes of gzip data may inflate to gigabytes.
-                    yield inflater.decompress(data, block_bytes), file.tell()
-                    data = inflater.unconsumed_tail or inflater.unused_data
-        except zlib.error as error:
-            raise DamagedFileError(
-                f"{path}: the gzip data are corrupt after about {file.tell():,} bytes ({error}). Download the file "
-                "again."
-            ) from error
-        if not inflater.eof:
-            raise DamagedFileError(
-                f"{path}: the gzip data end too early, after {file.tell():,} bytes. Download the file again."
-            )
+def _text_pieces(path: Path, piece_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """(bytes, position) of a plain or compressed file, after a check of its first bytes."""
+    pieces = decompressed(path, piece_bytes)
+    start, position = b"", 0
+    while len(start) < START_BYTES and (piece := next(pieces, None)) is not None:
+        start, position = start + piece[0], piece[1]
+    refuse_other_kinds(path, start[:START_BYTES])
+    for begin in range(0, len(start), piece_bytes):
+        yield start[begin : begin + piece_bytes], position
+    yield from pieces
 
 
-def decompressed_stream(path: Path) -> pa.NativeFile:
-    """A file as pyarrow streams it, decompressed if its name ends in .gz, .bz2 or .zst."""
-    return pa.input_stream(str(path))
+def _with_line_breaks(pieces: Iterator[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+    """The same pieces; if the file's first line ends in a carriage return alone, all of them become line breaks."""
+    position, held = 0, b""
+    for data, position in pieces:
+        data, held = held + data, b""
+        if data.endswith(b"\r"):  # the next piece decides whether it stands alone
+            data, held = data[:-1], b"\r"
+        first = _FIRST_LINE_END.search(data)
+        if first is None:
+            yield data, position
+            continue
+        if first.group() == b"\r":
+            yield _as_line_breaks(data), position
+            break
+        yield data + held, position
+        yield from pieces
+        return
+    for data, position in pieces:
+        data, held = held + data, b""
+        if data.endswith(b"\r"):
+            data, held = data[:-1], b"\r"
+        yield _as_line_breaks(data), position
+    if held:
+        yield b"\n", position
 
 
-def header_line(path: Path, encoding: str) -> str:
-    """The first line of a plain or compressed file, without its line break or a byte order mark.
+def _as_line_breaks(data: bytes) -> bytes:
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    A character that is wrong in this encoding is replaced, because only the header is read here; the reader of the rows
-    reports it.
-    """
-    with decompressed_stream(path) as stream:
-        start: bytes = stream.read(_HEADER_BYTES)
-    codec = "utf-8-sig" if encoding == "utf8" else "latin-1"
-    return start.decode(codec, "replace").split("\n", 1)[0].rstrip("\r")
+
+def _check_line_length(path: Path, line_number: int, parts: list[bytes]) -> None:
+    if sum(map(len, parts)) > MAX_LINE_BYTES:
+        raise DamagedFileError(
+            f"{path}: line {line_number} is longer than {MAX_LINE_BYTES >> 20} MiB; expected lines of text."
+        )
 
 
 def numbered_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its line break) of all lines of a small plain file that are not blank."""
-    for number, line in enumerate(path.read_bytes().decode(encoding).split("\n"), start=1):
-        if line.strip():
-            yield number, line.rstrip("\r")
+    """(line number from 1, line without its line break) of all lines of a file that are not blank."""
+    for first_line, block in line_blocks(path, encoding=encoding):
+        for number, line in enumerate(block.decode("utf-8").split("\n"), start=first_line):
+            if line.strip():
+                yield number, line.rstrip("\r")
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether the whole of a text file is valid UTF-8."""
+    try:
+        for _, block in line_blocks(path):
+            block.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def open_parquet(path: Path) -> pa_parquet.ParquetFile:
