@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 from tqdm.auto import tqdm
 
