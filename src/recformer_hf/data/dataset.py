@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from huggingface_hub import CommitInfo, HfApi, snapshot_download
@@ -95,6 +96,49 @@ class SequentialDataset:
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
         return f"SequentialDataset({self.info.get('name', 'unnamed')}: {len(self.catalog):,} items; users: {rows})"
+
+    @classmethod
+    def from_frames(
+        cls,
+        interactions: Any,
+        items: Any,
+        *,
+        split: Literal["leave_one_out", "temporal", "users_held_out"] = "leave_one_out",
+        name: str = "data frames",
+        **options: Any,
+    ) -> SequentialDataset:
+        """A dataset of tables in memory, prepared and split as `examples/prepare_data.py` does it.
+
+        Args:
+            interactions: the log: a frame of pandas or polars (lazy, too), a `pyarrow.Table` or what streams Arrow, a
+                relation of duckdb, a `datasets.Dataset`, a list of dictionaries, or a dictionary of columns.
+            items: the items, in one of these forms; or an `ItemCatalog`; or a dictionary of id to attributes.
+            split: how to split; `recformer_hf.data.splits` explains it.
+            name: the dataset's name in its card.
+            **options: which columns to read, by default `user_column="user_id"`, `item_column="item_id"`,
+                `timestamp_column="timestamp"` (None: the rows are in order) and others (`readers.frames.read_frames`);
+                how to prepare, such as `min_user_interactions=5`, `min_item_interactions=5`, `seed=0`
+                (`preparation.prepare`); how to split, such as `validation_from` of `temporal`; and
+                `low_resource_share`.
+
+        Raises:
+            MissingColumnsError, DamagedFileError, DataError: as for files. All are `ValueError`s, and name the column.
+            TypeError: for another kind of table, a value that cannot become text, or an unknown option.
+            ImportError: without polars, which `pip install 'recformer-hf[data]'` installs.
+
+        Example:
+
+        ```python
+        >>> log = [{"user_id": u, "item_id": i, "timestamp": t} for u in (1, 2) for t, i in enumerate("abc")]
+        >>> items = {"a": {"title": "Hammer"}, "b": {"title": "Nails"}, "c": {"title": "Saw"}}
+        >>> SequentialDataset.from_frames(log, items, min_user_interactions=1, min_item_interactions=1)
+        SequentialDataset(data frames: 3 items; users: train 2, validation 2, test 2)
+        ```
+        """
+        # Imported by name when it is needed: the steps need polars, and the splits are made of this class.
+        steps = importlib.import_module(".from_frames", __package__)
+        made: SequentialDataset = steps.dataset_from_frames(interactions, items, split=split, name=name, **options)
+        return made
 
     @classmethod
     def from_sequences(

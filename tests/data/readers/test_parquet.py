@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from recformer_hf.data.readers import parquet
+from recformer_hf.data.readers import arrow_tables
 from recformer_hf.data.readers.parquet import read_parquet_interactions, read_parquet_items
 from recformer_hf.data.readers.required import Required
 from recformer_hf.data.readers.source import DataError, FileReport, MissingColumnsError
@@ -19,7 +19,7 @@ REQUIRED = Required(["user", "item", "when"], timestamp="when")
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 100])
 def test_rows_are_numbered_over_batches(tmp_path, monkeypatch, batch_rows):
-    monkeypatch.setattr(parquet, "BATCH_ROWS", batch_rows)
+    monkeypatch.setattr(arrow_tables, "BATCH_ROWS", batch_rows)
     frame = pl.DataFrame({"when": [5, None, 7, -1], "user": [1, 2, 3, 4], "item": ["a", "b", "", "d"], "other": 0})
     frame.write_parquet(tmp_path / "log.parquet")
     report = FileReport("log.parquet", max_damaged=1.0)

@@ -2,81 +2,70 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pa_parquet
 
-from ...items.columns import python_values, text_column
 from ..polars_engine import pl
-from .cells import CellError, ids_as_text
-from .columns import attribute_columns, check_columns
+from .arrow_tables import Row, interactions_of, items_of, rows_of
 from .files import open_parquet
-from .list_columns import check_lists, usable_rows
 from .required import Required
-from .source import SHOWN_LINES, DamagedFileError, DataError, FileReport
-from .timestamps import UNITS_PER_SECOND, TimeUnit
-from .timestamps import check_times as check_log_times
+from .source import DamagedFileError, FileReport
 
-BATCH_ROWS = 1 << 20
-# Rows of items become Python objects, which take many times the memory of their columns.
-ITEM_BATCH_ROWS = 1 << 14
 
-Row = TypeVar("Row")
+@dataclass(frozen=True)
+class ParquetTable:
+    """A parquet file as an `ArrowTable`."""
 
-_ADVICE = "Name the columns."
-# The first and the last second that Python's datetime can show.
-_EARLIEST, _LATEST = -62_135_596_800, 253_402_300_799
+    path: Path
+    file: pa_parquet.ParquetFile
+
+    @classmethod
+    def open(cls, path: Path) -> ParquetTable:
+        """Open an existing file.
+
+        Raises:
+            DamagedFileError: if it is not a parquet file.
+        """
+        return cls(path, open_parquet(path))
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.file.schema_arrow
+
+    def batches(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """These columns in order, in batches of at most so many rows."""
+        num_rows = 0
+        try:
+            for batch in self.file.iter_batches(batch_size=rows, columns=columns):
+                num_rows += batch.num_rows
+                # A column "a" also selects one called "a.b".
+                yield batch.select(columns)
+            # A column chunk that is shorter than it says ends the file without an error.
+            if num_rows != self.file.metadata.num_rows:
+                raise ValueError(f"{num_rows:,} rows instead of {self.file.metadata.num_rows:,}")
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DamagedFileError(
+                f"{self.path} cannot be read to its end ({error}). Write or download it again."
+            ) from error
 
 
 def read_parquet_interactions(
     path: Path, columns: Sequence[str], required: Required, report: FileReport, *, check_times: bool = True
 ) -> Iterator[pl.DataFrame]:
-    """Some columns of a parquet file in blocks and in order: ids as text, times as `parse_timestamps` returns them.
-
-    A row may hold several interactions of its user, the first of `required.names`: lists of equal lengths, of items and
-    perhaps of times and ratings.
-
-    Args:
-        path: an existing file.
-        columns: the columns to read.
-        required: a row that lacks one of these values is damaged. It also says which columns hold times and ratings;
-            all others hold ids.
-        report: filled in while reading; rows count as lines, from 1.
-        check_times: refuse dates and datetimes that all lie in January 1970.
-
-    Yields:
-        frames of the undamaged rows.
+    """Some columns of a parquet file, see `interactions_of`.
 
     Raises:
-        MissingColumnsError: if the file lacks a column.
         DamagedFileError: if the file is not a parquet file.
-        DataError: if a column has a type that ids or times do not have.
     """
-    file = open_parquet(path)
-    check_columns(path.name, file.schema_arrow.names, columns, _ADVICE)
-    columns = list(dict.fromkeys(columns))
-    schema = file.schema_arrow
-    for name in columns:
-        _check_type(path, name, schema.field(name).type, required)
-    typed = required.timestamp is not None and _is_date(_plain(schema.field(required.timestamp).type))
-    latest: list[object] = []
-    first_row = 1
-    for batch in _batches(file, path, columns, BATCH_ROWS):
-        rows = _interactions(batch, first_row, required, report)
-        first_row += batch.num_rows
-        if typed:
-            latest.append(rows[required.timestamp or ""].max())
-        yield rows
-    if typed and check_times:
-        try:
-            check_log_times(pl.Series(latest, dtype=pl.Int64), required.timestamp or "", typed=True)
-        except DataError as error:
-            raise DataError(f"{path.name}: {error}") from None
+    return interactions_of(ParquetTable.open(path), columns, required, report, check_times=check_times)
 
 
 def read_parquet_rows(
@@ -86,223 +75,20 @@ def read_parquet_rows(
     convert: Callable[[dict[str, object]], Row],
     report: FileReport,
 ) -> Iterator[list[Row]]:
-    """Rows of a parquet file as dictionaries, converted one by one; blocks of them, in order.
+    """Rows of a parquet file, see `rows_of`.
 
-    Args:
-        path: an existing file.
-        keys: the columns to read, as far as the file has them.
-        needed: columns that the file must have.
-        convert: a row -> what is kept of it; raises `CellError` if the row is damaged.
-        report: filled in while reading; rows count as lines, from 1.
+    Raises:
+        DamagedFileError: if the file is not a parquet file.
     """
-    file = open_parquet(path)
-    present = file.schema_arrow.names
-    check_columns(path.name, present, [*needed, *(key for key in keys if key in present)], _ADVICE)
-    columns = [key for key in dict.fromkeys(keys) if key in present]
-    first_row = 1
-    for batch in _batches(file, path, columns, ITEM_BATCH_ROWS):
-        values = [_values(column, path, name) for name, column in zip(batch.schema.names, batch.columns, strict=True)]
-        rows: list[Row] = []
-        damaged = []
-        for row, cells in enumerate(zip(*values, strict=True), first_row):
-            try:
-                rows.append(convert(dict(zip(columns, cells, strict=True))))
-            except CellError as error:
-                damaged.append((row, str(error)))
-        report.add_lines(batch.num_rows, damaged[:SHOWN_LINES], len(damaged[SHOWN_LINES:]))
-        first_row += batch.num_rows
-        yield rows
+    return rows_of(ParquetTable.open(path), keys, needed, convert, report)
 
 
 def read_parquet_items(
     path: Path, id_column: str, attributes: Sequence[str] | None, report: FileReport
 ) -> tuple[pl.DataFrame, list[str]]:
-    """A table of items as text.
-
-    Args:
-        path: an existing file.
-        id_column: the column of ids. A row without an id is damaged.
-        attributes: the columns of the items' text; if None, all but the id and the index of a pandas frame.
-        report: filled in; rows count as lines.
-
-    Returns:
-        (the table, its attributes as `attribute_text` writes them, stripped; the names of its attributes).
+    """A table of items as text, see `items_of`.
 
     Raises:
-        MissingColumnsError: if the file lacks a column.
         DamagedFileError: if the file is not a parquet file.
-        DataError: if the values of a column cannot become text.
     """
-    file = open_parquet(path)
-    schema = file.schema_arrow
-    index = _index_columns(schema)
-    names = attribute_columns([name for name in schema.names if name not in index], id_column, attributes)
-    check_columns(path.name, schema.names, [id_column, *names], _ADVICE)
-    _check_type(path, id_column, schema.field(id_column).type, Required([id_column]))
-    columns = list(dict.fromkeys([id_column, *names]))
-    blocks = [pl.DataFrame(schema=dict.fromkeys(columns, pl.String))]
-    required = Required([id_column])
-    first_row = 1
-    for batch in _batches(file, path, columns, ITEM_BATCH_ROWS):
-        found = (
-            _ids(batch.column(id_column), id_column)
-            .to_frame()
-            .with_columns(_texts(batch.column(name), path, name, first_row) for name in names if name != id_column)
-        )
-        rows, unusable = required.check(found)
-        problems, more = required.problems(found, unusable)
-        report.add_lines(batch.num_rows, [(first_row + row, problem) for row, problem in problems], more)
-        first_row += batch.num_rows
-        blocks.append(rows.filter(~unusable))
-    return pl.concat(blocks), names
-
-
-def _batches(file: pa_parquet.ParquetFile, path: Path, columns: list[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
-    num_rows = 0
-    try:
-        for batch in file.iter_batches(batch_size=batch_rows, columns=columns):
-            num_rows += batch.num_rows
-            # A column "a" also selects one called "a.b".
-            yield batch.select(columns)
-        # A column chunk that is shorter than it says ends the file without an error.
-        if num_rows != file.metadata.num_rows:
-            raise ValueError(f"{num_rows:,} rows instead of {file.metadata.num_rows:,}")
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DamagedFileError(f"{path} cannot be read to its end ({error}). Write or download it again.") from error
-
-
-def _index_columns(schema: pa.Schema) -> set[str]:
-    """The columns that hold the index of the pandas frame from which the file was written."""
-    names = {name for name in schema.names if name.startswith("__index_level_")}
-    try:
-        written = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
-    except (KeyError, ValueError, TypeError):
-        return names
-    return names | {name for name in written if isinstance(name, str)} if isinstance(written, list) else names
-
-
-def _interactions(batch: pa.RecordBatch, first_row: int, required: Required, report: FileReport) -> pl.DataFrame:
-    """The usable interactions of a batch; the others go to the report."""
-    line_of = pl.int_range(first_row, first_row + batch.num_rows, dtype=pl.Int64, eager=True)
-    report.add_lines(batch.num_rows)
-    if any(_is_list(kind) for kind in batch.schema.types):
-        batch, line_of = _exploded(batch, line_of, required, report)
-    columns = []
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if name == required.timestamp:
-            columns.append(_times(column, name))
-        elif name == required.rating:
-            columns.append(_series(column, name))
-        else:
-            columns.append(_ids(column, name))
-    return usable_rows(pl.DataFrame(columns), line_of, required, report)
-
-
-def _exploded(
-    batch: pa.RecordBatch, line_of: pl.Series, required: Required, report: FileReport
-) -> tuple[pa.RecordBatch, pl.Series]:
-    """One row for each element of the lists, and its line; rows whose lists do not fit together go to the report."""
-    lists = {}
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if _is_list(column.type):
-            lists[name] = column.cast(pa.large_list(column.type.value_type))
-    lengths = {name: pc.list_value_length(column).to_pylist() for name, column in lists.items()}
-    good, damaged = [], []
-    for row, found in enumerate(zip(*lengths.values(), strict=True)):
-        of_row = dict(zip(lengths, found, strict=True))
-        try:
-            if None in found:
-                raise CellError(f"no {list(lengths)[found.index(None)]!r}")
-            check_lists(of_row, required)
-            good.append(row)
-        except CellError as error:
-            damaged.append((int(line_of[row]), str(error)))
-    report.add_damaged(damaged[:SHOWN_LINES], len(damaged[SHOWN_LINES:]))
-    kept = pa.array(good, pa.int64())
-    lists = {name: column.take(kept) for name, column in lists.items()}
-    rows = kept.take(pc.list_parent_indices(next(iter(lists.values()))))
-    columns = {
-        name: pc.list_flatten(lists[name]) if name in lists else column.take(rows)
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    }
-    return pa.RecordBatch.from_pydict(columns), line_of.gather(rows.to_numpy())
-
-
-def _check_type(path: Path, name: str, kind: pa.DataType, required: Required) -> None:
-    """Refuse a column whose values cannot be ids, times or ratings, before any row is read."""
-    inner = _plain(kind)
-    # polars has no decimals of 256 bits.
-    is_decimal = pa.types.is_decimal(inner) and not pa.types.is_decimal256(inner)
-    is_number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or is_decimal
-    if is_number or pa.types.is_null(inner) or str(inner) in ("string", "large_string", "string_view"):
-        fits = not _is_list(kind) or (name != required.names[0] and len(required.names) > 1)
-    else:
-        fits = name == required.timestamp and _is_date(inner)
-    if not fits:
-        expected = "text or whole numbers"
-        if name == required.timestamp:
-            expected = "numbers, dates, datetimes or text"
-        elif name == required.rating:
-            expected = "numbers"
-        raise DataError(f"{path.name}: the column {name!r} has the type {kind}; expected {expected}.")
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type of the values in a column that may be dictionary-encoded or hold lists."""
-    if _is_list(kind) or pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    return kind
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    # By name, because the oldest supported pyarrow has no is_list_view().
-    return str(kind).startswith(("list", "large_list", "fixed_size_list"))
-
-
-def _is_date(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
-
-
-def _series(column: pa.Array, name: str) -> pl.Series:
-    """A column as polars holds it."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if column.type == pa.float16():
-        column = column.cast(pa.float32())
-    return pl.Series(name, pl.from_arrow(column))
-
-
-def _ids(column: pa.Array, name: str) -> pl.Series:
-    return ids_as_text(_series(column, name))
-
-
-def _times(column: pa.Array, name: str) -> pl.Series:
-    """A column of times in a type that `parse_timestamps` takes."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if not _is_date(column.type):
-        return _series(column, name)
-    # Not by a cast of polars, in which times of far away years would overflow.
-    if pa.types.is_date32(column.type):
-        seconds = pl.Series(name, pl.from_arrow(column.cast(pa.int32()))).cast(pl.Int64) * 86_400
-    else:
-        unit: TimeUnit = "ms" if pa.types.is_date64(column.type) else column.type.unit
-        seconds = pl.Series(name, pl.from_arrow(column.cast(pa.int64()))) // UNITS_PER_SECOND[unit]
-    return (seconds.clip(_EARLIEST, _LATEST) * 10**6).cast(pl.Datetime("us"))
-
-
-def _texts(column: pa.Array, path: Path, name: str, first_row: int) -> pl.Series:
-    """A column of attributes as text."""
-    try:
-        texts = text_column(column, name, first_row)
-    except TypeError as error:
-        raise DataError(f"{path.name}: {error} Leave the column out with attributes=.") from error
-    return pl.Series(name, pl.from_arrow(texts)).str.strip_chars().replace("", None)
-
-
-def _values(column: pa.Array, path: Path, name: str) -> list[object]:
-    """A column as Python objects."""
-    try:
-        return python_values(column)
-    except (TypeError, ValueError, OverflowError, LookupError, NotImplementedError) as error:
-        raise DataError(f"{path.name}: the column {name!r} ({column.type}) cannot become text: {error}.") from error
+    return items_of(ParquetTable.open(path), id_column, attributes, report)
