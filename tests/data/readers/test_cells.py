@@ -12,6 +12,8 @@ from recformer_hf.data.readers.cells import (
     id_text,
     ids_as_text,
     item_text,
+    lists_of_text_series,
+    text_series,
     time_text,
 )
 from recformer_hf.data.readers.source import DataError
@@ -81,11 +83,18 @@ def test_what_is_no_time_is_refused(value):
         (12.5, "12.5"), (5.0, "5.0"), (2**70, str(2**70)), (True, "True"), (["a", None, "", 1], "a 1"), ([], None),
         ({"Brand": "X", "Year": 2010, "none": None}, "Brand: X, Year: 2010"), ({}, None),
         ([["a"], ["b", "c"]], "a b c"),
-        ("\ud83d\ude00 \ud83d", "\U0001f600 \ufffd"),
     ],
 )  # fmt: skip
 def test_an_attribute_is_what_the_catalogue_makes_of_it_and_stripped(value, text):
     assert item_text(value) == text
+
+
+def test_halves_of_surrogate_pairs_are_joined_or_replaced_in_columns():
+    assert text_series("a", ["x", None, "\ud83d\ude00 \ud83d"]).to_list() == ["x", None, "\U0001f600 \ufffd"]
+    lists = lists_of_text_series("a", [["x", "\ud83d"], None, []])
+    assert (lists.to_list(), lists.dtype) == ([["x", "\ufffd"], None, []], pl.List(pl.String))
+    assert lists_of_text_series("a", []).dtype == pl.List(pl.String)
+    assert text_series("a", [None]).dtype == pl.String
 
 
 def test_an_attribute_that_cannot_be_text_is_refused():

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ..polars_engine import pl
 from .amazon_text import clean_text, join_categories, without_scripts
-from .cells import CellError, item_text
+from .cells import CellError, item_text, lists_of_text_series, text_series
 from .columns import InteractionCollector, check_join, first_of_each_item
 from .delimited import CSV, Dialect, read_delimited
 from .files import existing_file
@@ -39,7 +39,8 @@ ATTRIBUTES = ("title", "brand", "category")
 """The attributes that are read by default."""
 ALL_ATTRIBUTES = (*ATTRIBUTES, "features", "description")
 
-_Row: TypeAlias = "dict[str, str | list[str] | None]"
+_Row: TypeAlias = "dict[str, Any]"
+"""Texts and, under "category", a list of texts."""
 
 
 @dataclass(frozen=True)
@@ -248,11 +249,19 @@ def _read_metadata(
         else:
             rows_of_blocks = read_json_rows(path, [layout.item], convert, file, layout.notation)
         for rows in rows_of_blocks:
-            block = pl.DataFrame(rows, schema=schema)
+            block = _metadata_block(rows, schema)
             first_ids += block["item_id"].head(3 - len(first_ids)).to_list()
             blocks.append(block if reviewed is None else block.filter(_is_reviewed(block["item_id"], reviewed)))
         file.check()
     return pl.concat(blocks), first_ids
+
+
+def _metadata_block(rows: list[_Row], schema: dict[str, pl.DataType]) -> pl.DataFrame:
+    columns = []
+    for name, kind in schema.items():
+        to_series = text_series if kind == pl.String else lists_of_text_series
+        columns.append(to_series(name, [row[name] for row in rows]))
+    return pl.DataFrame(columns)
 
 
 def _metadata_row(layout: _Layout, texts: dict[str, str], with_category: bool) -> Callable[[dict[str, object]], _Row]:

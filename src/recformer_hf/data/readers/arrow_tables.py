@@ -21,6 +21,8 @@ from .timestamps import UNITS_PER_SECOND, TimeUnit
 from .timestamps import check_times as check_log_times
 
 BATCH_ROWS = 1 << 20
+# A row of lists holds up to thousands of interactions.
+LIST_BATCH_ROWS = 1 << 14
 # Rows of items become Python objects, which take many times the memory of their columns.
 ITEM_BATCH_ROWS = 1 << 14
 
@@ -94,7 +96,8 @@ def interactions_of(
     typed = required.timestamp is not None and _is_date(_plain(schema.field(required.timestamp).type))
     latest: list[object] = []
     first_row = 1
-    for batch in table.batches(columns, BATCH_ROWS):
+    has_lists = any(_is_list(schema.field(name).type) for name in columns)
+    for batch in table.batches(columns, LIST_BATCH_ROWS if has_lists else BATCH_ROWS):
         rows = _interactions(batch, first_row, required, report)
         first_row += batch.num_rows
         if typed:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ...items.ids import item_id_text
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from ...items.ids import item_id_text, strings
 from ...items.text import attribute_text, shown, without_lone_surrogates
 from ..polars_engine import pl
 from .source import DataError
@@ -18,6 +22,8 @@ class CellError(ValueError):
 def item_text(value: object) -> str | None:
     """An attribute's value as `attribute_text` writes it, stripped; None if it is missing or blank.
 
+    Halves of surrogate pairs are left to `text_series`, which needs no look at every text for them.
+
     Raises:
         CellError: if the value cannot become text.
     """
@@ -27,7 +33,7 @@ def item_text(value: object) -> str | None:
         text = value if isinstance(value, str) else attribute_text(value)
     except TypeError as error:
         raise CellError(str(error)) from error
-    return (without_lone_surrogates(text).strip() or None) if text else None
+    return (text.strip() or None) if text else None
 
 
 def id_text(value: object) -> str | None:
@@ -63,6 +69,21 @@ def number_text(value: object) -> str | None:
     if isinstance(value, str):
         return without_lone_surrogates(value)
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def text_series(name: str, values: Sequence[str | None]) -> pl.Series:
+    """Texts as a column; halves of surrogate pairs, which JSON can hold, are joined or replaced."""
+    return pl.Series(name, pl.from_arrow(strings(values)))
+
+
+def lists_of_text_series(name: str, values: Sequence[Sequence[str] | None]) -> pl.Series:
+    """Lists of texts as a column; otherwise as `text_series`."""
+    kind = pa.list_(pa.string())
+    try:
+        lists = pa.array(values, kind)
+    except UnicodeEncodeError:
+        lists = pa.array([value and [without_lone_surrogates(text) for text in value] for value in values], kind)
+    return pl.Series(name, pl.from_arrow(lists))
 
 
 def ids_as_text(ids: pl.Series) -> pl.Series:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...items.text import without_lone_surrogates
 from ..polars_engine import pl
-from .cells import CellError, id_text, item_text
+from .cells import CellError, id_text, item_text, text_series
 from .columns import attribute_columns, check_columns
 from .json_lines import read_json_rows
 from .source import DataError, FileReport
@@ -97,6 +97,4 @@ def _column_name(key: str) -> str:
 def _frame(rows: Iterable[dict[str, str | None]]) -> pl.DataFrame:
     rows = list(rows)
     names = dict.fromkeys(name for row in rows for name in row)
-    return pl.DataFrame(
-        {name: [row.get(name) for row in rows] for name in names}, schema=dict.fromkeys(names, pl.String)
-    )
+    return pl.DataFrame([text_series(name, [row.get(name) for row in rows]) for name in names])
