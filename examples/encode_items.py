@@ -67,7 +67,8 @@ class EncodingArguments:
 
 def open_catalog(arguments: EncodingArguments) -> ItemCatalog:
     name = arguments.catalog
-    kind = Path(name.removesuffix(".gz")).suffix
+    path = Path(name)
+    kind = path.with_suffix("").suffix if path.suffix in (".gz", ".bz2", ".xz", ".zst", ".zip") else path.suffix
     options = {"id_column": arguments.id_column, "attributes": arguments.attributes}
     if kind in (".jsonl", ".ndjson"):
         return ItemCatalog.from_jsonl(name, **options)

@@ -61,3 +61,19 @@ class TestBatches:
         pairs = [[{"key": "a", "value": None}, {"key": "b", "value": "x"}], None, [{"key": "c", "value": "y"}]]
         table = pa.table({"item_id": ["1", "2", "3"], "attributes": pairs})
         assert as_dict(ItemCatalog.from_arrow(table, on_invalid="drop")) == {"1": {"b": "x"}, "3": {"c": "y"}}
+
+    def test_a_repeated_key_of_a_pair_is_named(self):
+        pairs = [[{"key": "a", "value": "x"}], [{"key": "b", "value": "1"}, {"key": "b", "value": "2"}]]
+        with pytest.raises(ValueError, match="Row 1 has the key 'b' twice"):
+            ItemCatalog.from_arrow(pa.table({"item_id": ["1", "2"], "attributes": pairs}))
+
+    def test_attributes_are_a_list_of_distinct_names(self):
+        for rows in (
+            [{"item_id": 1, "title": "A", "brand": "X"}],
+            pa.table({"item_id": [1], "title": ["A"], "brand": ["X"]}),
+        ):
+            assert list(ItemCatalog.from_rows(rows, attributes=["brand", "item_id"])[0]) == ["brand", "item_id"]
+            with pytest.raises(ValueError, match="The attribute 'title' is asked for twice"):
+                ItemCatalog.from_rows(rows, attributes=["title", "title"])
+            with pytest.raises(TypeError, match="attributes= is a list of names, got 'title'"):
+                ItemCatalog.from_rows(rows, attributes="title")

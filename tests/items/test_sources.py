@@ -10,9 +10,11 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from recformer_hf.items.catalog import ItemCatalog
+from recformer_hf.items.text import attribute_text, without_lone_surrogates
 from tests.support.catalogs import BY_COLUMNS, COLUMNS, ITEMS, ROWS, as_dict, item_maps
 
 
@@ -84,6 +86,78 @@ class TestSources:
         assert list(ItemCatalog.from_rows(ROWS, attributes=order)[0]) == order
         table = pa.Table.from_pylist(ROWS[:1])
         assert list(ItemCatalog.from_arrow(table, attributes=order)[0]) == order
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**80), 2**80),
+    st.floats(),
+    st.text(max_size=4),
+    st.just("nan"),
+    st.just(" "),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+VALUE_LISTS = st.lists(VALUES, min_size=1, max_size=4)
+
+
+def by_the_rule(values):
+    """The items that a catalogue of these values must have."""
+    texts = [attribute_text(value) for value in values]
+    return {
+        str(row): {"title": "A"} | ({} if text is None else {"x": without_lone_surrogates(text)})
+        for row, text in enumerate(texts)
+    }
+
+
+class TestOneRule:
+    """The same values give the same texts, whatever they come in."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(values=VALUE_LISTS)
+    def test_rows_files_and_frames(self, tmp_path_factory, values):
+        expected = by_the_rule(values)
+        rows = [{"item_id": row, "title": "A", "x": value} for row, value in enumerate(values)]
+        found = [
+            ItemCatalog.from_rows(rows),
+            ItemCatalog.from_items({row["item_id"]: row for row in rows}, attributes=["title", "x"]),
+        ]
+        folder = tmp_path_factory.mktemp("rule")
+        (folder / "rows.json").write_text(json.dumps(rows))
+        (folder / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        found += [ItemCatalog.from_json(folder / "rows.json"), ItemCatalog.from_jsonl(folder / "rows.jsonl")]
+        pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+        objects = pd.Series(values, dtype=object)
+        found.append(ItemCatalog.from_pandas(pd.DataFrame({"item_id": range(len(rows)), "title": "A", "x": objects})))
+        columns = {"item_id": range(len(rows)), "title": ["A"] * len(rows), "x": pl.Series(values, dtype=pl.Object)}
+        found.append(ItemCatalog.from_polars(pl.DataFrame(columns)))
+        for catalog in found:
+            assert as_dict(catalog) == expected
+
+    @settings(max_examples=100, deadline=None)
+    @given(values=VALUE_LISTS)
+    def test_typed_tables(self, tmp_path_factory, values):
+        try:
+            column = pa.array(values)
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+            assume(False)
+        if "struct" in str(column.type):
+            assume("struct<>" not in str(column.type))  # no file format has it
+        table = pa.table({"item_id": range(len(column)), "title": ["A"] * len(column), "x": column})
+        expected = by_the_rule(column.to_pylist())
+        path = tmp_path_factory.mktemp("rule") / "items.parquet"
+        pq.write_table(table, path)
+        for catalog in (
+            ItemCatalog.from_arrow(table),
+            ItemCatalog.from_arrow(table.to_reader()),
+            ItemCatalog.from_parquet(path),
+            ItemCatalog.from_dataset(datasets.Dataset(table)),
+        ):
+            assert as_dict(catalog) == expected
 
 
 class TestWrongSources:

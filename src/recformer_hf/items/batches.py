@@ -204,8 +204,20 @@ def _batch_of_pairs(ids: Array, lists: Array, first_row: int) -> RecordBatch:
     counts = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     keys, values = (lists.flatten().field(name) for name in ("key", "value"))
     offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    name = f"{ATTRIBUTES}.value"
-    return record_batch(ids, offsets, text_column(keys, f"{ATTRIBUTES}.key"), text_column(values, name, first_row))
+    keys, values = text_column(keys, f"{ATTRIBUTES}.key"), text_column(values, f"{ATTRIBUTES}.value")
+    batch = record_batch(ids, offsets, keys, values)
+    _check_distinct_keys(batch.column(1), first_row)
+    return batch
+
+
+def _check_distinct_keys(lists: Array, first_row: int) -> None:
+    keys = lists.flatten().field("key").dictionary_encode()
+    rows = np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())
+    pairs, counts = np.unique(rows * len(keys.dictionary) + keys.indices.to_numpy(), return_counts=True)
+    repeated = pairs[counts > 1]
+    if repeated.size:
+        row, code = divmod(int(repeated[0]), len(keys.dictionary))
+        raise ValueError(f"Row {first_row + row} has the key {keys.dictionary[code].as_py()!r} twice.")
 
 
 def _batch_of_columns(ids: Array, names: list[str], columns: list[Array], first_row: int) -> RecordBatch:
