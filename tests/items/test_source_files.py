@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
+from random import Random
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from recformer_hf.items.catalog import ItemCatalog
+from recformer_hf.items.ids import item_id_text
+from recformer_hf.items.text import attribute_text, without_lone_surrogates
+from tests.support import mutated_files
 from tests.support.catalogs import as_dict
 
 ROW = '{"item_id": "1", "title": "A"}'
@@ -142,3 +149,91 @@ class TestParquet:
         (tmp_path / "items.parquet").write_bytes(gzip.compress(b"item_id,title\n"))
         with pytest.raises(ValueError, match="Text files are read by from_csv"):
             ItemCatalog.from_parquet(tmp_path / "items.parquet")
+
+
+WRITERS = {
+    "csv": mutated_files.delimited,
+    "jsonl": mutated_files.json_lines,
+    "json": mutated_files.json_array,
+    "parquet": mutated_files.parquet,
+}
+
+
+def plain(kind, value):
+    """A value as Python prints it: Arrow gives maps as pairs, and float32 with digits that it does not have."""
+    if value is not None and pa.types.is_map(kind):
+        return dict(value)
+    return np.float32(value) if value is not None and kind == pa.float32() else value
+
+
+def plain_rows(kind, data):
+    """The rows of a file by the plainest reading there is."""
+    if kind == "parquet":
+        table = pq.read_table(io.BytesIO(data))
+        columns = {
+            name: [plain(table[name].type, value) for value in table[name].to_pylist()] for name in table.schema.names
+        }
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    text = data.decode("utf-8-sig")
+    if kind == "csv":
+        header, *body = (cells for cells in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, cells)))
+        names = [name.strip() for name in header]
+        if names[0] in ("", "Unnamed: 0"):
+            names, body = names[1:], [cells[1:] for cells in body]
+        return [dict(zip(names, (cell.strip() for cell in cells), strict=True)) for cells in body]
+    return json.loads(text) if kind == "json" else [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def plain_items(kind, rows):
+    """The items of rows, without invalid ones."""
+    items = {}
+    not_attributes = ("item_id", "__index_level_0__")
+    for row in rows:
+        texts = {key: attribute_text(value) for key, value in row.items() if key not in not_attributes}
+        keeps_empty = kind != "csv"
+        item = {
+            without_lone_surrogates(key): without_lone_surrogates(text)
+            for key, text in texts.items()
+            if text is not None and (text or keeps_empty)
+        }
+        item_id = without_lone_surrogates(item_id_text(row["item_id"]))
+        if item_id.strip() and any(text.strip() for text in item.values()):
+            items.setdefault(item_id, item)
+    return items
+
+
+def odd_file(kind, rng):
+    rows = mutated_files.item_rows(rng)
+    if rng.random() < 0.5:
+        rows = mutated_files.changed_values(rng, rows)
+    data = WRITERS[kind](rng, rows)
+    return mutated_files.mutated(rng, data, binary=kind == "parquet") if rng.random() < 0.4 else data
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_damaged_and_odd_files_give_the_items_of_a_plain_reading_or_a_named_error(tmp_path, kind):
+    path, compared, refused = tmp_path / f"items.{kind}", 0, 0
+    for seed in range(120):
+        try:
+            data = odd_file(kind, Random(seed))
+        except pa.ArrowNotImplementedError:  # parquet has no such type
+            continue
+        path.write_bytes(data)
+        problem, catalog = None, None
+        try:
+            catalog = getattr(ItemCatalog, f"from_{kind}")(path, on_invalid="drop")
+        except Exception as error:
+            problem = error
+        if problem is not None:
+            assert type(problem) in (ValueError, TypeError), seed
+            assert path.name in str(problem), seed
+            refused += 1
+            continue
+        try:
+            expected = plain_items(kind, plain_rows(kind, data))
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError):
+            continue  # compressed, or in another encoding
+        assert as_dict(catalog) == expected, seed
+        compared += 1
+    assert compared > 30
+    assert refused > 10
