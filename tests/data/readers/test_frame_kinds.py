@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -72,6 +73,12 @@ def test_what_is_no_table_is_named(table, error, message):
 def test_items_that_hold_the_name_of_the_ids():
     with pytest.raises(DataError, match="The item 'x' has the key 'sku', under which the ids are read"):
         opened_frame({"x": {"sku": "1", "title": "A"}}, "sku")
+
+
+def test_several_splits():
+    split = datasets.Dataset.from_list(item_rows())
+    with pytest.raises(DataError, match=r"has 2 splits: \['a', 'b'\]. Pass one of them"):
+        opened_frame(datasets.DatasetDict(a=split, b=split))
 
 
 def test_of_two_columns_of_a_name_both_are_listed():

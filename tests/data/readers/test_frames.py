@@ -180,6 +180,8 @@ class TestRatings:
         assert source.report.counts["ratings_missing"] == 1
         with pytest.raises(DataError, match="Pass rating_column"):
             read_frames(log, ITEMS, min_rating=4)
+        with pytest.raises(TypeError, match="min_rating is '4'; expected a number"):
+            read_frames(log, ITEMS, rating_column="stars", min_rating="4")
 
 
 class TestErrors:
@@ -205,6 +207,11 @@ class TestErrors:
         arguments = {"interactions": log_of(), "items": ITEMS} | change
         with pytest.raises(error, match=message):
             read_frames(**arguments)
+
+    def test_numbers_as_names(self):
+        log = pd.DataFrame([["u", "1", 5], ["v", "2", 6]])
+        names = {"user_column": 0, "item_column": 1, "timestamp_column": 2, "items_id_column": "item_id"}
+        assert rows_of(read_frames(log, ITEMS, **names)) == [("u", "1", 5), ("v", "2", 6)]
 
     def test_columns_twice(self):
         frame = pd.concat([log_of(), log_of()[["user_id"]]], axis=1)

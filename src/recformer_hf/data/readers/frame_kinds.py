@@ -52,7 +52,7 @@ def opened_frame(table: Any, id_column: str | None = None) -> OpenedFrame:
 
     Raises:
         TypeError: if it is no table.
-        ValueError: if it is a dictionary of several splits, or columns have different lengths.
+        DataError: if it is a dictionary of several splits, or columns have different lengths.
     """
     kind = frame_kind(table)
     described = f"{type(table).__module__.partition('.')[0]} {type(table).__name__}"
@@ -63,6 +63,10 @@ def opened_frame(table: Any, id_column: str | None = None) -> OpenedFrame:
     if kind == "polars":
         return OpenedFrame(described, table.collect_schema().names(), lambda names: _polars_columns(table, names))
     if kind == "dataset":
+        if isinstance(table, Mapping) and len(table) != 1:
+            raise DataError(
+                f"{described} has {len(table)} splits: {list(table)}. Pass one of them, such as dataset['train']."
+            )
         return _dataset(only_split(table), described)
     if kind == "arrow":
         found = arrow_table(table)

@@ -73,6 +73,10 @@ def read_frames(
         TypeError: if a table is of another kind, or a value cannot become text.
         MissingColumnsError, DamagedFileError, DataError: as for files.
     """
+    user_column, item_column = str(user_column), str(item_column)  # a frame without a header has numbers as names
+    timestamp_column = None if timestamp_column is None else str(timestamp_column)
+    rating_column = None if rating_column is None else str(rating_column)
+    items_id_column = item_column if items_id_column is None else str(items_id_column)
     columns = [user_column, item_column] + ([] if timestamp_column is None else [timestamp_column])
     if len(set(columns)) < len(columns):
         raise DataError(f"Users, items and times need columns of their own, got {', '.join(map(repr, columns))}.")
@@ -89,9 +93,9 @@ def read_frames(
     for rows in interactions_of(table, required.columns, required, file, check_times=check_times):
         log.add(required.rated(rows, report))
     file.check()
-    described = _read_items(items, items_id_column or item_column, attributes, report, max_damaged)
-    found = log.interactions()
-    advice = f"The log names its items by {item_column!r}, the table by {items_id_column or item_column!r}."
+    described = _read_items(items, items_id_column, attributes, report, max_damaged)
+    found = log.interactions(name)
+    advice = f"The log names its items by {item_column!r}, the table by {items_id_column!r}."
     check_join(found["item_id"], described["item_id"], advice)
     return Source(found, described, report)
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..polars_engine import pl
 from .source import SHOWN_LINES, DataError, ReadReport
 from .timestamps import TimeUnit, parse_timestamps, time_problem
@@ -36,6 +38,8 @@ class Required:
             return
         if self.rating is None:
             raise DataError(f"min_rating is {self.min_rating}, but no column of ratings is named. Pass rating_column.")
+        if isinstance(self.min_rating, bool) or not isinstance(self.min_rating, (int, float, np.number)):
+            raise TypeError(f"min_rating is {self.min_rating!r}; expected a number, or None to keep all.")
         if math.isnan(self.min_rating):
             raise DataError("min_rating is NaN; expected a number, or None to keep all.")
 
