@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -91,6 +92,23 @@ def test_without_times_the_rows_are_in_order(tmp_path):
 def test_what_cannot_be_is_named(options, error, message):
     with pytest.raises(error, match=message):
         from_frames(**options)
+
+
+def test_the_examples_of_the_docs_run(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
+    blocks = [
+        block
+        for heading in ("## From frames", "## Export")
+        for block in re.findall(r"```python\n(.*?)```", text.split(heading)[1].split("\n## ")[0], re.DOTALL)
+    ]
+    assert len(blocks) == 4
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["given"].test[0].target == names["dataset"].catalog.row_of("saw")
+    assert SequentialDataset.load("tools") == names["dataset"]
+    assert (tmp_path / "tools_unisrec" / "tools" / "tools.text").is_file()
 
 
 def test_frames_are_not_changed():

@@ -178,7 +178,7 @@ class TestRatings:
         assert [user for user, *_ in rows_of(source)] == ["u", "x"]
         assert source.report.counts["ratings_below_the_minimum"] == 1
         assert source.report.counts["ratings_missing"] == 1
-        with pytest.raises(DataError, match="Pass rating_column"):
+        with pytest.raises(MissingColumnsError, match="no column 'rating'"):
             read_frames(log, ITEMS, min_rating=4)
         with pytest.raises(TypeError, match="min_rating is '4'; expected a number"):
             read_frames(log, ITEMS, rating_column="stars", min_rating="4")

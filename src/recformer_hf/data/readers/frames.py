@@ -37,7 +37,7 @@ def read_frames(
     timestamp_unit: TimeUnit = "s",
     timestamp_format: str | None = None,
     check_times: bool = True,
-    rating_column: str | None = None,
+    rating_column: str = "rating",
     min_rating: float | None = None,
     items_id_column: str | None = None,
     attributes: Sequence[str] | None = None,
@@ -61,7 +61,8 @@ def read_frames(
         timestamp_unit: "s", "ms", "us" or "ns".
         timestamp_format: notation of texts and numbers as in `datetime.strptime`, such as "%m/%d/%Y %H:%M".
         check_times: refuse times that look like another unit or notation.
-        rating_column, min_rating: keep only interactions with at least this rating.
+        rating_column: column of ratings; only read with `min_rating`.
+        min_rating: skip interactions with a lower rating, or without one.
         items_id_column: column of the ids in `items`; by default `item_column`.
         attributes: columns of an item's text, in this order; by default all but the id.
         max_damaged: share of the rows, 0 to 1, that may be damaged.
@@ -75,12 +76,11 @@ def read_frames(
     """
     user_column, item_column = str(user_column), str(item_column)  # a frame without a header has numbers as names
     timestamp_column = None if timestamp_column is None else str(timestamp_column)
-    rating_column = None if rating_column is None else str(rating_column)
     items_id_column = item_column if items_id_column is None else str(items_id_column)
     columns = [user_column, item_column] + ([] if timestamp_column is None else [timestamp_column])
     if len(set(columns)) < len(columns):
         raise DataError(f"Users, items and times need columns of their own, got {', '.join(map(repr, columns))}.")
-    required = Required(columns, timestamp_column, timestamp_unit, timestamp_format, rating_column, min_rating)
+    required = Required(columns, timestamp_column, timestamp_unit, timestamp_format, str(rating_column), min_rating)
     report = ReadReport("data frames", file_order=timestamp_column is None)
     log_frame = opened_frame(interactions)
     name = f"interactions ({log_frame.kind})"
