@@ -106,6 +106,13 @@ class TestFilesFromElsewhere:
             with pytest.raises(ValueError, match=rf"{CATALOG_FILE} is .*{problem}"):
                 read()
 
+    def test_what_could_not_be_opened_is_not_saved(self, tmp_path):
+        for ids in (["a", "a"], ["a", None], ["a", ""]):
+            catalog = ItemCatalog(pa.table({"item_id": ids, "attributes": [PAIR] * 2}, schema=schema()))
+            with pytest.raises(ValueError, match=r"cannot be saved: .* from_\* method"):
+                catalog.save_pretrained(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
     def test_an_offset_outside_of_the_file(self, tmp_path):
         path = numbered(60).save_pretrained(tmp_path)
         content = bytearray(path.read_bytes())
@@ -139,12 +146,13 @@ class TestFilesFromElsewhere:
 
     def test_a_process_checks_a_file_once_and_again_when_it_has_changed(self, tmp_path, monkeypatch):
         path = numbered(3).save_pretrained(tmp_path)
+        other = numbered(4).save_pretrained(tmp_path / "other")
         ItemCatalog.open_file(path)
         monkeypatch.setattr(catalog_files, "check_content", refuse := unittest.mock.Mock(side_effect=ValueError("no")))
         ItemCatalog.open_file(path)
         assert pickle.loads(pickle.dumps(ItemCatalog.open_file(path))) == numbered(3)
         assert refuse.call_count == 0
-        numbered(4).save_pretrained(tmp_path)
+        os.replace(other, path)
         with pytest.raises(ValueError, match="no"):
             ItemCatalog.open_file(path)
 

@@ -21,8 +21,16 @@ RepoType = Literal["model", "dataset"]
 
 
 def write_table(table: Table, path: str | os.PathLike[str]) -> None:
-    """Writes a catalogue's table as an uncompressed Arrow IPC file."""
+    """Writes a catalogue's table as an uncompressed Arrow IPC file.
+
+    Raises:
+        ValueError: if [`map_table`] would refuse the file. Nothing is written then.
+    """
     pa = arrow()
+    try:
+        check_content(table)
+    except ValueError as error:
+        raise ValueError(f"This catalogue cannot be saved: {error} Create it with a from_* method.") from error
     with (
         atomic_file(path) as temporary,
         pa.OSFile(os.fspath(temporary), "wb") as sink,
