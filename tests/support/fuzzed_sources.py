@@ -171,12 +171,12 @@ def amazon_example(rng: Random, version: str, mutate: str) -> Example:
     check = SourceCheck(
         (
             "reviews.json",
-            reading(partial(plain.plain_json_lines, table=log, parse=parse, literals=True), files["reviews.json"]),
+            reading(partial(plain.plain_json_lines, table=log, parse=parse), files["reviews.json"]),
         ),
         (
             "meta.json",
             reading(
-                partial(plain.plain_json_lines, table=items, parse=parse, literals=True),
+                partial(plain.plain_json_lines, table=items, parse=parse),
                 files["meta.json"],
             ),
         ),

@@ -99,7 +99,7 @@ def unpacked(data: bytes) -> tuple[bytes, list[str]]:
         (b"PK\x03\x04", _unpacked_zip),
     ]
     for magic, unpack in openers:
-        if data.startswith(magic):
+        if data.startswith(magic) and not (magic == b"BZh" and data[4:7] not in (b"1AY", b"\x17rE")):
             try:
                 return unpack(data), []
             except Exception as error:  # every module has errors of its own
@@ -121,7 +121,7 @@ def _members_before_garbage(data: bytes) -> bytes | None:
 
 def _unpacked_zstd(data: bytes) -> bytes:
     with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
-        return bytes(stream.read())
+        return b"".join(iter(stream.read, b""))  # one frame after the other
 
 
 def _unpacked_zip(data: bytes) -> bytes:
@@ -133,17 +133,25 @@ def _unpacked_zip(data: bytes) -> bytes:
 
 
 def as_text(data: bytes, encoding: str | None = None) -> str:
-    """A file's text: UTF-8, with or without a mark; UTF-16 with one.
+    """A file's text: UTF-8, with or without a mark; UTF-16 and UTF-32 with one.
 
     Raises:
         Refused: if it is neither.
     """
     try:
+        if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+            return data.decode("utf-32")
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-16")
         return data.decode("utf-8-sig" if encoding is None else encoding)
     except UnicodeDecodeError as error:
         raise Refused(f"not {encoding or 'UTF-8'}: {error}") from error
+
+
+def with_line_breaks(text: str) -> str:
+    """The text of a file; if its first line ends in a carriage return alone, all of them become line breaks."""
+    first = re.search("\r\n|\r|\n", text)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if first and first.group() == "\r" else text
 
 
 # Tables: what a row is for interactions and for items
@@ -266,7 +274,8 @@ def plain_json_lines(data: bytes, table: Table, parse: Callable[[str], object] =
     rows, good = [], []
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         data = as_text(data).encode("utf-8", "surrogatepass")
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+    data = with_line_breaks(data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")).encode("latin-1")
+    for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             if line:
                 rows.append(PlainRow(number, [BLANK]))
@@ -315,17 +324,17 @@ def plain_json(data: bytes, table: Table) -> PlainFile:
     data, may_refuse = unpacked(data)
     try:
         content = json.loads(as_text(data))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, Refused):
+        content = None
+    if not isinstance(content, (dict, list)):
         file = plain_json_lines(data, table)
-        return PlainFile(file.rows, [*file.may_refuse, "not JSON"], text=file.text)
+        return PlainFile(file.rows, [*file.may_refuse, "no array"], text=file.text)
     if isinstance(content, dict):
         may_refuse.append("one object")
         lists = [
             value for value in content.values() if isinstance(value, list) and any(isinstance(v, dict) for v in value)
         ]
         content = lists[0] if len(lists) == 1 and not all(name in content for name in table.needed) else [content]
-    if not isinstance(content, list):
-        raise Refused(f"a {type(content).__name__}")
     good = [value for value in content if isinstance(value, dict)]
     rows = [
         PlainRow(number, table.outcomes(value) if isinstance(value, dict) else [DAMAGED, WHOLE_FILE])
@@ -362,8 +371,13 @@ def plain_delimited(data: bytes, table: Table, written: Written) -> PlainFile:
     """Records of fields."""
     data, may_refuse = unpacked(data)
     text, doubt = _decoded(data, written, log=isinstance(table, Log))
+    text = with_line_breaks(text)
     may_refuse += doubt
     records, sure = _records(text, written)
+    if (returned := _first_with_a_return(records)) is not None:
+        sure = returned if sure is None else min(sure, returned)
+    while written.names is None and len(records) > 1 and not any(map(bare, records[0][2])):
+        records = records[1:]  # blank lines before the header
     names, may = _names(written, records)
     may_refuse += may
     body = records if written.names is not None else records[1:]
@@ -378,8 +392,11 @@ def plain_delimited(data: bytes, table: Table, written: Written) -> PlainFile:
         else:
             cells = {name: value for name, value in zip(names, values, strict=True) if name is not None}
             good.append(cells)
-            rows.append(PlainRow(number, table.outcomes(cells), line))
-    may_refuse += _header_doubts(names, table, body)
+            outcomes = table.outcomes(cells)
+            rows.append(PlainRow(number, outcomes + [DAMAGED] * any("\0" in field for field in fields), line))
+    if sure == 1:
+        may_refuse.append("a doubtful header")
+    may_refuse += _header_doubts(names, table, body, sure)
     if "\0" in text:
         may_refuse.append("holds NUL")
     sure_rows = None if sure is None else max(0, sum(1 for number, _, _ in body if number < sure))
@@ -398,10 +415,10 @@ def _decoded(data: bytes, written: Written, *, log: bool) -> tuple[str, list[str
 
 def _records(text: str, written: Written) -> tuple[list[tuple[int, int, list[str]]], int | None]:
     """((number, number of its first line, fields) of each record; number of the first record with doubtful quotes)."""
-    lines = text.splitlines(keepends=True) if False else _lines(text)
+    lines = _lines(text)
     if not written.quotes or len(written.delimiter) > 1:
         return [
-            (number, number, line.rstrip("\r\n").split(written.delimiter)) for number, line in enumerate(lines, 1)
+            (number, number, _without_end(line).split(written.delimiter)) for number, line in enumerate(lines, 1)
         ], None
     records, sure, line, number = [], None, 0, 0
     while line < len(lines):
@@ -431,12 +448,22 @@ def _meant(record: str) -> bool:
 
 
 def _lines(text: str) -> list[str]:
-    return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
+    """The lines with their ends."""
+    return [line + "\n" for line in text.split("\n")[:-1]] + [line for line in text.split("\n")[-1:] if line]
+
+
+def _first_with_a_return(records: list[tuple[int, int, list[str]]]) -> int | None:
+    """The first record with a carriage return that may or may not end a line."""
+    return next((number for number, _, fields in records if any("\r" in field for field in fields)), None)
+
+
+def _without_end(line: str) -> str:
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def _fields(record: str, delimiter: str) -> tuple[list[str] | None, str]:
     """(The fields of a record, None if a quote is still open; "plain" or "odd")."""
-    text, fields, state, position = record.rstrip("\r\n"), [], "plain", 0
+    text, fields, state, position = _without_end(record), [], "plain", 0
     while True:
         if text[position : position + 1] == '"':
             match = re.compile(r'"((?:[^"]|"")*)"').match(text, position)
@@ -480,10 +507,12 @@ def _names(written: Written, records: list[tuple[int, int, list[str]]]) -> tuple
     return names, doubts
 
 
-def _header_doubts(names: list[str | None], table: Table, body: list[tuple[int, int, list[str]]]) -> list[str]:
+def _header_doubts(
+    names: list[str | None], table: Table, body: list[tuple[int, int, list[str]]], sure: int | None
+) -> list[str]:
     named = [name for name in names if name is not None]
     lacking = [name for name in table.needed if name not in named]
-    if lacking:
+    if lacking and sure != 1:
         raise Refused(f"no column {lacking}")
     doubts = []
     if len(set(named)) < len(named):
@@ -493,8 +522,8 @@ def _header_doubts(names: list[str | None], table: Table, body: list[tuple[int, 
         doubts.append("a column twice")
     for place, name in enumerate(names):
         if name is None and place > 0:
-            used = any(len(fields) > place and bare(fields[place]) for _, _, fields in body)
-            if used and isinstance(table, Items) and table.attributes is None:
+            used = any(len(fields) == len(names) and bare(fields[place].strip("\0")) for _, _, fields in body)
+            if used and sure is None and isinstance(table, Items) and table.attributes is None:
                 raise Refused("values in a column without a name")
             doubts.append("a column without a name")
     return doubts
