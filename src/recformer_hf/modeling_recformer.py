@@ -36,6 +36,7 @@ from .encoder.offloading import check_not_meta, execution_device, in_memory, kee
 from .encoder.outputs import RecformerForPreTrainingOutput, RecformerForSeqRecOutput, RecformerModelOutput
 from .encoder.packing import SequenceLayout
 from .items.catalog import ItemCatalog
+from .recommending.checked_vectors import check_finite
 from .recommending.item_store import NO_ITEMS, CheckpointSource, ItemStore
 from .recommending.recommender import RecommenderMixin
 from .storage.remote_code import SavesCode
@@ -472,6 +473,8 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             self.set_item_embeddings(torch.zeros(0, self.config.hidden_size))
         if source is not None and self.config.num_items:
             self.item_store.load(source, self.config.num_items)
+        if not self.item_embeddings.is_meta:
+            check_finite(self.item_embeddings, self.item_store.known_catalog)
 
     def _set_auto_map(self, auto_map: dict[str, Any] | None) -> None:
         super()._set_auto_map(auto_map)
@@ -501,16 +504,16 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             raise ValueError(f"Item embeddings must be [num_items, {width}], got {list(embeddings.shape)}.")
         device = torch.device("cpu") if self.item_embeddings.is_meta else self.item_embeddings.device
         embeddings = embeddings.detach().to(device=device, dtype=torch.float32)
-        if not bool(torch.isfinite(embeddings).all()):
-            raise ValueError("Item embeddings hold NaN or infinite values.")
         if catalog is not None and len(catalog) != len(embeddings):
             raise ValueError(f"There are {len(embeddings):,} item embeddings, but {len(catalog):,} items.")
+        check_finite(embeddings, catalog)
         if embeddings.shape == self.item_embeddings.shape and not self.item_embeddings.is_meta:
             self.item_embeddings.data.copy_(embeddings)
         else:
             trainable = self.item_embeddings.requires_grad
             self.item_embeddings = nn.Parameter(embeddings.clone(), requires_grad=trainable)
         self.config.num_items = embeddings.shape[0]
+        self.item_store.forget_check()
         self.catalog = catalog
 
     def forward(

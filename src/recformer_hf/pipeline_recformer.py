@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import Pipeline
 
+from .recommending.histories import as_list, is_list
 from .recommending.recommend import Recommendations
 
 _OPTIONS = ("top_k", "exclude_history", "candidates", "exclude", "max_tokens")
@@ -53,7 +54,8 @@ class SequentialRecommendationPipeline(Pipeline):
         Args:
             histories: one history, a list of histories, or any other iterable of histories (a generator, a dataset's
                 column), which is read lazily. A history is a list of entries, oldest first, each of which is an item
-                dictionary or an id of the model's catalogue; a single entry is a history of one.
+                dictionary or an id of the model's catalogue; a single entry is a history of one. A dictionary with the
+                `item_id` of an item of the catalogue, such as a recommendation, is that item.
             batch_size, options: see the class.
             num_workers: ignored; other pipelines have it.
 
@@ -66,24 +68,25 @@ class SequentialRecommendationPipeline(Pipeline):
         """
         batch_size = self._batch_size if batch_size is None else batch_size
         if batch_size is not None and (
-            isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
+            isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1
         ):
             raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}.")
         given = {**self._forward_params, **self._sanitize_parameters(**options)[1]}
         if isinstance(histories, (str, int, Mapping)):
             return self._recommend([[histories]], given)[0]
-        if isinstance(histories, np.ndarray) and histories.ndim == 1 and histories.dtype != object:
-            histories = list(histories)
+        if isinstance(histories, Dataset) and not isinstance(histories, Iterable):  # torch's: by index, in order
+            histories = map(histories.__getitem__, range(len(histories)))  # type: ignore[arg-type]
+        if not is_list(histories):
+            raise TypeError(
+                "Expected a history (a list of items), a list of histories, or an iterable of histories, got a "
+                f"{type(histories).__name__}. Of a table, pass one column, such as list(frame['history'])."
+            )
+        # A column of a frame, or an array, may be a single history. Whatever is read lazily holds histories.
+        if not isinstance(histories, (list, tuple)) and _is_history(histories):
+            histories = as_list(histories)
         if not isinstance(histories, (list, tuple)):
-            if isinstance(histories, Dataset) and not isinstance(histories, Iterable):  # torch's: by index, in order
-                histories = map(histories.__getitem__, range(len(histories)))  # type: ignore[arg-type]
-            if not isinstance(histories, Iterable) or isinstance(histories, (bytes, bytearray)):
-                raise TypeError(
-                    f"Expected a history (a list of items), a list of histories, or an iterable of histories, got a "
-                    f"{type(histories).__name__}."
-                )
-            return self._stream(iter(histories), batch_size or 1, given)
-        if not any(isinstance(entry, (list, tuple, np.ndarray)) for entry in histories):
+            return self._stream(iter(histories), int(batch_size or 1), given)
+        if not any(is_list(entry) for entry in histories):
             return self._recommend([histories], given)[0]
         return self._recommend(histories, given)
 
@@ -127,6 +130,11 @@ class SequentialRecommendationPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(save_directory, **kwargs)
+
+
+def _is_history(entries: Any) -> bool:
+    """Whether a column or an array holds items: it has a type, and no lists in it."""
+    return hasattr(entries, "dtype") and not any(is_list(entry) for entry in entries)
 
 
 __all__ = ["SequentialRecommendationPipeline"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
 
-from recformer_hf import RecformerForSeqRec, UnknownItemError
+from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer, UnknownItemError
 from recformer_hf.recommending.recommend import _pairs
 from tests.support.models import enliven, small_config
-from tests.support.shop import ITEMS, MORE
+from tests.support.shop import ITEMS, MORE, assert_close
 
 
 class TestRecommend:
@@ -91,9 +94,18 @@ class TestRecommend:
                 "top_k is 31, but only 30 of 32 items.*at most 30.*exclude_history=False",
             ),
             ({"top_k": 3, "candidates": ["rkA", "gkA", "gmN"]}, ValueError, "only 1 of 3 candidates are left"),
-            ({"top_k": 1, "candidates": []}, ValueError, "only 0 of 0 candidates"),
+            ({"top_k": 1, "candidates": []}, ValueError, "top_k is 1, but there are 0 candidates"),
             ({"top_k": 0}, ValueError, "top_k must be a whole number of at least 1, got 0"),
             ({"top_k": 2.0}, ValueError, "got 2.0"),
+            ({"top_k": "3"}, ValueError, "got '3'"),
+            ({"top_k": 40, "exclude_history": False}, ValueError, "but there are only 32 items. Ask for at most 32"),
+            ({"top_k": 3, "candidates": ["rkA", "gmN"]}, ValueError, r"only 0 of 2 .*excluded. Exclude less \("),
+            ({"exclude_history": "no"}, TypeError, "exclude_history must be True or False, got 'no'"),
+            ({"candidates": [1.5]}, TypeError, "Candidate 0 is a float, 1.5; expected an item id"),
+            ({"candidates": [None]}, TypeError, "Candidate 0 is a NoneType, None"),
+            ({"exclude": pd.DataFrame({"item_id": ["rkA"]})}, TypeError, "must be a list of ids, got a DataFrame"),
+            ({"tokenizer": "my-shop"}, TypeError, "Expected a RecformerTokenizer, got 'my-shop'"),
+            ({"max_tokens": 10.5}, ValueError, "max_tokens must be a whole number"),
             ({"top_k": True}, ValueError, "got True"),
             ({"candidates": ["rkA", "nope"]}, UnknownItemError, "Candidate 1 is unknown: No item 'nope'"),
             (
@@ -102,14 +114,14 @@ class TestRecommend:
                 "Excluded item 0 is unknown: .*'rkM'.*Closest: 'rkN'",
             ),
             ({"exclude": "rkA"}, TypeError, "Excluded items must be a list of ids, got a str"),
-            ({"candidates": [{"title": "tent"}]}, TypeError, "Candidate 0 is a dict; expected an item id"),
-            ({"max_tokens": 0}, ValueError, "max_tokens must be at least 1"),
+            ({"candidates": [{"title": "tent"}]}, TypeError, r"Candidate 0 is a dict, .*; expected an item id"),
+            ({"max_tokens": 0}, ValueError, "max_tokens must be a whole number of at least 1, got 0"),
             ({"return_tensors": "tf"}, ValueError, "return_tensors is 'tf'"),
         ],
     )
     def test_bad_requests(self, model, tokenizer, arguments, error, message):
         with pytest.raises(error, match=message):
-            model.recommend([["rkA", "gmN"]], tokenizer, **arguments)
+            model.recommend([["rkA", "gmN"]], **{"tokenizer": tokenizer, **arguments})
 
     def test_the_history_with_too_little_left_is_named(self, model, tokenizer):
         with pytest.raises(ValueError, match="only 30 of 32 items are left for history 1:"):
@@ -154,6 +166,197 @@ def test_on_a_gpu(tokenizer, dtype):
     assert model.recommend(histories, tokenizer, top_k=3).rows.shape == (2, 3)
 
 
+class TestVectorsThatCannotBeRanked:
+    def test_items_that_were_never_encoded(self, encoder, tokenizer, tmp_path, caplog):
+        model = RecformerForSeqRec(small_config(num_items=4))
+        model.catalog = ItemCatalog.from_items({f"B{i}": {"title": f"tent {i}"} for i in range(4)})
+        calls = [
+            lambda: model.recommend([["B1"]], tokenizer, top_k=1),
+            lambda: model.similar_items("B1", top_k=1),
+            lambda: model.build_index("exact"),
+            lambda: model.export_embeddings(tmp_path / "vectors.npy"),
+        ]
+        for call in calls:
+            with pytest.raises(
+                ValueError, match=r"no vectors yet, only zeros: 4 of 4 items, the first is 'B0' \(row 0\)"
+            ):
+                call()
+        model.save_pretrained(tmp_path)
+        assert "vectors of 4 of 4 items are saved as zeros" in caplog.text
+        vectors = model.encode_items(model.catalog, tokenizer)
+        model.set_item_embeddings(vectors.index_fill(0, torch.tensor([2]), 0), model.catalog)
+        with pytest.raises(ValueError, match="1 of 4 items, the first is 'B2'"):
+            model.recommend([["B1"]], tokenizer, top_k=1)
+        model.set_item_embeddings(vectors, model.catalog)
+        assert model.recommend([["B1"]], tokenizer, top_k=3).rows.shape == (1, 3)
+
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e30])
+    def test_items_that_are_not_finite(self, model, tokenizer, tmp_path, value):
+        vectors = model.item_embeddings.detach().clone()
+        vectors[5, 7] = value
+        named = r"1 of 32 items, the first is 'rsN' \(row 5\)"
+        with pytest.raises(ValueError, match=named):
+            model.set_item_embeddings(vectors, model.catalog)
+        with torch.no_grad():
+            model.item_embeddings.copy_(vectors)
+        with pytest.raises(ValueError, match=named):
+            model.recommend([["rkA"]], tokenizer, top_k=3)
+        model.save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match=named):
+            RecformerForSeqRec.from_pretrained(tmp_path)
+
+    def test_a_change_that_torch_does_not_count(self, model, tokenizer):
+        model.recommend([["rkA"]], tokenizer, top_k=3)
+        model.item_embeddings.data[5, 7] = torch.nan
+        with pytest.raises(ValueError, match="The item vector in row 5 holds NaN"):
+            model.recommend([["rkA"]], tokenizer, top_k=3)
+
+    def test_an_encoder_that_gives_nan(self, encoder, tokenizer):
+        broken = copy.deepcopy(encoder)
+        broken.recformer.embeddings.word_embeddings.weight.data[tokenizer("boat")["input_ids"][1]] = torch.nan
+        shop = encoder.with_catalog(ITEMS, tokenizer)
+        shop.recformer = broken.recformer
+        with pytest.raises(ValueError, match="History 1 got a vector with NaN"):
+            shop.recommend([["rkA"], [{"title": "boat"}]], tokenizer, top_k=3)
+        with pytest.raises(ValueError, match="The history got a vector with NaN"):
+            shop.recommend([[{"title": "boat"}]], tokenizer, top_k=3)
+        with pytest.raises(ValueError, match="Item 2 got a vector with NaN"):
+            broken.encode_items([{"title": "tent"}, {"title": "tent"}, {"title": "boat"}], tokenizer)
+        with pytest.raises(ValueError, match=r"Item 'n1' \(row 0\) got a vector with NaN"):
+            broken.with_catalog({"n1": {"title": "boat"}}, tokenizer)
+
+
+class TestItemsOfTheCatalogueInAnyForm:
+    """A row of the catalogue is that item: the vector is that of the id, and it is excluded as part of the history."""
+
+    @pytest.fixture
+    def forms(self, model):
+        found = model.recommend([["gmN"]], RecformerTokenizer.train_from_catalog(ITEMS.values(), vocab_size=320))
+        output = next(item for items in found.to_dicts() for item in items)
+        item_id = output["item_id"]
+        row = model.catalog.row_of(item_id)
+        attributes = ITEMS[item_id]
+        return item_id, {
+            "id": item_id,
+            "numpy text": np.str_(item_id),
+            "Arrow text": pa.scalar(item_id),
+            "row of a frame": {"item_id": item_id, **attributes},
+            "id alone": {"item_id": item_id},
+            "with other text": {"item_id": item_id, "title": "something else", "price": 3.5},
+            "with missing text": {"item_id": item_id, "title": None},
+            "recommendation": output,
+            "row of the table": model.catalog.table.slice(row, 1).to_pylist()[0],
+            "attributes": model.catalog[row],
+        }
+
+    def test_history(self, model, tokenizer, forms):
+        item_id, forms = forms
+        expected = model.encode_histories([["rkA", item_id]], tokenizer)
+        recommended = model.recommend([["rkA", item_id]], tokenizer, top_k=30)
+        for name, form in forms.items():
+            assert_close(model.encode_histories([["rkA", form]], tokenizer), expected)
+            found = model.recommend([["rkA", form]], tokenizer, top_k=30)
+            assert found.item_ids == recommended.item_ids, name
+            assert item_id not in found.item_ids[0]
+            similar = model.similar_items(form, top_k=31, tokenizer=tokenizer)
+            assert similar.item_ids == model.similar_items(item_id, top_k=31).item_ids, name
+
+    def test_candidates_and_exclude(self, model, tokenizer, forms):
+        item_id, forms = forms
+        forms.pop("attributes")
+        for form in forms.values():
+            found = model.recommend([["rkA"]], tokenizer, top_k=1, candidates=[form])
+            assert found.item_ids == [[item_id]]
+            assert item_id not in model.recommend([["rkA"]], tokenizer, top_k=30, exclude=[form]).item_ids[0]
+
+    def test_an_id_that_the_catalogue_does_not_have_is_no_text(self, model, tokenizer):
+        expected = model.encode_histories([[{"title": "red boat"}]], tokenizer)
+        unknown = [
+            {"item_id": "n1", "title": "red boat"},
+            {"title": "red boat", "item_id": 17},
+            {"item_id": None, "title": "red boat"},
+            {"item_id": float("nan"), "title": "red boat"},
+            {"item_id": "n1", "score": 3.0, "attributes": {"title": "red boat"}},
+            {"item_id": "n1", "attributes": [{"key": "title", "value": "red boat"}]},
+        ]
+        for item in unknown:
+            assert torch.equal(model.encode_histories([[item]], tokenizer), expected)
+            assert torch.equal(
+                model.encode_items([item], tokenizer), model.encode_items([{"title": "red boat"}], tokenizer)
+            )
+        with pytest.raises(UnknownItemError, match="Item 0 of the history is unknown: No item 'n1'"):
+            model.recommend([[{"item_id": "n1"}]], tokenizer)
+        with pytest.raises(ValueError, match="Item 0 of the history is empty"):
+            model.recommend([[{"item_id": None}]], tokenizer)
+        with pytest.raises(
+            TypeError, match=r"Item 1 of the history has an item_id that is none\. The item id .* is a list"
+        ):
+            model.recommend([["rkA", {"item_id": ["n1"], "title": "boat"}]], tokenizer)
+        model.catalog = None
+        assert torch.equal(model.encode_histories([unknown[:1]], tokenizer), expected)
+        with pytest.raises(ValueError, match="is the id 'n1', but the model has no catalogue"):
+            model.encode_histories([[{"item_id": "n1"}]], tokenizer)
+
+    def test_ids_that_are_whole_numbers(self, encoder, tokenizer):
+        shop = encoder.with_catalog({i: {"title": f"tent {i}"} for i in range(9)}, tokenizer)
+        expected = shop.recommend([["3", "7"]], tokenizer, top_k=5).rows
+        for history in ([3, 7], np.array([3.0, 7.0]), np.array([3, 7], np.uint8), torch.tensor([3, 7]), ["3", 7.0]):
+            assert torch.equal(shop.recommend([history], tokenizer, top_k=5).rows, expected)
+        for wrong in (3.5, np.float32("nan"), float("inf"), True, b"3", [3]):
+            with pytest.raises(TypeError, match="Item 1 of the history is a "):
+                shop.recommend([[3, wrong]], tokenizer, top_k=5)
+
+
+class TestHistoriesOfAnyKind:
+    LISTS = [["rkA", "gmN"], ["wtA"]]
+
+    def test_taken(self, model, tokenizer):
+        datasets = pytest.importorskip("datasets")
+        polars = pytest.importorskip("polars")
+        expected = model.recommend(self.LISTS, tokenizer, top_k=5).rows
+        arrays = np.empty(2, object)
+        arrays[:] = [np.array(history) for history in self.LISTS]
+        batches = {
+            "tuples": tuple(map(tuple, self.LISTS)),
+            "generators": (iter(history) for history in self.LISTS),
+            "array of arrays": arrays,
+            "pandas": pd.Series(self.LISTS),
+            "pandas within": [pd.Series(history) for history in self.LISTS],
+            "polars": polars.Series(self.LISTS),
+            "Column": datasets.Dataset.from_dict({"history": self.LISTS})["history"],
+            "Arrow": pa.array(self.LISTS),
+            "Arrow within": [pa.array(history) for history in self.LISTS],
+            "values": {"a": self.LISTS[0], "b": self.LISTS[1]}.values(),
+        }
+        for name, histories in batches.items():
+            assert torch.equal(model.recommend(histories, tokenizer, top_k=5).rows, expected), name
+        twice = model.recommend(np.array([["rkA", "gmN"]] * 2), tokenizer, top_k=5).rows
+        assert torch.equal(twice, expected[[0, 0]])
+
+    @pytest.mark.parametrize(
+        ("histories", "message"),
+        [
+            ({"rkA": 1}, "Expected a list of histories, got a dict"),
+            (None, "Expected a list of histories, got a NoneType"),
+            (b"rkA", "Expected a list of histories, got a bytes"),
+            ({"rkA", "gmN"}, "got a set, which has no order"),
+            (
+                pd.DataFrame({"history": [["rkA"]]}),
+                r"got a DataFrame\. Pass one column of it, such as frame\['history'\]",
+            ),
+            ([pd.DataFrame({"item_id": ["rkA"]})], "The history is a DataFrame"),
+            (np.array(["rkA", "gmN"]), r"One history is \[history\]"),
+            (pd.Series(["rkA", "gmN"]), r"One history is \[history\]"),
+            ([ITEMS["rkA"]], r"got a list of dict\. One history is \[history\]"),
+            ([[["rkA"], ["gmN"]]], "Item 0 of the history is a list"),
+            ([{"rkA", "gmN"}, ["rkA"]], "History 0 is a set, which has no order"),
+        ],
+    )
+    def test_refused(self, model, tokenizer, histories, message):
+        with pytest.raises(TypeError, match=message):
+            model.recommend(histories, tokenizer, top_k=5)
+
+
 class TestSimilarItems:
     def test_of_an_id(self, model):
         found = model.similar_items("rkA", top_k=31)
@@ -174,7 +377,7 @@ class TestSimilarItems:
             model.similar_items({"title": "tent"})
         with pytest.raises(ValueError, match="only 31 of 32 items are left: "):
             model.similar_items("rkA", top_k=32)
-        with pytest.raises(TypeError, match="expected an item id"):
+        with pytest.raises(TypeError, match=r"The item is a NoneType, None; expected .* or an item id"):
             model.similar_items(None)
 
 

@@ -70,6 +70,9 @@ class TestEncodeHistories:
             def __init__(self, inner) -> None:
                 self.inner, self.max_token_num = inner, inner.max_token_num
 
+            def encode_items(self, items, progress=False):
+                return self.inner.encode_items(items, progress)
+
             def __call__(self, text, **kwargs):
                 return self.inner(text, **kwargs)
 

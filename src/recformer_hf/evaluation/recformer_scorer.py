@@ -83,8 +83,10 @@ class RecformerScorer:
         """float32 `[batch, num_items]`, on the model's device.
 
         Raises:
-            ValueError: for an empty history, or items that are not in the catalogue.
+            ValueError: for an empty history, items that are not in the catalogue, or item vectors that were never
+                encoded or are not finite.
         """
+        self.model.check_item_vectors()
         batch = len(histories)
         offsets = offsets_from_lengths([len(history) for history in histories])
         # The collator's data needs users and targets, but no score depends on them.

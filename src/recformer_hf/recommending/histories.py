@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from ..items.arrow import arrow
+from ..items.arrow import ATTRIBUTES, ITEM_ID, arrow
 from ..items.catalog import ItemCatalog
-from ..items.ids import UnknownItemError
+from ..items.frames import frame_kind
+from ..items.ids import UnknownItemError, item_id_text
 from ..items.places import Place, PlacedText
 from ..items.text import all_attributes, item_attributes, shown
 
@@ -33,10 +34,11 @@ class HistoryResolver:
         self._texts: dict[int, dict[str, str]] = {}
 
     def resolve(self, histories: Sequence[Any]) -> tuple[list[list[dict[str, str]]], list[list[int]]]:
-        """The text of every item of each history, and its row in the catalogue: -1 for an item given as a dictionary.
+        """The text of every item of each history, and its row in the catalogue: -1 for an item that it does not have.
 
         Args:
-            histories: lists of entries, oldest first: item dictionaries, or ids (text or whole numbers).
+            histories: lists of entries, oldest first: item dictionaries, or ids (text or whole numbers). A dictionary
+                with the `item_id` of an item of the catalogue is that item, whatever else it holds; see [`given_id`].
 
         Raises:
             TypeError: for a history or an entry of another type.
@@ -46,40 +48,120 @@ class HistoryResolver:
         texts, rows = [], []
         for h, history in enumerate(histories):
             place = Place(history=h)
-            entries = as_entries(history, place)
-            row_of = [self._row(entry, place.of_item(i)) for i, entry in enumerate(entries)]
-            texts.append(
-                [
-                    dict(item_attributes(entry, EVERY_ATTRIBUTE, place.of_item(i))) if row < 0 else self._text(row)
-                    for i, (entry, row) in enumerate(zip(entries, row_of, strict=True))
-                ]
-            )
-            rows.append(row_of)
+            items = [self.item(entry, place.of_item(i)) for i, entry in enumerate(as_entries(history, place))]
+            texts.append([text for text, _ in items])
+            rows.append([row for _, row in items])
         return texts, rows
 
-    def _row(self, entry: Any, place: Place) -> int:
+    def item(self, entry: Any, place: Place) -> tuple[dict[str, str], int]:
+        """An entry's text and row, or -1."""
         if isinstance(entry, Mapping):
-            return -1
-        if isinstance(entry, bool) or not isinstance(entry, (str, numbers.Integral)):
-            problem = (
-                f"is a {type(entry).__name__}, {shown(entry)}; expected a dictionary of attributes, such as "
-                "{'title': 'Zelda'}, or an item id (text or a whole number)."
-            )
-            raise TypeError(PlacedText(place, problem))
+            item_id, attributes = given_id(entry, place)
+            row = None if item_id is None or self.catalog is None else self.catalog.ids.find(item_id)
+            if row is None and (attributes or item_id is None):
+                return dict(item_attributes(attributes, EVERY_ATTRIBUTE, place)), -1
+            entry = item_id
+        row = self._row(entry, place)
+        # Histories share items, so each is read from the catalogue once.
+        if row not in self._texts:
+            self._texts[row] = self.catalog[row]  # type: ignore[index]
+        return self._texts[row], row
+
+    def _row(self, entry: Any, place: Place) -> int:
+        item_id = id_text(entry, place, _ID_OR_ATTRIBUTES)
         if self.catalog is None:
             problem = (
                 f"is the id {shown(entry)}, but the model has no catalogue to look it up in. Attach one: model.catalog "
                 "= ItemCatalog.from_pretrained(folder); or pass the item as a dictionary."
             )
             raise ValueError(PlacedText(place, problem))
-        return row_of_id(self.catalog, entry, place)
+        return row_of_id(self.catalog, item_id, place)
 
-    def _text(self, row: int) -> dict[str, str]:
-        assert self.catalog is not None
-        # Histories share items, so each is read from the catalogue once.
-        if row not in self._texts:
-            self._texts[row] = self.catalog[row]
-        return self._texts[row]
+
+_ID_OR_ATTRIBUTES = "a dictionary of attributes, such as {'title': 'Zelda'}, or an item id (text or a whole number)"
+
+
+def given_id(item: Mapping[str, Any], place: object) -> tuple[str | None, Mapping[str, Any]]:
+    """The id in an item's dictionary, None if it has none, and the other attributes.
+
+    The id is never text of the item. The dictionary may be a row of the source of a catalogue (`item_id` beside the
+    attributes), a row of `catalog.table`, or a recommendation (`item_id`, `score`, `attributes`).
+
+    Args:
+        item: the dictionary.
+        place: how errors refer to it.
+
+    Raises:
+        TypeError: if `item_id` is neither text nor a whole number.
+    """
+    if ITEM_ID not in item:
+        return None, item
+    attributes = item.get(ATTRIBUTES)
+    if isinstance(attributes, (list, tuple)):
+        try:
+            attributes = {pair["key"]: pair["value"] for pair in attributes}
+        except (TypeError, KeyError):  # an attribute of this name, whose value is a list
+            attributes = None
+    if not isinstance(attributes, Mapping):
+        attributes = {key: value for key, value in item.items() if key != ITEM_ID}
+    try:
+        return item_id_text(item[ITEM_ID]) or None, attributes
+    except TypeError as error:
+        raise TypeError(PlacedText(place, f"has an {ITEM_ID} that is none. {error}")) from None
+
+
+def id_text(item_id: object, place: object, expected: str) -> str:
+    """The text of an id: itself, or the digits of a whole number, also where pandas made a float of it.
+
+    Raises:
+        TypeError: for anything else; the message says what is expected.
+        UnknownItemError: for a number of thousands of digits.
+    """
+    if isinstance(item_id, str):
+        return item_id
+    if isinstance(item_id, int) and item_id.bit_length() > 10_000:  # more digits than Python writes
+        raise UnknownItemError(PlacedText(place, "is unknown: a number of thousands of digits."))
+    reason, text = "", ""
+    try:
+        text = item_id_text(item_id)
+    except TypeError as error:
+        reason = f" {error}" if isinstance(item_id, (float, np.floating)) else ""
+    if not text:  # missing, too
+        problem = f"is a {type(item_id).__name__}, {shown(item_id)}; expected {expected}.{reason}"
+        raise TypeError(PlacedText(place, problem))
+    return text
+
+
+def is_list(data: object) -> bool:
+    """Whether this is a sequence of entries: a list, an array of one or more dimensions, a column of a frame, ..."""
+    if isinstance(data, (str, bytes, bytearray, Mapping, Set, type)) or frame_kind(data) is not None:
+        return False
+    return isinstance(data, Iterable) and getattr(data, "ndim", 1) > 0
+
+
+def as_list(data: Any) -> list[Any]:
+    """The entries of what [`is_list`], as Python objects where a library has its own."""
+    for method in ("to_pylist", "to_list"):  # Arrow; polars and pandas
+        if hasattr(data, method):
+            return list(getattr(data, method)())
+    return data.tolist() if isinstance(data, Tensor) else list(data)
+
+
+def as_batch(histories: Any) -> list[Any]:
+    """Histories as a list.
+
+    Raises:
+        TypeError: if this is no list of histories; the message says what to pass.
+    """
+    if not is_list(histories):
+        raise TypeError(f"Expected a list of histories, got {_described(histories)}.")
+    batch = as_list(histories)
+    if batch and not any(is_list(history) or frame_kind(history) is not None for history in batch):
+        raise TypeError(
+            f"Expected a list of histories, each a list of items, got a list of {type(batch[0]).__name__}. One "
+            "history is [history]."
+        )
+    return batch
 
 
 def as_entries(history: Any, place: Place) -> list[Any]:
@@ -89,34 +171,41 @@ def as_entries(history: Any, place: Place) -> list[Any]:
         TypeError: if it is not a list.
         ValueError: if it is empty.
     """
-    if not isinstance(history, (list, tuple)) and not (isinstance(history, np.ndarray) and history.ndim == 1):
+    if not is_list(history):
         problem = (
-            f"is a {type(history).__name__}, {shown(history)}; expected a list of items, oldest first. Pass several "
-            "histories as a list of such lists."
+            f"is {_described(history)}; expected a list of items, oldest first. Pass several histories as a list of "
+            "such lists."
         )
         raise TypeError(PlacedText(place, problem))
-    if len(history) == 0:
+    entries = as_list(history)
+    if not entries:
         problem = "is empty; it needs at least one item. Recommend popular items to a user without a history."
         raise ValueError(PlacedText(place, problem))
-    return list(history)
+    return entries
 
 
-def row_of_id(catalog: ItemCatalog, item_id: Any, place: object) -> int:
+def _described(data: object) -> str:
+    kind = type(data).__name__
+    if frame_kind(data) is not None:
+        return f"a {kind}. Pass one column of it, such as frame['history'], or its rows as a list of dictionaries"
+    if isinstance(data, Set):
+        return f"a {kind}, which has no order"
+    return f"a {kind}" if data is None else f"a {kind}, {shown(data)}"
+
+
+def row_of_id(catalog: ItemCatalog, item_id: str, place: object) -> int:
     """The row of an id in the catalogue.
 
     Args:
         catalog: where to look.
-        item_id: text or a whole number.
+        item_id: text.
         place: how errors refer to the id.
 
     Raises:
         UnknownItemError: if the catalogue does not have it; the message shows the closest ids.
     """
-    try:
-        text = item_id if isinstance(item_id, str) else str(int(item_id))
-        row = catalog.ids.find(text) if text.isascii() or _is_unicode(text) else None
-    except ValueError:  # a number with more digits than Python writes
-        text, row = "a number of thousands of digits", None
+    text = item_id
+    row = catalog.ids.find(text) if text.isascii() or _is_unicode(text) else None
     if row is not None:
         return row
     short = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
@@ -171,4 +260,14 @@ def rows_of_equal_text(catalog: ItemCatalog, items: Sequence[Mapping[str, Any]])
     return [rows_of[key] for key in keys]
 
 
-__all__ = ["HistoryResolver", "as_entries", "row_of_id", "rows_of_equal_text"]
+__all__ = [
+    "HistoryResolver",
+    "as_batch",
+    "as_entries",
+    "as_list",
+    "given_id",
+    "id_text",
+    "is_list",
+    "row_of_id",
+    "rows_of_equal_text",
+]

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor
 from transformers.utils import logging
 
 from ..items.catalog import CATALOG_FILE, ItemCatalog, as_catalog
+from .checked_vectors import check_encoded, zero_rows
 from .faiss_index import INDEX_FILE, INDEX_INFO_FILE, FaissIndex
 from .search import BFloat16Index, ExactIndex, measure_recall, sample_queries
+from .vector_checksums import counted_changes
 
 logger = logging.get_logger(__name__)
 
@@ -71,9 +73,10 @@ class ItemStore:
         self._exact: ExactIndex | None = None
         self._built: FaissIndex | BFloat16Index | None = None
         self._saved_index: Path | None = None
+        self._checked: tuple[object, ...] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_exact": None, "_built": None}
+        return {**self.__dict__, "_exact": None, "_built": None, "_checked": None}
 
     # The catalogue
 
@@ -100,6 +103,27 @@ class ItemStore:
                 "use model.with_catalog(catalog, tokenizer)."
             )
         self._catalog, self._unread = catalog, None
+
+    # The vectors
+
+    def check_vectors(self, item_embeddings: Tensor) -> None:
+        """Raises ValueError unless every item has a vector, of finite numbers and not of zeros.
+
+        Vectors that passed are checked again after a change that torch counts.
+        """
+        state = (*counted_changes(item_embeddings), item_embeddings.device, item_embeddings.shape)
+        if self._checked != state:
+            check_encoded(item_embeddings, self.catalog(len(item_embeddings)))
+            self._checked = state
+
+    @property
+    def known_catalog(self) -> ItemCatalog | None:
+        """The catalogue if it has been read already."""
+        return self._catalog
+
+    def forget_check(self) -> None:
+        """The vectors have changed in a way that torch does not count."""
+        self._checked = None
 
     # The search index
 
@@ -137,6 +161,7 @@ class ItemStore:
         **settings: int,
     ) -> dict[str, float]:
         """Builds an index and returns its recall; see `RecformerForSeqRec.build_index`."""
+        self.check_vectors(item_embeddings)
         exact = self.exact(item_embeddings)
         self._built, self._saved_index = None, None
         if kind not in ("exact", "bfloat16"):
@@ -169,6 +194,11 @@ class ItemStore:
         catalog = self.catalog(len(item_embeddings))
         if catalog is not None:
             catalog.save_pretrained(folder)
+        if not item_embeddings.is_meta and len(unset := zero_rows(item_embeddings)):
+            logger.warning(
+                f"The vectors of {len(unset):,} of {len(item_embeddings):,} items are saved as zeros: they were never "
+                "encoded, and cannot be recommended. Encode them with model.encode_items, then save the model again."
+            )
         if self._built is not None or self._saved_index is not None:
             index = self.index(item_embeddings)
             if isinstance(index, FaissIndex):
@@ -190,15 +220,15 @@ def read_catalog(source: CheckpointSource, num_items: int) -> ItemCatalog | None
         return None
     try:
         catalog = ItemCatalog.from_pretrained(source.name_or_folder, **source.options)
-    except FileNotFoundError as error:
-        if isinstance(error.__cause__, LocalEntryNotFoundError) and not _is_known_to_be_absent(source):
-            raise OSError(
-                f"The weights of {source.name_or_folder} were loaded, but {CATALOG_FILE} beside them could not be "
-                f"fetched, so the items would have no names ({error.__cause__}). Load the model once while the Hub can "
-                "be reached, which caches its files together. If the repository has no catalogue, load the folder of "
-                "its cached files: from_pretrained(snapshot_download(name, local_files_only=True))."
-            ) from error
-        return None
+    except OSError as error:
+        if _is_known_to_be_absent(source, error):
+            return None
+        raise OSError(
+            f"The weights of {source.name_or_folder} were loaded, but {CATALOG_FILE} beside them could not be fetched, "
+            f"so the items would have no names ({error.__cause__ or error}). Load the model once while the Hub can be "
+            "reached, which caches its files together. If the repository has no catalogue, load the folder of its "
+            "cached files: from_pretrained(snapshot_download(name, local_files_only=True))."
+        ) from error
     if len(catalog) != num_items:
         logger.warning(
             f"{CATALOG_FILE} beside the model has {len(catalog):,} items, but the model has {num_items:,}, so it is "
@@ -208,8 +238,16 @@ def read_catalog(source: CheckpointSource, num_items: int) -> ItemCatalog | None
     return catalog
 
 
-def _is_known_to_be_absent(source: CheckpointSource) -> bool:
-    """Whether the cache remembers that the repository has no catalogue."""
+def _is_known_to_be_absent(source: CheckpointSource, error: OSError) -> bool:
+    """Whether the Hub has said that the repository has no catalogue: now, or before, which the cache remembers.
+
+    Anything else (no network, a server's error, an expired token) says nothing about the catalogue.
+    """
+    if source.folder is not None:
+        return False
+    cause = error.__cause__ or error
+    if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+        return True
     subfolder = source.options.get("subfolder")
     name = f"{subfolder}/{CATALOG_FILE}" if subfolder else CATALOG_FILE
     known = try_to_load_from_cache(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..items.arrow import ITEM_ID
 from ..items.catalog import ItemCatalog
 from ..items.places import Place, renumbered
 from ..items.text import shown
-from .histories import row_of_id, rows_of_equal_text
-from .item_store import NO_ITEMS
+from ..tokenizing.check_tokenizer import check_tokenizer
+from .histories import HistoryResolver, as_batch, as_list, given_id, id_text, is_list, row_of_id, rows_of_equal_text
 from .protocols import Entry, ItemTokenizer, RecommendingModel
-from .vectors import as_asked, check_batch, encode_histories, encode_items, the_only_history
+from .vectors import as_asked, encode_histories, encode_items, the_only_history
 
 MOST_PAIRED = 1024
 """Excluded items that a search skips history by history. If there are more, they are removed from the candidates."""
@@ -76,7 +77,10 @@ def recommend(
 ) -> Recommendations:
     """See `RecformerForSeqRec.recommend`."""
     check_request(model, top_k, return_tensors)
-    check_batch(histories)
+    check_tokenizer(tokenizer)
+    if not isinstance(exclude_history, (bool, np.bool_)):
+        raise TypeError(f"exclude_history must be True or False, got {shown(exclude_history)}.")
+    histories = as_batch(histories)
     pool = rows_of_ids(model.catalog, candidates, "Candidate")
     unwanted = rows_of_ids(model.catalog, exclude, "Excluded item")
     total = f"{model.config.num_items} items" if pool is None else f"{len(pool)} candidates"
@@ -105,14 +109,17 @@ def similar_items(
 ) -> Recommendations:
     """See `RecformerForSeqRec.similar_items`."""
     check_request(model, top_k, return_tensors)
-    if isinstance(item, Mapping):
+    if not isinstance(item, Mapping):
+        needed(model.catalog, "an id")
+    attributes, row = HistoryResolver(model.catalog).item(item, Place())
+    own = [row]
+    if row >= 0:
+        vector = model.item_embeddings.detach()[own]
+    else:
         if tokenizer is None:
             raise ValueError("An item that is given by its attributes has to be encoded: pass the tokenizer too.")
-        vector = encode_items(model, [item], tokenizer)
-        own = [] if model.catalog is None else rows_of_equal_text(model.catalog, [item])[0]
-    else:
-        own = [row_of_id(needed(model.catalog, "an id"), _checked_id(item, "The item"), "The item")]
-        vector = model.item_embeddings.detach()[own]
+        vector = encode_items(model, [attributes], tokenizer)
+        own = [] if model.catalog is None else rows_of_equal_text(model.catalog, [attributes])[0]
     pairs = _pairs([own], None, 1)
     _check_enough(model.config.num_items, top_k, f"{model.config.num_items} items", None, pairs, 1, None)
     scores, rows = model.index.search(vector, top_k, None, _tensors(pairs))
@@ -128,9 +135,8 @@ def _recommendations(model: RecommendingModel, scores: Tensor, rows: Tensor, ret
 
 
 def check_request(model: RecommendingModel, top_k: object, return_tensors: str) -> None:
-    """Raises ValueError for a model without items, and for bad values of the two arguments."""
-    if model.config.num_items == 0:
-        raise ValueError(NO_ITEMS)
+    """Raises ValueError for a model whose items cannot be ranked, and for bad values of the two arguments."""
+    model.check_item_vectors()
     if isinstance(top_k, bool) or not isinstance(top_k, numbers.Integral) or top_k < 1:
         raise ValueError(f"top_k must be a whole number of at least 1, got {shown(top_k)}.")
     if return_tensors not in ("pt", "np"):
@@ -142,7 +148,7 @@ def rows_of_ids(catalog: ItemCatalog | None, item_ids: Sequence[Any] | None, nam
 
     Args:
         catalog: where to look.
-        item_ids: text or whole numbers.
+        item_ids: text or whole numbers, or dictionaries that hold an `item_id`, such as recommendations.
         name: how errors refer to one of them.
 
     Raises:
@@ -155,12 +161,15 @@ def rows_of_ids(catalog: ItemCatalog | None, item_ids: Sequence[Any] | None, nam
 
 def rows_in_order(catalog: ItemCatalog | None, item_ids: Sequence[Any], name: str) -> np.ndarray:
     """Like [`rows_of_ids`], but in the order of the ids."""
-    if isinstance(item_ids, (str, bytes, Mapping)) or not hasattr(item_ids, "__iter__"):
+    if not is_list(item_ids) and not isinstance(item_ids, Set):  # their order does not matter
         raise TypeError(f"{name}s must be a list of ids, got a {type(item_ids).__name__}.")
-    known, ids = needed(catalog, "ids"), list(item_ids)
-    for i, item_id in enumerate(ids):
-        _checked_id(item_id, f"{name} {i}")
-    return np.array([row_of_id(known, item_id, f"{name} {i}") for i, item_id in enumerate(ids)], dtype=np.int64)
+    known, rows = needed(catalog, "ids"), []
+    for i, item_id in enumerate(as_list(item_ids)):
+        place = f"{name} {i}"
+        if isinstance(item_id, Mapping) and ITEM_ID in item_id:
+            item_id = given_id(item_id, place)[0]
+        rows.append(row_of_id(known, id_text(item_id, place, "an item id: text or a whole number"), place))
+    return np.array(rows, dtype=np.int64)
 
 
 def needed(catalog: ItemCatalog | None, purpose: str = "item ids") -> ItemCatalog:
@@ -175,12 +184,6 @@ def needed(catalog: ItemCatalog | None, purpose: str = "item ids") -> ItemCatalo
             "Attach it: model.catalog = ItemCatalog.from_pretrained(folder)."
         )
     return catalog
-
-
-def _checked_id(item_id: Any, where: str) -> Any:
-    if isinstance(item_id, bool) or not isinstance(item_id, (str, numbers.Integral)):
-        raise TypeError(f"{where} is a {type(item_id).__name__}; expected an item id: text or a whole number.")
-    return item_id
 
 
 # Items to leave out
@@ -235,13 +238,18 @@ def _check_enough(
     # An excluded item that is not a candidate anyway takes nothing away.
     queries = pairs[0] if pool is None else pairs[0][np.isin(pairs[1], pool)]
     left = (num_items if pool is None else len(pool)) - np.bincount(queries, minlength=num_histories)
-    if num_histories and left.min() < top_k:
-        row = int(np.argmax(left < top_k))
-        whose = "" if first is None else f" for history {first + row}"
-        raise ValueError(
-            f"top_k is {top_k}, but only {left[row]} of {total} are left{whose}: the others are excluded. Ask for at "
-            f"most {left[row]}, or exclude less (exclude_history=False, exclude, candidates)."
-        )
+    if not num_histories or left.min() >= top_k:
+        return
+    row = int(np.argmax(left < top_k))
+    whose, count = "" if first is None else f" for history {first + row}", int(left[row])
+    if count == (num_items if pool is None else len(pool)):
+        problem = f"there are only {total}. Ask for at most {count}." if count else f"there are {total}."
+        raise ValueError(f"top_k is {top_k}, but {problem}")
+    at_most = f"Ask for at most {count}, or exclude less" if count else "Exclude less"
+    raise ValueError(
+        f"top_k is {top_k}, but only {count} of {total} are left{whose}: the others are excluded. {at_most} "
+        "(exclude_history=False, exclude, candidates)."
+    )
 
 
 __all__ = ["Recommendations", "recommend", "similar_items"]

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from ..configuration_recformer import RecformerConfig
 from ..items.catalog import ItemCatalog
 from ..items.places import renumbered
+from ..tokenizing.check_tokenizer import check_tokenizer
 from .catalog_changes import add_items, remove_items, update_items
 from .export import write_embeddings
 from .faiss_index import FaissIndex
+from .histories import as_batch
 from .item_store import NO_ITEMS, IndexKind, ItemStore, as_catalog
 from .protocols import Entry, FlatItems, Items, ItemTokenizer
 from .recommend import Recommendations, needed, recommend, similar_items
 from .search import ExactIndex
-from .vectors import as_asked, check_batch, encode_histories, encode_items, the_only_history
+from .vectors import as_asked, encode_histories, encode_items, the_only_history
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _Model
@@ -54,7 +56,8 @@ class RecommenderMixin(_Model):
         """Encodes items: each item alone behind `<s>`, through the encoder that also encodes histories.
 
         Args:
-            items: item dictionaries, an `ItemCatalog`, or what `tokenizer.encode_items` returned for them.
+            items: item dictionaries, whose `item_id` is not read as text; an `ItemCatalog`; a table with a column
+                `item_id`; or what `tokenizer.encode_items` returned for them.
             tokenizer: a `RecformerTokenizer`.
             max_tokens (`int`): tokens of one forward pass. Items are sorted by length and packed, so that no padding is
                 computed.
@@ -78,8 +81,9 @@ class RecommenderMixin(_Model):
         """Encodes histories.
 
         Args:
-            histories: a list of histories. Each is a list of items, oldest first: dictionaries of attributes, ids of
-                the attached catalogue, or a mix. The newest `max_item_embeddings - 1` items are read.
+            histories: a list of histories (or an array, a column of a frame or dataset, a generator). Each is a list of
+                items, oldest first: dictionaries of attributes, ids of the attached catalogue, rows of it (a dictionary
+                with its `item_id`), or a mix. The newest `max_item_embeddings - 1` items are read.
             tokenizer: a `RecformerTokenizer`.
             max_tokens (`int`): tokens of one forward pass; a longer history gets a forward pass of its own.
             progress (`bool`): whether to show a progress bar; by default from 512 histories on.
@@ -93,7 +97,8 @@ class RecommenderMixin(_Model):
             TypeError, ValueError, UnknownItemError: for a history or an item that cannot be read; the message names
                 it.
         """
-        check_batch(histories)
+        check_tokenizer(tokenizer)
+        histories = as_batch(histories)
         found = [torch.zeros(0, self.config.hidden_size, device="cpu")]
         with renumbered(the_only_history if len(histories) == 1 else lambda place: place):
             blocks = encode_histories(self, self.catalog, histories, tokenizer, max_tokens, progress)
@@ -135,7 +140,8 @@ class RecommenderMixin(_Model):
 
         Raises:
             UnknownItemError: a `KeyError`, for ids that the catalogue does not have; it shows the closest ids.
-            ValueError: for a model without items, an empty history, or a `top_k` larger than what is left.
+            ValueError: for a model without items or with items that were never encoded, a vector with NaN, an empty
+                history, or a `top_k` larger than what is left.
             TypeError: for something that is not a history, an item or an id.
         """
         return recommend(
@@ -153,7 +159,8 @@ class RecommenderMixin(_Model):
         """Finds the items whose vectors are closest to an item's; the item itself is left out.
 
         Args:
-            item: an id of the catalogue, or a dictionary of attributes, whether or not the catalogue has it.
+            item: an id of the catalogue, or a dictionary of attributes, whether or not the catalogue has it. One with
+                the `item_id` of an item of the catalogue is that item.
             top_k: how many, at least 1.
             tokenizer: a `RecformerTokenizer`, for a dictionary.
             return_tensors: `"pt"` for torch, `"np"` for numpy.
@@ -257,9 +264,17 @@ class RecommenderMixin(_Model):
         Raises:
             ValueError: for a model without items or catalogue, or another file extension.
         """
+        self.check_item_vectors()
+        write_embeddings(path, self.item_embeddings.detach(), needed(self.catalog, "exporting").ids, normalize)
+
+    def check_item_vectors(self) -> None:
+        """Raises ValueError if the model has no items, or an item's vector is not finite or was never encoded (zeros).
+
+        Whatever ranks the items calls this before. It reads the vectors only if they have changed since the last call.
+        """
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
-        write_embeddings(path, self.item_embeddings.detach(), needed(self.catalog, "exporting").ids, normalize)
+        self.item_store.check_vectors(self.item_embeddings)
 
     # The search index
 

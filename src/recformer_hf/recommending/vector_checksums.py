@@ -25,7 +25,7 @@ class VectorChecksums:
     def __init__(self, vectors: Tensor) -> None:
         self._shape, self._device = tuple(vectors.shape), vectors.device
         self._rows = max(1, SLICE_BYTES // max(1, 4 * vectors.shape[1]))
-        self._seen = _counted_changes(vectors)
+        self._seen = counted_changes(vectors)
         self._next = 0
         self.values = [self._checksum(vectors, i) for i in range(-(-len(vectors) // self._rows))]
         """One checksum per slice."""
@@ -39,7 +39,7 @@ class VectorChecksums:
             return False  # a copy that an index made does not move to another device with the model
         if not self.values:
             return True
-        seen = _counted_changes(vectors)
+        seen = counted_changes(vectors)
         if seen != self._seen:
             self._seen = seen
             return all(self._checksum(vectors, i) == value for i, value in enumerate(self.values))
@@ -51,9 +51,9 @@ class VectorChecksums:
         return zlib.crc32(rows.cpu().contiguous().numpy().astype("<f4", copy=False).data)
 
 
-def _counted_changes(vectors: Tensor) -> tuple[int, int]:
+def counted_changes(vectors: Tensor) -> tuple[int, int]:
     """What torch changes when a tensor is written to, or gets other memory."""
     return vectors.data_ptr(), 0 if vectors.is_inference() else vectors._version
 
 
-__all__ = ["VectorChecksums"]
+__all__ = ["VectorChecksums", "counted_changes"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -15,9 +15,12 @@ from transformers.utils import logging
 
 from ..encoder.inputs import check_range
 from ..encoder.packing import length_sorted_batches, pack_items, pack_sequences
-from ..items.catalog import ItemCatalog
-from ..items.places import Place, renumbered
-from .histories import HistoryResolver
+from ..items.arrow import ITEM_ID
+from ..items.catalog import ItemCatalog, as_catalog
+from ..items.frames import frame_kind
+from ..items.places import Place, PlacedText, renumbered
+from ..tokenizing.check_tokenizer import check_tokenizer
+from .histories import HistoryResolver, given_id
 from .protocols import EncodingModel, Entry, FlatItems, ItemTokenizer
 
 HISTORY_BLOCK = 1024
@@ -26,6 +29,11 @@ HISTORY_BLOCK = 1024
 PROGRESS_FROM = 512
 """The number of items or histories from which a progress bar is shown."""
 
+
+NOT_FINITE = (
+    "got a vector with NaN or infinite values. The model's weights are not finite, or too large for its dtype: load "
+    "the checkpoint again, in float32 or bfloat16 instead of float16, or an earlier one."
+)
 
 _PACKED = ("input_ids", "token_type_ids", "item_position_ids")
 
@@ -59,7 +67,13 @@ def encode_items(
     progress: bool | None = None,
 ) -> Tensor:
     """Vectors of items, float32 `[num_items, hidden_size]` on the CPU; see `RecformerForSeqRec.encode_items`."""
+    check_tokenizer(tokenizer)
+    if frame_kind(items) is not None:
+        items = as_catalog(items)  # type: ignore[arg-type]
+    elif isinstance(items, (list, tuple)) and any(isinstance(item, Mapping) and ITEM_ID in item for item in items):
+        items = [given_id(item, Place(i))[1] if isinstance(item, Mapping) else item for i, item in enumerate(items)]
     encoded: Any = items if hasattr(items, "offsets") else tokenizer.encode_items(items)
+    ids = items.ids if isinstance(items, ItemCatalog) else None
     limit = model.config.max_token_num
     firsts = first_of_equal(encoded, limit)
     rows = np.flatnonzero(firsts == np.arange(len(firsts)))
@@ -67,8 +81,9 @@ def encode_items(
     first_token = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     with _progress_bar(len(rows), "Encoding items", "item", progress) as bar:
         vectors = _encode_packed(
-            model, lengths, lambda places: pack_items(encoded, rows[places], first_token, limit), max_tokens, bar
-        )
+            model, lengths, lambda places: pack_items(encoded, rows[places], first_token, limit), max_tokens, bar,
+            lambda i: Place(int(rows[i])) if ids is None else f"Item {ids[rows[i]]!r} (row {rows[i]})",
+        )  # fmt: skip
     if len(rows) < len(firsts):
         vectors = vectors[torch.from_numpy(np.searchsorted(rows, firsts))]
     return vectors
@@ -125,8 +140,9 @@ def _encode_texts(
         sequences = _tokenized([text[-newest:] for text in texts], tokenizer, limit)
     lengths = np.array([len(sequence["input_ids"]) for sequence in sequences])
     return _encode_packed(
-        model, lengths, lambda rows: pack_sequences([sequences[row] for row in rows]), max_tokens, bar
-    )
+        model, lengths, lambda rows: pack_sequences([sequences[row] for row in rows]), max_tokens, bar,
+        lambda row: Place(history=row),
+    )  # fmt: skip
 
 
 def _tokenized(texts: list[list[dict[str, str]]], tokenizer: ItemTokenizer, limit: int) -> list[dict[str, list[int]]]:
@@ -147,10 +163,15 @@ def _encode_packed(
     pack: Callable[[np.ndarray], dict[str, Tensor]],
     max_tokens: int,
     bar: Any,
+    place: Callable[[int], object],
 ) -> Tensor:
-    """Vectors of the sequences that `pack` returns, float32 `[num_sequences, hidden_size]` on the CPU."""
-    if max_tokens < 1:
-        raise ValueError(f"max_tokens must be at least 1, got {max_tokens}.")
+    """Vectors of the sequences that `pack` returns, float32 `[num_sequences, hidden_size]` on the CPU.
+
+    Raises:
+        ValueError: if a vector is not finite. The message names the place of its sequence.
+    """
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, (int, np.integer)) or max_tokens < 1:
+        raise ValueError(f"max_tokens must be a whole number of at least 1, got {max_tokens!r}.")
     vectors = torch.empty(len(lengths), model.config.hidden_size, dtype=torch.float32, device="cpu")
     with evaluating(model):
         for rows in length_sorted_batches(lengths, max_tokens):
@@ -162,7 +183,22 @@ def _encode_packed(
             pooled = model.recformer(**on_device, cu_seqlens=bounds, pooled_only=True, return_dict=True).pooler_output
             vectors[torch.from_numpy(rows)] = pooled.float().cpu()
             bar.update(len(rows))
+        wrong = (~vectors.isfinite().all(1)).nonzero()[:, 0].tolist()
+        # NaN of one sequence spreads to those packed beside it, so the sequences are encoded alone to tell which it is.
+        for row in wrong:
+            if len(lengths) == 1 or row == wrong[-1] or not _is_finite_alone(model, lengths, pack, row, bar):
+                raise ValueError(PlacedText(place(row), NOT_FINITE))
     return vectors
+
+
+def _is_finite_alone(
+    model: EncodingModel, lengths: np.ndarray, pack: Callable[[np.ndarray], dict[str, Tensor]], row: int, bar: Any
+) -> bool:
+    try:
+        _encode_packed(model, lengths[[row]], lambda _: pack(np.array([row])), 1, bar, lambda _: row)
+    except ValueError:
+        return False
+    return True
 
 
 def _progress_bar(total: int, label: str, unit: str, progress: bool | None) -> Any:
@@ -233,17 +269,6 @@ def evaluating(model: HasModules) -> Iterator[None]:
             module.training = True
 
 
-def check_batch(histories: object) -> None:
-    """Raises TypeError unless this is a list of histories."""
-    if not isinstance(histories, (list, tuple)):
-        raise TypeError(f"Expected a list of histories, got a {type(histories).__name__}.")
-    if histories and not any(isinstance(history, (list, tuple, np.ndarray)) for history in histories):
-        raise TypeError(
-            f"Expected a list of histories, each a list of items, got a list of {type(histories[0]).__name__}. One "
-            "history is [history]."
-        )
-
-
 def as_asked(vectors: Tensor, return_tensors: str) -> Any:
     """A tensor on the CPU as torch (`"pt"`) or numpy (`"np"`) array."""
     if return_tensors not in ("pt", "np"):
@@ -254,7 +279,6 @@ def as_asked(vectors: Tensor, return_tensors: str) -> Any:
 __all__ = [
     "EncodedHistories",
     "as_asked",
-    "check_batch",
     "encode_histories",
     "encode_items",
     "equal_rows",
