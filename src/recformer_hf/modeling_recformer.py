@@ -35,7 +35,6 @@ from .encoder.losses import (
 from .encoder.offloading import check_not_meta, execution_device, in_memory, keep_in_memory
 from .encoder.outputs import RecformerForPreTrainingOutput, RecformerForSeqRecOutput, RecformerModelOutput
 from .encoder.packing import SequenceLayout
-from .items.catalog import ItemCatalog
 from .recommending.checked_vectors import check_finite
 from .recommending.item_store import NO_ITEMS, CheckpointSource, ItemStore
 from .recommending.recommender import RecommenderMixin
@@ -487,34 +486,6 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
                     "type": "text",
                 }
             }
-
-    def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None:
-        """Replaces the items' vectors and sets `config.num_items` to their number.
-
-        Args:
-            embeddings (`Tensor`, float `[num_items, hidden_size]`): one vector per item; copied, in float32.
-            catalog: names the rows. By default the model has no catalogue afterwards, because the previous one may name
-                other items. To encode the same items again: `set_item_embeddings(vectors, model.catalog)`.
-
-        Raises:
-            ValueError: for another shape, values that are not finite, or a catalogue of another number of items.
-        """
-        width = self.config.hidden_size
-        if embeddings.ndim != 2 or embeddings.shape[1] != width:
-            raise ValueError(f"Item embeddings must be [num_items, {width}], got {list(embeddings.shape)}.")
-        device = torch.device("cpu") if self.item_embeddings.is_meta else self.item_embeddings.device
-        embeddings = embeddings.detach().to(device=device, dtype=torch.float32)
-        if catalog is not None and len(catalog) != len(embeddings):
-            raise ValueError(f"There are {len(embeddings):,} item embeddings, but {len(catalog):,} items.")
-        check_finite(embeddings, catalog)
-        if embeddings.shape == self.item_embeddings.shape and not self.item_embeddings.is_meta:
-            self.item_embeddings.data.copy_(embeddings)
-        else:
-            trainable = self.item_embeddings.requires_grad
-            self.item_embeddings = nn.Parameter(embeddings.clone(), requires_grad=trainable)
-        self.config.num_items = embeddings.shape[0]
-        self.item_store.forget_check()
-        self.catalog = catalog
 
     def forward(
         self,

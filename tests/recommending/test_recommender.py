@@ -80,3 +80,17 @@ class TestRecommender:
         assert trained[0][0]["attributes"] == ITEMS[trained[0][0]["item_id"]]
         expected = model.recommend(mixed, tokenizer, 8, exclude_history=False)
         assert [[item["item_id"] for item in answer] for answer in trained[1:]] == expected.item_ids
+
+
+class TestSetItemEmbeddings:
+    def test_arrays(self, model):
+        catalog, vectors = model.catalog, model.item_embeddings.detach().clone()
+        model.set_item_embeddings(vectors.double().numpy(), catalog)
+        assert torch.equal(model.item_embeddings, vectors)
+        assert model.item_embeddings.dtype == torch.float32
+        assert model.catalog is catalog
+
+    @pytest.mark.parametrize("wrong", [[[0.0] * 64], None, "vectors"])
+    def test_other_kinds(self, model, wrong):
+        with pytest.raises(TypeError, match=r"must be a tensor or a numpy array, got a .*model\.encode_items"):
+            model.set_item_embeddings(wrong)

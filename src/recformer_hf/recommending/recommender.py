@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from ..items.catalog import ItemCatalog
 from ..items.places import renumbered
 from ..tokenizing.check_tokenizer import check_tokenizer
 from .catalog_changes import add_items, remove_items, update_items
+from .checked_vectors import check_finite
 from .export import write_embeddings
 from .faiss_index import FaissIndex
 from .histories import as_batch
@@ -38,10 +40,6 @@ class RecommenderMixin(_Model):
     recformer: Any
     item_embeddings: nn.Parameter
     item_store: ItemStore
-
-    def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None:
-        """Replaces the items' vectors; implemented by the model."""
-        raise NotImplementedError
 
     # Vectors
 
@@ -174,6 +172,43 @@ class RecommenderMixin(_Model):
         return similar_items(self, item, top_k, tokenizer, return_tensors)
 
     # The catalogue
+
+    def set_item_embeddings(self, embeddings: Tensor | np.ndarray, catalog: ItemCatalog | None = None) -> None:
+        """Replaces the items' vectors and sets `config.num_items` to their number.
+
+        Args:
+            embeddings (`Tensor` or numpy array, float `[num_items, hidden_size]`): one vector per item; copied, in
+                float32.
+            catalog: names the rows. By default the model has no catalogue afterwards, because the previous one may name
+                other items. To encode the same items again: `set_item_embeddings(vectors, model.catalog)`.
+
+        Raises:
+            TypeError: for anything but a tensor or an array.
+            ValueError: for another shape, values that are not finite, or a catalogue of another number of items.
+        """
+        if isinstance(embeddings, np.ndarray):
+            embeddings = torch.tensor(embeddings)
+        if not isinstance(embeddings, Tensor):
+            raise TypeError(
+                f"Item embeddings must be a tensor or a numpy array, got a {type(embeddings).__name__}. Items are "
+                "encoded by model.encode_items(items, tokenizer)."
+            )
+        width = self.config.hidden_size
+        if embeddings.ndim != 2 or embeddings.shape[1] != width:
+            raise ValueError(f"Item embeddings must be [num_items, {width}], got {list(embeddings.shape)}.")
+        device = torch.device("cpu") if self.item_embeddings.is_meta else self.item_embeddings.device
+        embeddings = embeddings.detach().to(device=device, dtype=torch.float32)
+        if catalog is not None and len(catalog) != len(embeddings):
+            raise ValueError(f"There are {len(embeddings):,} item embeddings, but {len(catalog):,} items.")
+        check_finite(embeddings, catalog)
+        if embeddings.shape == self.item_embeddings.shape and not self.item_embeddings.is_meta:
+            self.item_embeddings.data.copy_(embeddings)
+        else:
+            trainable = self.item_embeddings.requires_grad
+            self.item_embeddings = nn.Parameter(embeddings.clone(), requires_grad=trainable)
+        self.config.num_items = embeddings.shape[0]
+        self.item_store.forget_check()
+        self.catalog = catalog
 
     @property
     def catalog(self) -> ItemCatalog | None:
