@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from transformers.testing_utils import CaptureLogger
+
+from recformer_hf.data.readers import columns
 from recformer_hf.data.readers.amazon import read_amazon
-from recformer_hf.data.readers.source import DataError, MissingColumnsError
-from tests.support.data_sources import ITEMS, LOG, metadata, rows_of, write_amazon, write_lines
+from recformer_hf.data.readers.source import DamagedFileError, DataError, MissingColumnsError
+from tests.support.data_sources import DAY, ITEMS, LOG, metadata, review, rows_of, write_amazon, write_lines
 
 VERSIONS = ("2014", "2018", "2023")
 
@@ -109,3 +115,138 @@ def test_an_empty_file_is_an_empty_log(tmp_path):
     write_lines(reviews, [])
     source = read_amazon(reviews, meta, "2018")
     assert (source.interactions.height, source.items.height) == (0, 0)
+
+
+def reviews_of(version, rows):
+    return [json.dumps(review(version, *row)) for row in rows]
+
+
+@pytest.mark.parametrize("attributes", [["title", "title"], [], "title", ["title", "colour"]])
+def test_attributes_that_are_not_known_once_are_refused(tmp_path, attributes):
+    with pytest.raises(DataError, match=r"attributes is .*'description', each once \(version 2018\)"):
+        read_amazon(*write_amazon(tmp_path, "2018"), "2018", attributes=attributes)
+    with pytest.raises(DataError, match=r"attributes is \['features'\].*version 2014"):
+        read_amazon(*write_amazon(tmp_path, "2014"), "2014", attributes=["features"])
+
+
+def test_a_text_stands_for_a_list_of_it_and_the_reverse(tmp_path):
+    reviews = write_lines(tmp_path / "r.json", reviews_of("2018", [("u", f"B{n}", DAY) for n in range(5)]))
+    items = [
+        {"asin": "B0", "title": "x", "category": ["Toys", "Games"], "description": ["One", "Two"]},
+        {"asin": "B1", "title": ["y", "z"], "category": "Toys", "description": "One"},
+        {"asin": "B2", "title": 7, "category": [["Toys", 5], ["Toys", None]], "brand": {"name": "X"}},
+        {"asin": "B3", "title": True, "category": [], "feature": ["Nice", "&amp;"]},
+        {"asin": "B4", "title": None, "category": {"a": "b"}, "feature": "Nice"},
+    ]
+    lines = [json.dumps(item) for item in items]
+    for damaged in ([], ["{"]):
+        source = read_amazon(
+            reviews,
+            write_lines(tmp_path / "m.json", [*lines, *damaged]),
+            "2018",
+            attributes=["title", "brand", "category", "features", "description"],
+            max_damaged=1.0,
+        )
+        assert source.items.rows() == [
+            ("B0", "x", None, "Toys Games", None, "One Two"),
+            ("B1", "y z", None, "Toys", None, "One"),
+            ("B2", "7", "name: X", "Toys 5", None, None),
+            ("B3", "True", None, None, "Nice &", None),
+            ("B4", None, None, "a: b", "Nice", None),
+        ]
+
+
+def test_features_and_description_of_2023_and_parquet_of_the_hub(tmp_path):
+    reviews = pa.table(
+        {
+            "rating": [5.0, 1.0], "parent_asin": ["B0", "B1"], "user_id": ["u", "v"], "asin": ["x", "y"],
+            "timestamp": [DAY * 400_000 + 999, DAY * 401_000],
+        }
+    )  # fmt: skip
+    metadata = pa.table(
+        {
+            "main_category": ["Main", "Main"], "title": ["A &amp; B", "C"], "features": [["f", "g"], []],
+            "description": [["One", "Two"], None], "store": ["S", None], "categories": [["Toys", "Games"], []],
+            "details": ["{}", "{}"], "parent_asin": ["B0", "B1"],
+        }
+    )  # fmt: skip
+    pq.write_table(reviews, tmp_path / "raw_review_Toys.parquet")
+    pq.write_table(metadata, tmp_path / "raw_meta_Toys.parquet")
+    write_lines(tmp_path / "r.jsonl", [json.dumps(row) for row in reviews.to_pylist()])
+    write_lines(tmp_path / "m.jsonl", [json.dumps(row) for row in metadata.to_pylist()])
+    wanted = ["title", "features", "description", "brand", "category"]
+    for pair in (("raw_review_Toys.parquet", "raw_meta_Toys.parquet"), ("r.jsonl", "m.jsonl")):
+        source = read_amazon(tmp_path / pair[0], tmp_path / pair[1], "2023", attributes=wanted)
+        assert rows_of(source) == [("u", "B0", DAY * 400), ("v", "B1", DAY * 401)]
+        assert source.items.rows() == [
+            ("B0", "A & B", "f g", "One Two", "S", "Toys Games"),
+            ("B1", "C", None, None, None, "Main"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("version", "lines"),
+    [
+        ("2014", ["U,B000,5.0,{}"]),
+        ("2018", ["B000,U,5.0,{}"]),
+        ("2023", ["user_id,parent_asin,rating,timestamp", "U,B000,5.0,{}000"]),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_files_of_ratings_alone(tmp_path, version, lines, ending):
+    _, meta = write_amazon(tmp_path, version)
+    ratings = write_lines(tmp_path / f"ratings.{ending}", [line.format(DAY * 400) for line in lines])
+    source = read_amazon(ratings, meta, version, min_rating=5)
+    assert rows_of(source) == [("U", "B000", DAY * 400)]
+    assert source.items["item_id"].to_list() == ["B000"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_lowest_rating_leaves_out_lower_and_missing_ones(tmp_path, version):
+    _, meta = write_amazon(tmp_path, version)
+    key = "rating" if version == "2023" else "overall"
+    lines = []
+    for row, rating in zip(LOG, [5.0, 4, 3.5, None, float("nan"), "5", "none"], strict=False):
+        lines.append(json.dumps({**review(version, *row), key: rating}))
+    without = review(version, *LOG[7])
+    del without[key]
+    source = read_amazon(write_lines(tmp_path / "r.json", [*lines, json.dumps(without)]), meta, version, min_rating=4)
+    assert rows_of(source) == [LOG[0], LOG[1], LOG[5]]
+    assert source.report.counts["ratings_below_the_minimum"] == 1
+    assert source.report.counts["ratings_missing"] == 4
+
+
+def test_reviews_of_2014_may_be_python_literals(tmp_path):
+    _, meta = write_amazon(tmp_path, "2014")
+    rows = [review("2014", *row) for row in LOG]
+    for lines in ([repr(row) for row in rows], [repr(row) if n % 2 else json.dumps(row) for n, row in enumerate(rows)]):
+        path = write_lines(tmp_path / "literals.json", [*lines, "{'reviewerID': "])
+        source = read_amazon(path, meta, "2014", max_damaged=0.1)
+        assert rows_of(source) == LOG
+        assert source.report.files[0].damaged == 1
+    with pytest.raises(DamagedFileError, match="a Python literal, not JSON"):
+        read_amazon(write_lines(tmp_path / "literals.json", [repr(row) for row in rows]), meta, "2018")
+
+
+def test_a_log_whose_items_are_mostly_unknown_is_reported(tmp_path):
+    reviews, meta = write_amazon(tmp_path, "2018", [("u", f"C{n}", DAY * 400) for n in range(9)] + LOG[:2])
+    with CaptureLogger(columns.logger) as warned:
+        read_amazon(reviews, meta, "2018")
+    assert (
+        "Only 2 of the log's 11 items are in the table of items (the log has 'C0', 'C1', 'C2'; the table has 'B000'"
+        in (warned.out)
+    )
+    assert "names its items by 'asin'" in warned.out
+    swapped = write_lines(tmp_path / "ratings.csv", [f"B000,U{n},5.0,{DAY * 400}" for n in range(3)])
+    with CaptureLogger(columns.logger) as warned:
+        read_amazon(swapped, meta, "2014")  # the order of 2018
+    assert "the user is first in 2014 and the item in 2018" in warned.out
+
+
+def test_times_in_another_unit_are_found_out_unless_told_otherwise(tmp_path):
+    rows = [review("2023", *row) | {"timestamp": row[2]} for row in LOG]  # seconds, where milliseconds are expected
+    _, meta = write_amazon(tmp_path, "2023")
+    path = write_lines(tmp_path / "r.jsonl", [json.dumps(row) for row in rows])
+    with pytest.raises(DataError, match=r"r\.jsonl: All times of 'timestamp' lie in January 1970"):
+        read_amazon(path, meta, "2023")
+    assert read_amazon(path, meta, "2023", check_times=False).interactions.height == len(LOG)

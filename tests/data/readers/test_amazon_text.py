@@ -67,3 +67,19 @@ def test_category_lists_end_before_the_first_blurb_except_at_their_first_name():
 def test_scripts_are_no_titles():
     titles = pl.Series("title", ["var x = 1;", "if (P.when('A')) { }", "Variety Pack of Functions", None])
     assert without_scripts(titles).to_list() == [None, None, "Variety Pack of Functions", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("R&amp;D &eacute; &#233; &#xE9;", "R&D é é é"), ("AT&amp;amp;T", "AT&T"),
+        ("Laptop&notebook sleeve", "Laptop&notebook sleeve"), ("Adapter&microSD card", "Adapter&microSD card"),
+        ("a &notebook; b", "a &notebook; b"), ("5 &copy 6", "5 &copy 6"), ("A&B;", "A&B;"), ("x &#; y &#99999999; z", "x &#; y &#99999999; z"),
+        ("soft\u00adware Nin\u200btendo \ufefftext \u200eleft", "software Nintendo text left"),
+        ("\U0001f468\u200d\U0001f469", "\U0001f468\u200d\U0001f469"), ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+        ("tab\tbell\x07 nbsp\xa0end", "tab bell nbsp end"), ("nul\x00zwsp&#8203;word&shy;y", "nul zwspwordy"),
+        ("<b>bold</b> \u00ad ", "bold"), ("\u00ad\u200b", None), ("&nbsp;", None), (None, None),
+    ],
+)  # fmt: skip
+def test_text_is_as_a_person_would_print_it(text, clean):
+    assert clean_text(pl.Series("t", [text, "same"], dtype=pl.String)).to_list() == [clean, "same"]

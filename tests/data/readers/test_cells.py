@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from recformer_hf.data.readers.cells import (
+    WHITE_SPACE,
     CellError,
     column_as_text,
     id_as_text,
@@ -87,6 +88,10 @@ def test_what_is_no_time_is_refused(value):
 )  # fmt: skip
 def test_an_attribute_is_what_the_catalogue_makes_of_it_and_stripped(value, text):
     assert item_text(value) == text
+
+
+def test_white_space_is_what_python_strips():
+    assert set(WHITE_SPACE) == {chr(code) for code in range(0x110000) if chr(code).isspace()}
 
 
 def test_halves_of_surrogate_pairs_are_joined_or_replaced_in_columns():

@@ -72,7 +72,7 @@ def both_ways(block):
     columns, report = REQUIRED.columns, FileReport("log", max_damaged=1.0)
     fast = json_lines._parse_clean_block(block, columns, REQUIRED, json_lines.JSON)
     slow = json_lines._parse_line_by_line(json_lines._Block(1, block), columns, REQUIRED, report, json_lines.JSON)
-    as_text = [pl.col("stars").cast(pl.Float64, strict=False)]
+    as_text = [pl.col("stars").cast(pl.Float64, strict=False).fill_nan(None)]
     return None if fast is None else fast.with_columns(as_text), slow.with_columns(as_text), report
 
 

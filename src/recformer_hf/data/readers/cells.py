@@ -14,6 +14,12 @@ from .source import DataError
 # From these numbers on, a float does not tell every whole number from its neighbours; 2**53 for all others.
 _LARGEST_EXACT = {"Float16": 2**11, "Float32": 2**24}
 
+# What `str.strip` removes; polars' own set lacks four control characters.
+WHITE_SPACE = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
 
 class CellError(ValueError):
     """A value cannot be used; the message says what it is, without naming its place."""
@@ -126,4 +132,4 @@ def column_as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
     dtype, column = frame.schema[name], pl.col(name)
     if isinstance(dtype, (pl.List, pl.Array)):
         column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(" ")
-    return column.cast(pl.String).str.strip_chars().replace("", None)
+    return column.cast(pl.String).str.strip_chars(WHITE_SPACE).replace("", None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..polars_engine import pl
+from .cells import WHITE_SPACE
 from .source import SHOWN_LINES, DataError, ReadReport
 from .timestamps import TimeUnit, parse_timestamps, time_problem
 
@@ -59,7 +60,8 @@ class Required:
         if self.timestamp is not None:
             rows = found.with_columns(parse_timestamps(found[self.timestamp], self.unit, self.format))
         missing = [pl.col(name).is_null() for name in self.names]
-        missing += [~pl.col(name).str.contains(r"\S") for name in self.names if rows.schema[name] == pl.String]
+        texts = [name for name in self.names if rows.schema[name] == pl.String]
+        missing += [pl.col(name).str.strip_chars(WHITE_SPACE) == "" for name in texts]
         return rows, rows.select(pl.any_horizontal(missing).fill_null(True)).to_series()
 
     def problems(self, found: pl.DataFrame, unusable: pl.Series) -> tuple[list[tuple[int, str]], int]:
