@@ -74,9 +74,11 @@ def test_scripts_are_no_titles():
     [
         ("R&amp;D &eacute; &#233; &#xE9;", "R&D é é é"), ("AT&amp;amp;T", "AT&T"),
         ("Laptop&notebook sleeve", "Laptop&notebook sleeve"), ("Adapter&microSD card", "Adapter&microSD card"),
-        ("a &notebook; b", "a &notebook; b"), ("5 &copy 6", "5 &copy 6"), ("A&B;", "A&B;"), ("x &#; y &#99999999; z", "x &#; y &#99999999; z"),
+        ("a &notebook; b", "a &notebook; b"), ("5 &copy 6", "5 &copy 6"), ("A&B;", "A&B;"),
+        ("x &#; y &#99999999; z", "x &#; y &#99999999; z"),
         ("soft\u00adware Nin\u200btendo \ufefftext \u200eleft", "software Nintendo text left"),
-        ("\U0001f468\u200d\U0001f469", "\U0001f468\u200d\U0001f469"), ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+        ("\U0001f468\u200d\U0001f469", "\U0001f468\u200d\U0001f469"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
         ("tab\tbell\x07 nbsp\xa0end", "tab bell nbsp end"), ("nul\x00zwsp&#8203;word&shy;y", "nul zwspwordy"),
         ("<b>bold</b> \u00ad ", "bold"), ("\u00ad\u200b", None), ("&nbsp;", None), (None, None),
     ],
