@@ -27,3 +27,49 @@ def test_a_folder_without_ratings_is_no_movielens(tmp_path):
     (tmp_path / "movies.dat").unlink()
     with pytest.raises(MissingFileError, match=r"movies\.dat"):
         read_movielens(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["1m", "latest"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_titles_are_utf8_if_the_whole_file_is(tmp_path, layout, encoding):
+    folder = write_movielens(tmp_path, layout)
+    path = folder / ("movies.dat" if layout == "1m" else "movies.csv")
+    path.write_bytes(path.read_bytes().decode("latin-1" if layout == "1m" else "utf-8").encode(encoding))
+    assert read_movielens(folder).items["title"][2] == "Amélie"
+
+
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("Matrix, The (1999)", "The Matrix"),
+        (
+            "City of Lost Children, The (Cité des enfants perdus, La) (1995)",
+            "The City of Lost Children (La Cité des enfants perdus)",
+        ),
+        ("Shanghai Triad (Yao a yao yao dao waipo qiao) (1995)", "Shanghai Triad (Yao a yao yao dao waipo qiao)"),
+        ("Seven (a.k.a. Se7en) (1995)", "Seven (a.k.a. Se7en)"),
+        ("Avventura, L' (a.k.a. Adventure, The) (1960)", "L'Avventura (a.k.a. The Adventure)"),
+        (
+            "Good, the Bad and the Ugly, The (Buono, il brutto, il cattivo, Il) (1966)",
+            "The Good, the Bad and the Ugly (Il Buono, il brutto, il cattivo)",
+        ),
+        ("Paris, Texas (1984)", "Paris, Texas"),
+        ("I, Robot (2004)", "I, Robot"),
+        ("Babylon 5", "Babylon 5"),
+        ("(500) Days of Summer (2009)", "(500) Days of Summer"),
+    ],
+)
+def test_articles_are_turned_to_the_front(tmp_path, written, title):
+    folder = write_movielens(tmp_path, "1m")
+    (folder / "movies.dat").write_text(f"1::{written}::Drama\n", "utf-8")
+    assert read_movielens(folder).items["title"].to_list() == [title]
+
+
+def test_a_lowest_rating_takes_halves_and_leaves_out_what_is_no_number(tmp_path):
+    folder = write_movielens(tmp_path, "latest")
+    lines = "userId,movieId,rating,timestamp\n1,1,NaN,964982703\n2,1,3.5,964982703\n3,1,4.0,964982704\n"
+    (folder / "ratings.csv").write_text(lines, "utf-8")
+    source = read_movielens(folder, min_rating=4)
+    assert rows_of(source) == [("3", "1", 964982704)]
+    assert (source.report.counts["ratings_missing"], source.report.counts["ratings_below_the_minimum"]) == (1, 1)
+    assert len(read_movielens(folder).interactions) == 3

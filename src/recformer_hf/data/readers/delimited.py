@@ -68,6 +68,9 @@ class Dialect:
 
 CSV = Dialect()
 TSV = Dialect(delimiter="\t")
+RECBOLE = Dialect(delimiter="\t", quote=False, typed=True)
+# Enough for any header.
+_HEADER_BYTES = 1 << 16
 
 
 def read_delimited(
@@ -114,6 +117,15 @@ def read_delimited(
     if rest:
         rows, _ = table.rows(rest, rest_line, is_last=True)
         yield rows
+
+
+def has_columns(path: Path, dialect: Dialect, columns: Sequence[str]) -> bool:
+    """Whether a file's header line, read in a dialect, has these columns."""
+    for first_line, block in line_blocks(path, _HEADER_BYTES, encoding=dialect.encoding):
+        header = _header(path, block, first_line, dialect)
+        if header is not None:
+            return set(columns) <= set(header.names)
+    return False
 
 
 class _Header(NamedTuple):

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from ..polars_engine import pl
 from .columns import InteractionCollector, first_of_each_item
-from .delimited import CSV, Dialect, read_delimited
-from .files import existing_file, numbered_lines
+from .delimited import Dialect, read_delimited
+from .files import existing_file, is_utf8, numbered_lines
 from .required import Required
 from .source import MAX_DAMAGED, FileReport, MissingFileError, ReadReport, Source
 
 ATTRIBUTES = ("title", "year", "genre")
 _RATING_COLUMNS = ["userId", "movieId", "rating", "timestamp"]
-# The titles of 100K and 1M are Latin-1.
-_TEXT_ENCODING = "latin-1"
 # The last 19 columns of u.item are flags of these genres, in u.genre's order.
 _GENRES_100K = [
     "unknown",
@@ -38,6 +36,8 @@ _GENRES_100K = [
     "War",
     "Western",
 ]
+# Articles that MovieLens puts behind a title.
+_ARTICLES = "The|A|An|La|Le|Les|L'|Un|Une|Il|Lo|Gli|El|Los|Las|Una|Der|Die|Das|Ein|Eine|Det|Den"
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,7 @@ class _Layout:
 
 _LAYOUTS = [
     _Layout("ratings.csv", Dialect(quote=False), "movies.csv"),
-    # pyarrow takes one character between fields: "::" is two ":" with an empty column between them.
-    _Layout(
-        "ratings.dat",
-        Dialect(":", quote=False, names=["userId", "_1", "movieId", "_2", "rating", "_3", "timestamp"]),
-        "movies.dat",
-    ),
+    _Layout("ratings.dat", Dialect("::", quote=False, names=_RATING_COLUMNS), "movies.dat"),
     _Layout("u.data", Dialect("\t", quote=False, names=_RATING_COLUMNS), "u.item"),
 ]
 
@@ -68,7 +63,8 @@ def read_movielens(folder: str | Path, *, min_rating: float | None = None, max_d
 
     Args:
         folder: the folder.
-        min_rating: skip ratings below it (0.5 to 5). By default all are kept: having rated a film is the interaction.
+        min_rating: skip ratings below it (0.5 to 5), and those that are no number. By default all are kept: having
+            rated a film is the interaction.
         max_damaged: share of a file's lines, 0 to 1, that may be damaged before the file is refused.
 
     Returns:
@@ -98,26 +94,26 @@ def _read_ratings(
 ) -> pl.DataFrame:
     file = report.add_file(path.name, max_damaged)
     log = InteractionCollector("userId", "movieId", "timestamp")
-    for block in read_delimited(path, _RATING_COLUMNS, Required(_RATING_COLUMNS, "timestamp"), file, dialect):
-        kept = block
-        if min_rating is not None:
-            kept = block.filter(pl.col("rating").cast(pl.Float64, strict=False) >= min_rating)
-            report.count("ratings_below_the_minimum", block.height - kept.height)
-        log.add(kept)
+    required = Required(_RATING_COLUMNS, "timestamp", rating="rating", min_rating=min_rating)
+    for block in read_delimited(path, _RATING_COLUMNS, required, file, dialect):
+        log.add(required.rated(block, report))
     file.check()
-    return log.interactions(path.name)
+    return log.interactions()
 
 
 def _read_movies(path: Path, report: FileReport) -> pl.DataFrame:
     """`item_id`, `title` and `genres` as the file has them, the genres separated by "|"."""
+    # 100K and 1M are Latin-1, the others UTF-8. Hardly any Latin-1 text is UTF-8 by chance, and ASCII is both.
+    encoding = "utf-8" if is_utf8(path) else "latin-1"
     if path.suffix == ".csv":
-        blocks = read_delimited(path, ["movieId", "title", "genres"], Required(["movieId"]), report, CSV)
+        dialect = Dialect(encoding=encoding)
+        blocks = read_delimited(path, ["movieId", "title", "genres"], Required(["movieId"]), report, dialect)
         return pl.concat(list(blocks)).rename({"movieId": "item_id"})
     is_100k = path.name == "u.item"
     # A title may contain ":", but not "::".
     separator, expected = ("|", 5 + len(_GENRES_100K)) if is_100k else ("::", 3)
     movies, damaged = [], []
-    for number, line in numbered_lines(path, _TEXT_ENCODING):
+    for number, line in numbered_lines(path, encoding):
         fields = line.split(separator)
         if len(fields) != expected:
             damaged.append((number, f"{len(fields)} fields, not {expected}"))
@@ -133,9 +129,13 @@ def _flagged_genres(flags: list[str]) -> str:
 
 def _attributes() -> list[pl.Expr]:
     """title, year and genre from "Matrix, The (1999)" and "Action|Sci-Fi"."""
-    year = pl.col("title").str.extract(r"\((\d{4})(?:[-–]\d{0,4})?\)\s*$", 1)
-    title = pl.col("title").str.replace(r"\s*\(\d{4}(?:[-–]\d{0,4})?\)\s*$", "").str.strip_chars()
-    title = title.str.replace(r"^(.*), (The|A|An|La|Le|Les|L'|Il|El|Los|Las|Der|Die|Das)$", "$2 $1")
+    year = pl.col("title").str.extract(r"\((\d{4})(?:[-–]\s*\d{0,4})?\)\s*$", 1)
+    title = pl.col("title").str.replace(r"\s*\(\d{4}(?:[-–]\s*\d{0,4})?\)\s*$", "").str.strip_chars()
+    title = title.str.replace(rf"^(.*), ({_ARTICLES})$", "$2 $1")
+    # Other titles may follow in brackets: "City, The (a.k.a. Cité, La)".
+    title = title.str.replace(rf"^([^(]*), ({_ARTICLES})( \(|$)", "$2 $1$3")
+    title = title.str.replace_all(rf"\(((?:a\.k\.a\. )?)([^()]*), ({_ARTICLES})\)", "($1$3 $2)")
+    title = title.str.replace_all(r"(^|\(|a\.k\.a\. )L' ", "${1}L'")
     no_genre = pl.col("genres").is_in(["(no genres listed)", "unknown", ""])
     genre = pl.when(~no_genre).then(pl.col("genres").str.replace_all("|", " ", literal=True))
     return [title.replace("", None).alias("title"), year.alias("year"), genre.alias("genre")]
