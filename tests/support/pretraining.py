@@ -63,7 +63,7 @@ def pretraining_trainer(output_dir: Path | str, model: Any = None, **overrides: 
         "processing_class": tokenizer(),
     }
     return RecformerPretrainingTrainer(
-        pretraining_model() if model is None else model,
+        pretraining_model() if model is None and "model_init" not in of_trainer else model,
         pretraining_arguments(output_dir, **overrides),
         **{**defaults, **of_trainer},
     )

@@ -66,7 +66,7 @@ def small_trainer(output_dir: Path | str, model: Any = None, **overrides: Any) -
         name.removeprefix("trainer_"): overrides.pop(name) for name in list(overrides) if name.startswith("trainer_")
     }
     return RecformerFinetuningTrainer(
-        small_model() if model is None else model,
+        small_model() if model is None and "model_init" not in of_trainer else model,
         small_arguments(output_dir, **overrides),
         **{"train_dataset": small_dataset(), "processing_class": small_tokenizer(), **of_trainer},
     )

@@ -15,11 +15,15 @@ from tests.support.training import small_arguments
     ("wrong", "message"),
     [
         ({"ranking_ks": [0]}, "at least 1"),
+        ({"max_steps": 0}, "max_steps must be at least 1, or -1 .* num_train_epochs=0 saves"),
+        ({"num_train_epochs": -1}, "num_train_epochs must be a number of at least 0, got -1"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a number"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size must be at least 1"),
         ({"max_batch_tokens": 0}, "max_batch_tokens must be at least 1"),
         ({"save_total_limit": 0}, "save_total_limit must be at least 1, or None to keep all checkpoints, got 0"),
-        ({"bf16_full_eval": True}, "bf16_full_eval has no effect here: .* Set bf16 instead"),
-        ({"fp16_full_eval": True}, "fp16_full_eval has no effect here: .* Set fp16 instead"),
-        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor has no effect here"),
+        ({"bf16_full_eval": True}, "bf16_full_eval=True is not supported: .* Set bf16 instead"),
+        ({"fp16_full_eval": True}, "fp16_full_eval=True is not supported: .* Set fp16 instead"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor=0.1 is not supported: the losses do not smooth"),
     ],
 )
 def test_what_cannot_be_is_refused(wrong, message):

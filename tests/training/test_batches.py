@@ -22,6 +22,12 @@ def test_settings_that_would_cut_packed_batches(tmp_path):
         small_trainer(tmp_path / "run", accelerator_config={"split_batches": True})
 
 
+@pytest.mark.parametrize("unset", ["even_batches", "use_seedable_sampler"])
+def test_settings_that_planned_batches_do_not_read(tmp_path, unset):
+    with pytest.raises(ValueError, match=unset):
+        small_trainer(tmp_path / "run", accelerator_config={unset: False})
+
+
 def test_loader_workers_change_nothing(tmp_path):
     settings = {"skip_stage2": True, "num_train_epochs": 1, "max_steps": 4, "num_negatives": 5}
     small_trainer(tmp_path / "none", **settings).train()

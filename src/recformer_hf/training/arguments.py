@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 from transformers import TrainingArguments
@@ -12,6 +15,9 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.utils.import_utils import is_torch_xla_available
 
 from ..evaluation.target_ranks import TieOrder
+from .supported_arguments import REFUSED, Refusal, check_fields
+
+Arguments = TypeVar("Arguments", bound="RecformerTrainingArguments")
 
 
 def default_reports() -> list[str]:
@@ -31,8 +37,8 @@ class RecformerTrainingArguments(TrainingArguments):
 
     The best weights of a run are always restored at its end, whatever the save and evaluation strategies:
     `load_best_model_at_end` need not be set. Without an accelerator `bf16` sets `use_cpu`, and `fp16` trains in
-    float32, because accelerate has no float16 autocast for CPUs. `remove_unused_columns`, `dataloader_drop_last` and
-    the choice of a sampler have no effect: `SequenceSampler` plans the batches.
+    float32, because accelerate has no float16 autocast for CPUs. Settings that would have no effect are refused
+    (docs/training.md lists them).
     """
 
     output_dir: str | None = field(
@@ -88,7 +94,7 @@ class RecformerTrainingArguments(TrainingArguments):
         metadata={"help": "Off: a loss that is not finite stops the run instead of being filtered out of the logs."},
     )
     remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Has no effect: collators compose the batches."}
+        default=False, metadata={"help": "Not supported: collators compose the batches."}
     )
 
     def __post_init__(self) -> None:
@@ -97,38 +103,42 @@ class RecformerTrainingArguments(TrainingArguments):
             if isinstance(value, str) and "float" in kind and "str" not in kind:
                 setattr(self, each.name, float(value))
         self.load_best_model_at_end = False  # transformers would demand equal eval and save strategies
-        self._refuse_what_has_no_effect()
+        check_fields(self, self.refused_fields())
+        self._check_values()
         if self.bf16:
             # CPUs have bfloat16, but transformers refuses bf16 without an accelerator unless use_cpu is set.
             self.use_cpu = self.use_cpu or not (torch.accelerator.is_available() or is_torch_xla_available())
         super().__post_init__()  # type: ignore[no-untyped-call]
         if self.output_dir == "trainer_output":
             raise ValueError("The run needs a folder: set output_dir, on the command line --output_dir.")
+
+    @classmethod
+    def refused_fields(cls) -> Mapping[str, Refusal]:
+        """Fields of `TrainingArguments` that have values which are not supported."""
+        return REFUSED
+
+    def _check_values(self) -> None:
+        """Raises `ValueError` for a value that no run can have."""
         if self.save_total_limit is not None and self.save_total_limit < 1:
             raise ValueError(
                 f"save_total_limit must be at least 1, or None to keep all checkpoints, got {self.save_total_limit}."
             )
+        if self.max_steps == 0:
+            raise ValueError(
+                "max_steps must be at least 1, or -1 to train for num_train_epochs, got 0. num_train_epochs=0 saves "
+                "the model without training it."
+            )
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "eval_batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.max_batch_tokens is not None and self.max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens must be at least 1, got {self.max_batch_tokens}.")
-        if self.eval_batch_tokens < 1:
-            raise ValueError(f"eval_batch_tokens must be at least 1, got {self.eval_batch_tokens}.")
+        for name in ("num_train_epochs", "learning_rate"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)}.")
         if not self.ranking_ks or min(self.ranking_ks) < 1:
             raise ValueError(f"ranking_ks must be cut-offs of at least 1, got {self.ranking_ks}.")
         check_choice("ranking_ties", self.ranking_ties, TieOrder)
-
-    def _refuse_what_has_no_effect(self) -> None:
-        """Refuses fields of transformers that have no effect here but that a user might believe to work."""
-        for name in ("bf16_full_eval", "fp16_full_eval"):
-            if getattr(self, name):
-                precision = name.removesuffix("_full_eval")
-                raise ValueError(
-                    f"{name} has no effect here: evaluation is autocast like training. Set {precision} instead."
-                )
-        if self.label_smoothing_factor:
-            raise ValueError(
-                "label_smoothing_factor has no effect here: the losses do not smooth labels. Leave it at 0, "
-                f"got {self.label_smoothing_factor}."
-            )
 
     def settings(self) -> dict[str, Any]:
         """Every field that differs from its default and from what transformers makes of that default, as JSON."""
@@ -142,6 +152,33 @@ class RecformerTrainingArguments(TrainingArguments):
             defaults["fsdp_config"] = values.get("fsdp_config")
         defaults["greater_is_better"] = not str(self.metric_for_best_model).endswith("loss")
         return {name: value for name, value in values.items() if name in defaults and not _equal(value, defaults[name])}
+
+    def searchable_fields(self) -> tuple[str, ...]:
+        """Fields that may differ between the trials of a hyperparameter search."""
+        return (
+            "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "weight_decay",
+            "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "num_train_epochs", "max_steps",
+            "max_batch_tokens", "per_device_train_batch_size", "gradient_accumulation_steps", "seed", "data_seed",
+        )  # fmt: skip
+
+    def with_settings(self: Arguments, settings: Mapping[str, Any]) -> Arguments:
+        """A copy with other values of some [`searchable_fields`].
+
+        Raises:
+            ValueError: for another field, or a value that it cannot have.
+        """
+        args = copy.copy(self)
+        for name, value in settings.items():
+            if name not in self.searchable_fields():
+                raise ValueError(
+                    f"{name} cannot differ between trials. These can: {', '.join(self.searchable_fields())}. For the "
+                    "model's own settings, let model_init take the trial."
+                )
+            before = getattr(args, name)
+            # A search space may give 4.0 for an int, or the text of a choice. What is None by default has no type.
+            setattr(args, name, value if before is None or value is None else type(before)(value))
+        args._check_values()
+        return args
 
     def deciding_fields(self) -> tuple[str, ...]:
         """Fields that decide which weights a run ends with; not how often and where it logs, saves and uploads."""

@@ -44,6 +44,8 @@ def planned_loader(
         pin_memory=args.dataloader_pin_memory and device.type == "cuda",
         persistent_workers=args.dataloader_persistent_workers and workers > 0,
         prefetch_factor=args.dataloader_prefetch_factor if workers else None,
+        # Older versions of transformers do not have this setting.
+        multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None) if workers else None,
         # Without a generator of its own, a loader draws from torch's global one and so changes dropout.
         generator=torch.Generator().manual_seed(args.seed),
         _non_blocking=True,
@@ -63,8 +65,15 @@ def refuse_what_cuts_batches(args: RecformerTrainingArguments) -> None:
             "show it one GPU: `CUDA_VISIBLE_DEVICES=0 python YOUR_SCRIPT.py ...`."
         )
     config = args.accelerator_config
-    if isinstance(config, AcceleratorConfig) and (config.split_batches or config.dispatch_batches):
+    if not isinstance(config, AcceleratorConfig):
+        return
+    if config.split_batches or config.dispatch_batches:
         raise ValueError(
             "accelerator_config sets split_batches or dispatch_batches, which would cut packed batches: unset both. "
             "SequenceSampler plans the batches of all processes."
+        )
+    if not config.even_batches or not config.use_seedable_sampler:
+        raise ValueError(
+            "accelerator_config unsets even_batches or use_seedable_sampler, which has no effect: SequenceSampler "
+            "plans the batches of all processes, as many for each, from the seed."
         )

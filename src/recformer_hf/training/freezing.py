@@ -55,7 +55,10 @@ def frozen(model: nn.Module, encoder: RecformerModel, freeze: Freeze, *, pooled_
     weights += unreachable(encoder, pooled_only=pooled_only)
     with without_gradient(model, weights):
         if not any(weight.requires_grad for weight in model.parameters()):
-            raise ValueError("Nothing is left to train: every weight of the model is frozen.")
+            raise ValueError(
+                "Nothing is left to train: every weight of the model is frozen. model.requires_grad_(True) unfreezes "
+                "them (merging PEFT adapters leaves them frozen)."
+            )
         yield
 
 

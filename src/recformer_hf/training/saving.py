@@ -144,6 +144,7 @@ class SavesCheckpoints(Trainer):
     # The end of training
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        self._check_best_metric(metrics)
         improved: bool = super()._determine_best_metric(metrics, trial)
         if improved:
             # transformers only sets it for some save strategies, and here a new best is saved whatever the strategy.
@@ -152,6 +153,23 @@ class SavesCheckpoints(Trainer):
         if self.is_out_of_patience(self.state, self.patience):
             self.control.should_training_stop = True
         return improved
+
+    def _check_best_metric(self, metrics: dict[str, float]) -> None:
+        """Refuses to choose the best weights by a metric that has no value.
+
+        Raises:
+            ValueError: if it is missing or not finite; the message names it.
+        """
+        if self.args.metric_for_best_model is None:
+            return
+        name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
+        if not math.isfinite(metrics.get(name, math.nan)):
+            names = ", ".join(key for key in metrics if not key.endswith(("_runtime", "_per_second", "epoch")))
+            raise ValueError(
+                f"metric_for_best_model is {self.args.metric_for_best_model!r}, but the evaluation of step "
+                f"{self.state.global_step} gives it {'no finite value' if name in metrics else 'no value'}. It has "
+                f"{names}."
+            )
 
     def is_done(self, checkpoint: Path) -> bool:
         """Whether training ends at a checkpoint by the present settings, which may differ from those that it began

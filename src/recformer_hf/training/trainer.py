@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,8 @@ from .publishing.runs import PublishesRuns
 from .resume import check_optimizer
 from .saving import SavesCheckpoints
 from .step_records import StepRecords
+from .supported_arguments import REFUSED, check_fields, check_optimizer_and_schedule
+from .trials import SearchesSettings
 
 logger = logging.get_logger(__name__)
 
@@ -44,11 +47,11 @@ class TrainingCollator(Protocol):
     def __call__(self, batch: Any) -> Batch: ...  # a `SequenceBatch`; `Trainer` types it as a list
 
 
-class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
+class RecformerTrainer(SearchesSettings, SavesCheckpoints, PublishesRuns, Trainer):
     """A `Trainer` of packed batches that `SequenceSampler` plans.
 
     Args:
-        model: with the head of the task.
+        model: with the head of the task; `None` if `model_init` is given.
         args: its arguments.
         datasets: what it trains on.
         collator: from rows of training sequences to packed batches.
@@ -70,7 +73,7 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | None,
         args: RecformerTrainingArguments,
         *,
         datasets: Sequence[SequentialDataset],
@@ -80,7 +83,10 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         mixing: Mixing = "sequences",
         **kwargs: Any,
     ) -> None:
+        check_fields(args, args.refused_fields())  # again: they may have been changed since
         refuse_what_cuts_batches(args)
+        if model is not None or kwargs.get("model_init") is None:
+            self.adopt(model)
         self.datasets = list(datasets)
         self.collator = collator
         self.dataset_weights, self.mixing = dataset_weights, mixing
@@ -92,6 +98,11 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self._check_distribution()
+        if self.optimizer is None and self.optimizer_cls_and_kwargs is None:
+            check_optimizer_and_schedule(
+                args, args.eval_strategy != "no", lambda: self.get_optimizer_cls_and_kwargs(args, self.model)
+            )
         # The losses of both trainers are sums over global counts, so `Trainer` must not scale them again.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         # Otherwise older versions of transformers have accelerate divide such losses by the accumulated batches again.
@@ -101,6 +112,21 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
         self.records = StepRecords()
         self.forget_the_last_run()
         self.add_callback(_EpochCallback(self))
+
+    def adopt(self, model: object) -> None:
+        """Checks a model before it becomes that of the trainer, and gives it what it needs.
+
+        Raises:
+            TypeError: if the trainer cannot train it.
+        """
+        raise NotImplementedError
+
+    def _check_distribution(self) -> None:
+        """Refuses what a launcher may choose besides the arguments."""
+        if self.is_deepspeed_enabled:
+            raise ValueError(f"DeepSpeed is not supported: {REFUSED['deepspeed'].reason}.")
+        if self.is_fsdp_enabled and self.model_init is not None:
+            raise ValueError("model_init is not supported with FSDP, which shards one model for the whole run.")
 
     # Batches
 
@@ -169,6 +195,9 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As in `transformers.Trainer`."""
+        # The best weights are always loaded, if a metric chooses them; EarlyStoppingCallback reads this field. Set
+        # earlier, transformers would demand settings that only its own way of loading them needs.
+        self.args.load_best_model_at_end = self.args.eval_strategy != "no" and bool(self.args.metric_for_best_model)
         with kept_memory(self.args.device.type == "cpu") as self.give_back_memory:
             return super().train(*args, **kwargs)
 
@@ -252,6 +281,12 @@ class RecformerTrainer(SavesCheckpoints, PublishesRuns, Trainer):
             self.stop_at_bad_loss()
             logs |= self.records.drain(lambda numbers: self.global_counts(numbers, self.args.device))
         super().log(logs, start_time)
+
+    def open_new_logs(self) -> None:
+        """Lets TensorBoard write the next steps, which count from 0 again, to a new folder in `output_dir`."""
+        for callback in self.callback_handler.callbacks:
+            if type(callback).__name__ == "TensorBoardCallback" and "TENSORBOARD_LOGGING_DIR" not in os.environ:
+                callback.logging_dir = None
 
     def forget_the_last_run(self) -> None:
         """Forgets what is left of another stage, or of a run that was stopped."""

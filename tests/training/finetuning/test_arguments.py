@@ -58,6 +58,8 @@ class TestArguments:
             ({"recipe": "papper"}, "ablation-4, got 'papper'"),
             ({"skip_stage1": True, "skip_stage2": True}, "nothing to train"),
             ({"stage2_patience": 0}, "stage1_patience and stage2_patience must be at least 1"),
+            ({"num_negatives": -1}, "num_negatives must be a number of at least 0, got -1"),
+            ({"stage2_learning_rate": -0.1}, "stage2_learning_rate must be a number of at least 0"),
             ({"max_validation_users": 0}, "max_validation_users must be at least 1 or None, got 0"),
             ({"stage1_freeze": "words"}, "freeze must be one of none, word_embeddings, embeddings, got 'words'"),
             ({"stage1_item_matrix": "fixed"}, "must be one of reencode, frozen, trainable, got 'fixed'"),

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import RobertaConfig, RobertaModel
+from transformers import EarlyStoppingCallback, RobertaConfig, RobertaModel, TrainerCallback
 
 from recformer_hf.conversion import from_text_encoder
 from recformer_hf.data.dataset import SequentialDataset
@@ -258,6 +258,94 @@ class TestRefused:
     def test_a_plain_list_is_no_dataset(self, tmp_path):
         with pytest.raises(TypeError, match="SequentialDataset, got list"):
             small_trainer(tmp_path / "run", trainer_train_dataset=[])
+
+
+class TestBeforeTraining:
+    """Nothing is ranked or saved with vectors that were never encoded."""
+
+    def test_an_evaluation_encodes_the_items_first(self, tmp_path):
+        trainer = small_trainer(tmp_path)
+        found = trainer.evaluate()["eval_ndcg@10"]
+        assert found > 0
+        trainer.encode_items()
+        assert trainer.evaluate()["eval_ndcg@10"] == found
+        for call in ("rank", "rank_protocols"):
+            other = small_trainer(tmp_path)
+            getattr(other, call)(small_dataset().test)
+            assert torch.equal(other.model.item_embeddings, trainer.model.item_embeddings)
+        assert small_trainer(tmp_path).predict(small_dataset().test).metrics["test_ndcg@10"] > 0
+
+    def test_vectors_of_the_caller_stay(self, tmp_path):
+        trainer = small_trainer(tmp_path)
+        given = torch.randn_like(trainer.model.item_embeddings)
+        trainer.model.set_item_embeddings(given, trainer.catalog)
+        trainer.evaluate()
+        assert torch.equal(trainer.model.item_embeddings, given)
+
+    def test_vectors_of_other_items_do_not(self, tmp_path):
+        turned = small_dataset().catalog.select(np.arange(NUM_ITEMS)[::-1])
+        model = small_model().with_catalog(turned, small_tokenizer())
+        trainer = small_trainer(tmp_path, model)
+        expected = small_trainer(tmp_path).evaluate()["eval_ndcg@10"]
+        assert trainer.evaluate()["eval_ndcg@10"] == expected
+
+    def test_a_run_of_no_epochs_saves_encoded_items(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", num_train_epochs=0)
+        trainer.train()
+        expected = small_trainer(tmp_path / "other")
+        expected.encode_items()
+        saved = RecformerForSeqRec.from_pretrained(tmp_path / "run")
+        assert torch.equal(saved.item_embeddings, expected.model.item_embeddings)
+        assert trainer.finish()["test"]["history_kept"]["overall"]["metrics"]["ndcg@10"] > 0
+
+
+class TestCallbacks:
+    def test_early_stopping_is_not_warned_of_what_is_done(self, tmp_path, monkeypatch):
+        warned: list[str] = []
+        monkeypatch.setattr("transformers.trainer_callback.logger.warning", warned.append)
+        trainer = small_trainer(
+            tmp_path, num_train_epochs=1, load_best_model_at_end=True, trainer_callbacks=[EarlyStoppingCallback(1)]
+        )
+        trainer.train()
+        assert warned == []
+        assert not trainer.args.load_best_model_at_end  # the arguments of the caller are as they were
+
+    def test_early_stopping_counts_in_each_stage_anew(self, tmp_path):
+        """With an unreachable threshold each stage ends at its second evaluation without an improvement."""
+        stopping = EarlyStoppingCallback(2, early_stopping_threshold=1.0)
+        trainer = small_trainer(
+            tmp_path, max_steps=6, eval_strategy="steps", eval_steps=1, stage1_patience=9, stage2_patience=9,
+            trainer_callbacks=[stopping],
+        )  # fmt: skip
+        trainer.train()
+        # The first evaluation of stage 1 has nothing to be compared with; those of stage 2 have the best of stage 1.
+        assert [result.global_step for result in trainer.results] == [3, 2]
+
+    def test_one_that_stops_ends_its_stage_alone(self, tmp_path):
+        class Stops(TrainerCallback):
+            def on_step_end(self, args, state, control, **kwargs):
+                control.should_training_stop = True
+
+        trainer = small_trainer(tmp_path, trainer_callbacks=[Stops()])
+        trainer.train()
+        assert [result.global_step for result in trainer.results] == [1, 1]
+        for result in trainer.results:
+            assert "eval_ndcg@10" in str(result.log_history)
+
+    @pytest.mark.parametrize("stage", [1, 2])
+    def test_one_that_raises_leaves_a_run_that_resumes(self, tmp_path, stage):
+        class Breaks(TrainerCallback):
+            def on_evaluate(self, args, state, control, metrics, **kwargs):
+                assert metrics["eval_ndcg@10"] >= 0
+                if args.output_dir.endswith(f"stage-{stage}"):
+                    raise RuntimeError("a bug of the caller")
+
+        trainer = small_trainer(tmp_path / "run", num_train_epochs=1, trainer_callbacks=[Breaks()])
+        with pytest.raises(RuntimeError, match="a bug of the caller"):
+            trainer.train()
+        small_trainer(tmp_path / "run", num_train_epochs=1).train(resume_from_checkpoint=True)
+        small_trainer(tmp_path / "whole", num_train_epochs=1).train()
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
 
 
 class TestEvaluation:

@@ -399,7 +399,7 @@ class TestErrors:
             pretraining_trainer(tmp_path, model)
 
     def test_another_dataset(self, tmp_path):
-        with pytest.raises(TypeError, match="takes SequentialDatasets, got Sequences"):
+        with pytest.raises(TypeError, match="Each of train_datasets must be a SequentialDataset, got Sequences"):
             pretraining_trainer(tmp_path, trainer_train_datasets=[domain("garden").train])
 
     def test_a_function_that_would_never_be_called(self, tmp_path):

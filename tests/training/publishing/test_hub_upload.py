@@ -121,9 +121,8 @@ class TestPush:
 
     def test_nothing_is_pushed_while_it_trains_and_what_is_not_evaluated_says_so(self, hub, tmp_path):
         trainer = small_trainer(
-            tmp_path, push_to_hub=True, hub_model_id="shops/early", hub_strategy="all_checkpoints",
-            num_train_epochs=1, skip_stage1=True,
-        )  # fmt: skip
+            tmp_path, push_to_hub=True, hub_model_id="shops/early", num_train_epochs=1, skip_stage1=True
+        )
         assert hub.repositories == {"shops/early": {}}
         trainer.train()
         assert hub.commits == []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..arguments import RecformerTrainingArguments, check_choice
 from ..freezing import Freeze
+from ..supported_arguments import REFUSED, REFUSED_IN_FINETUNING, Refusal
 from .stages import RECIPES, ItemMatrix, Stage, StageRecipe
 
 
@@ -81,6 +84,14 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}.")
         for number, recipe in enumerate(RECIPES[self.recipe], start=1):
             self._apply_recipe(number, recipe)
+        self._check_values()
+
+    @classmethod
+    def refused_fields(cls) -> Mapping[str, Refusal]:
+        return {**REFUSED, **REFUSED_IN_FINETUNING}
+
+    def _check_values(self) -> None:
+        super()._check_values()
         if self.skip_stage1 and self.skip_stage2:
             raise ValueError("skip_stage1 and skip_stage2 leave nothing to train: unset one of them.")
         if min(self.stage1_patience, self.stage2_patience) < 1:
@@ -88,6 +99,14 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
                 "stage1_patience and stage2_patience must be at least 1, got "
                 f"{self.stage1_patience} and {self.stage2_patience}."
             )
+        for name, choices in (("item_matrix", ItemMatrix), ("freeze", Freeze)):
+            for field_name in (f"stage1_{name}", f"stage2_{name}"):
+                if getattr(self, field_name) is not None:  # the recipe's
+                    check_choice(field_name, getattr(self, field_name), choices)
+        for field_name in ("stage2_num_train_epochs", "stage2_learning_rate", "num_negatives"):
+            value = getattr(self, field_name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{field_name} must be a number of at least 0, got {value}.")
         if self.max_validation_users is not None and self.max_validation_users < 1:
             raise ValueError(f"max_validation_users must be at least 1 or None, got {self.max_validation_users}.")
 
@@ -101,8 +120,13 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         for name in ("item_matrix", "freeze"):
             if getattr(self, f"stage{number}_{name}") is None:
                 setattr(self, f"stage{number}_{name}", getattr(of_stage, name))
-        check_choice(f"stage{number}_item_matrix", getattr(self, f"stage{number}_item_matrix"), ItemMatrix)
-        check_choice(f"stage{number}_freeze", getattr(self, f"stage{number}_freeze"), Freeze)
+
+    def searchable_fields(self) -> tuple[str, ...]:
+        return (
+            *super().searchable_fields(),
+            "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "stage1_patience",
+            "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate", "num_negatives",
+        )  # fmt: skip
 
     def deciding_fields(self) -> tuple[str, ...]:
         return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -11,7 +10,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import set_seed
+from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, TrainOutput
 from transformers.utils import logging
 
@@ -24,13 +23,17 @@ from ...evaluation.ranking import Ranking, RankingProtocol, protocol_of
 from ...items.catalog import ItemCatalog
 from ...modeling_recformer import RecformerForSeqRec
 from ...tokenization_recformer import RecformerTokenizer
+from ...tokenizing.check_tokenizer import check_tokenizer
 from ..batches import Batch
+from ..expected_kinds import check_arguments_class, check_dataset, check_model
 from ..freezing import frozen
 from ..item_matrix import encode_item_matrix
+from ..metric_values import plain_metrics
 from ..model_ranking import RankingLoader, rank_sequences
 from ..resume import asked_to_resume, checkpoint_to_resume_from
 from ..run_settings import split_fingerprint
 from ..sharding import copy_into, reshard, set_up_fsdp
+from ..supported_arguments import REFUSED_IN_STAGES, check_trainer_arguments
 from ..trainer import RecformerTrainer
 from ..validation_sample import sample_users
 from .arguments import RecformerFinetuningArguments
@@ -66,10 +69,12 @@ class StageTrainer(RecformerTrainer):
     model: RecformerForSeqRec
     eval_dataset: Sequences | None
     catalog: ItemCatalog
+    _knows_items: bool
+    """Whether this trainer has encoded the items, or loaded their vectors."""
 
     def __init__(
         self,
-        model: RecformerForSeqRec,
+        model: RecformerForSeqRec | None,
         args: RecformerFinetuningArguments,
         *,
         stage: Stage,
@@ -79,21 +84,16 @@ class StageTrainer(RecformerTrainer):
         tokenized_catalog: TokenizedCatalog | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(train_dataset, SequentialDataset):
-            raise TypeError(
-                f"train_dataset must be a SequentialDataset, got {type(train_dataset).__name__}. "
-                "SequentialDataset.load reads one; examples/prepare_data.py creates one."
-            )
-        if any(kwargs.get("optimizers", ())):
-            raise ValueError(
-                "A ready optimizer cannot serve both stages, because each begins with a new one. Choose it with "
-                "args.optim, or pass optimizer_cls_and_kwargs."
-            )
+        check_arguments_class(args, RecformerFinetuningArguments)
+        check_trainer_arguments(kwargs, REFUSED_IN_STAGES)
+        check_dataset(train_dataset, "train_dataset")
+        check_tokenizer(processing_class)
         _check_metric(args, kwargs.get("compute_metrics"))
         self.dataset = train_dataset
         self.catalog = train_dataset.catalog
         self.stage = stage
-        validation = self._validation_users(args, train_dataset.validation if eval_dataset is None else eval_dataset)
+        split = train_dataset.validation if eval_dataset is None else self._split_of(eval_dataset, "validation")
+        validation = self._validation_users(args, split)
         self.tokenized_catalog = tokenized_catalog or TokenizedCatalog.build(self.catalog, processing_class)
         if self.tokenized_catalog.catalog_fingerprint != self.catalog.fingerprint:
             raise ValueError(
@@ -102,7 +102,6 @@ class StageTrainer(RecformerTrainer):
             )
         self.item_collator = ItemCollator(self.tokenized_catalog, processing_class)
         self.eval_collator = EvaluationCollator(self.tokenized_catalog, processing_class)
-        self._give_items(model)
         super().__init__(
             model,
             args,
@@ -134,12 +133,15 @@ class StageTrainer(RecformerTrainer):
             self.validation_sample = {"users": len(sample), "of": len(split)}
         return sample
 
-    def _give_items(self, model: RecformerForSeqRec) -> None:
-        """Makes the dataset's items those of the model; the first epoch encodes them."""
-        has_others = model.catalog is not None and model.catalog.fingerprint != self.catalog.fingerprint
-        if model.config.num_items != len(self.catalog) or has_others:
-            model.set_item_embeddings(torch.zeros(len(self.catalog), model.config.hidden_size))
-        model.catalog = self.catalog
+    def adopt(self, model: object) -> None:
+        """Makes the dataset's items those of a model; they are encoded when they are needed."""
+        check_model(model, RecformerForSeqRec, " RecformerForPretraining has no items to recommend.")
+        head = cast(RecformerForSeqRec, model)
+        has_others = head.catalog is not None and head.catalog.fingerprint != self.catalog.fingerprint
+        if head.config.num_items != len(self.catalog) or has_others:
+            head.set_item_embeddings(torch.zeros(len(self.catalog), head.config.hidden_size))
+        head.catalog = self.catalog
+        self._knows_items = False
 
     def _train_collator(
         self, args: RecformerFinetuningArguments, stage: Stage, tokenizer: RecformerTokenizer
@@ -166,6 +168,7 @@ class StageTrainer(RecformerTrainer):
         """
         self.stage, self.args = stage, args
         self._has_item_matrix, self._to_beat = has_item_matrix, to_beat
+        self._knows_items = self._knows_items or has_item_matrix
         # A stage then draws the same dropout whether the one before it ran in this process or before a restart.
         set_seed(args.seed)
         self.collator = self.data_collator = self._train_collator(args, stage, self.processing_class)
@@ -173,8 +176,9 @@ class StageTrainer(RecformerTrainer):
         self.optimizer = self.lr_scheduler = None
         self.model_wrapped = self.model  # other weights train, so DDP has to wrap the model again
         for callback in self.callback_handler.callbacks:
-            if type(callback).__name__ == "TensorBoardCallback" and "TENSORBOARD_LOGGING_DIR" not in os.environ:
-                callback.logging_dir = None  # a new folder per stage, because the steps of both count from 0
+            if isinstance(callback, EarlyStoppingCallback):
+                callback.early_stopping_patience_counter = 0  # its evaluations are those of one stage
+        self.open_new_logs()
 
     def train(
         self,
@@ -196,7 +200,9 @@ class StageTrainer(RecformerTrainer):
         with frozen(self.model, self._head.recformer, self.stage.freeze, pooled_only=True):
             self._train_item_embeddings(self.stage.item_matrix == "trainable")
             try:
-                return self.train_from(checkpoint)
+                output = self.train_from(checkpoint)
+                self.encode_items_once()  # a stage of no epochs
+                return output
             finally:
                 self._train_item_embeddings(False)
 
@@ -211,13 +217,32 @@ class StageTrainer(RecformerTrainer):
             self.state.best_metric = self._to_beat
 
     def encode_items(self) -> None:
-        """Encodes all items with the model, and makes that its item matrix, in place, on every process."""
+        """Encodes all items with the model as it is, and makes that its item matrix, in place, on every process.
+
+        Training and the first evaluation do so by themselves; call it after you changed the model's weights.
+        """
         with self.records.off_the_clock():
             matrix = encode_item_matrix(
                 self.model, self.item_collator, self.accelerator, max_tokens=self.args.eval_batch_tokens
             )
             reshard(self.model)
             copy_into(self._item_embeddings, matrix)
+        self._knows_items = True
+
+    def encode_items_once(self) -> None:
+        """Encodes all items unless the model has vectors for them."""
+        if self.model is None:
+            raise RuntimeError("A hyperparameter search leaves no model: call train() with the best settings.")
+        if not self._knows_items and not self._item_embeddings.any():
+            self.encode_items()
+
+    def restore(self, checkpoint: Path) -> None:
+        super().restore(checkpoint)
+        self._knows_items = True
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._knows_items = True
 
     @property
     def patience(self) -> int | None:
@@ -264,20 +289,40 @@ class StageTrainer(RecformerTrainer):
         return None if self.eval_dataset is None else split_fingerprint(self.eval_dataset)
 
     def get_eval_dataloader(self, eval_dataset: object = None) -> DataLoaderShard:
-        split = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(split, SequentialDataset):
-            split = self._of_this_catalog(split).validation
-        if not isinstance(split, Sequences):
-            raise TypeError(
-                f"Evaluation takes a validation or test split, such as dataset.test, got {type(split).__name__}."
-            )
+        split = self.eval_dataset if eval_dataset is None else self._split_of(eval_dataset, "validation")
+        if split is None:
+            raise ValueError("There is no validation split to evaluate on: name a split, such as dataset.test.")
         return self.ranking_loader(split, self.eval_collator, len(self.catalog))
 
     def get_test_dataloader(self, test_dataset: object) -> DataLoaderShard:
         """Batches of a test split, or of a dataset's test split."""
-        if isinstance(test_dataset, SequentialDataset):
-            test_dataset = self._of_this_catalog(test_dataset).test
-        return self.get_eval_dataloader(test_dataset)
+        return self.get_eval_dataloader(self._split_of(test_dataset, "test"))
+
+    def _split_of(self, data: object, name: str) -> Sequences:
+        """A split of this catalogue that can be ranked: `data` itself, or a dataset's split of that name.
+
+        Raises:
+            TypeError: if it is neither.
+            ValueError: if it has no targets, or items of another catalogue.
+        """
+        split = getattr(self._of_this_catalog(data), name) if isinstance(data, SequentialDataset) else data
+        if isinstance(data, SequentialDataset) and split is None:
+            raise ValueError(f"The dataset has no {name} split; it has {', '.join(data.splits)}.")
+        if not isinstance(split, Sequences):
+            raise TypeError(
+                f"Evaluation takes a validation or test split, such as dataset.test, got {type(split).__name__}."
+            )
+        if split.targets is None:
+            raise ValueError(
+                "Evaluation takes a validation or test split, such as dataset.test; these sequences have no targets."
+            )
+        highest = max((int(rows.max()) for rows in (split.items, split.targets) if len(rows)), default=-1)
+        if highest >= len(self.catalog):
+            raise ValueError(
+                f"The split has row {highest:,} of a catalogue, but the catalogue has {len(self.catalog):,} items: the "
+                "split belongs to another dataset."
+            )
+        return split
 
     def _of_this_catalog(self, dataset: SequentialDataset) -> SequentialDataset:
         if dataset.catalog.fingerprint != self.catalog.fingerprint:
@@ -303,12 +348,13 @@ class StageTrainer(RecformerTrainer):
         ranking = rankings[protocol]
         metrics = {"loss": loss, **ranking.metrics(self.args.ranking_ks)}
         if self.compute_metrics is not None:
-            metrics |= self.compute_metrics(EvalPrediction(predictions=ranking.ranks, label_ids=ranking.targets))
+            found = self.compute_metrics(EvalPrediction(predictions=ranking.ranks, label_ids=ranking.targets))
+            metrics |= plain_metrics(found, taken=metrics, prefix=metric_key_prefix)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         return EvalLoopOutput(ranking.ranks, ranking.targets, metrics, len(ranking))
 
     def rank(self, split: Sequences, *, exclude_history: bool | None = None) -> Ranking:
-        """Ranks a split with the model and its item matrix as they are.
+        """Ranks a split with the model and its item matrix as they are; items without vectors are encoded first.
 
         Args:
             split: validation or test.
@@ -324,6 +370,7 @@ class StageTrainer(RecformerTrainer):
     def _rank(
         self, loader: RankingLoader, protocols: Sequence[RankingProtocol]
     ) -> tuple[dict[RankingProtocol, Ranking], float]:
+        self.encode_items_once()
         return rank_sequences(self.model, loader, self.accelerator, protocols, ties=self.args.ranking_ties, top_k=10)
 
 

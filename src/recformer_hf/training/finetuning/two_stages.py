@@ -11,7 +11,7 @@ output_dir/
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers.trainer_utils import TrainOutput
 
@@ -23,6 +23,7 @@ from ...modeling_recformer import RecformerForSeqRec
 from ...storage.atomic_shared import remove_partial_folders
 from ...tokenization_recformer import RecformerTokenizer
 from ..checkpoints import RUN_FILE, load_state, rotate_checkpoints, write_json
+from ..expected_kinds import check_arguments_class
 from ..resume import RunFolder, checkpoint_to_resume_from
 from ..run_settings import check_run
 from ..trainer import metrics_of_step
@@ -60,7 +61,7 @@ class RecformerFinetuningTrainer(StageTrainer):
 
     def __init__(
         self,
-        model: RecformerForSeqRec,
+        model: RecformerForSeqRec | None,
         args: RecformerFinetuningArguments,
         *,
         train_dataset: SequentialDataset,
@@ -69,6 +70,7 @@ class RecformerFinetuningTrainer(StageTrainer):
         tokenized_catalog: TokenizedCatalog | None = None,
         **kwargs: Any,
     ) -> None:
+        check_arguments_class(args, RecformerFinetuningArguments)
         super().__init__(
             model,
             args,
@@ -94,7 +96,8 @@ class RecformerFinetuningTrainer(StageTrainer):
             resume_from_checkpoint: `True` continues from the last complete checkpoint of either stage (from the start
                 if there is none; a finished run is only loaded). A path goes back to that checkpoint: what the run
                 wrote after it is removed.
-            trial, ignore_keys_for_eval: ignored; they keep the signature of `Trainer`.
+            trial: of a hyperparameter search; the run then has the trial's settings, in a folder of its own.
+            ignore_keys_for_eval: ignored; it keeps the signature of `Trainer`.
 
         Returns:
             `TrainOutput`: steps and time of all stages; `metrics` has the best validation metrics as `best_*`.
@@ -105,6 +108,16 @@ class RecformerFinetuningTrainer(StageTrainer):
                 the folder then stays as it was.
             LossNotFiniteError: if a loss or gradient is not finite; the message names the batch.
         """
+        of_search = self.run_args
+        if trial is not None:
+            self.run_args = cast(RecformerFinetuningArguments, self.arguments_of(trial, of_search))
+        try:
+            with self.new_model(self.run_args, trial):
+                return self._train_run(resume_from_checkpoint)
+        finally:
+            self.args = self.run_args = of_search
+
+    def _train_run(self, resume_from_checkpoint: str | bool | None) -> TrainOutput:
         run = RunFolder(Path(self.run_args.output_dir or ""), STAGES, traces=STAGES, part_file=STAGE_FILE)
         resume = run.start(
             resume_from_checkpoint, self.accelerator, check=self._check_named, is_done=self._ends_stage,

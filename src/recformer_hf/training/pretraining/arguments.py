@@ -81,6 +81,9 @@ class RecformerPretrainingArguments(RecformerTrainingArguments):
         if self.eval_strategy == "no":
             self.eval_on_start = False
         super().__post_init__()
+
+    def _check_values(self) -> None:
+        super()._check_values()
         if not 0 <= self.mlm_probability < 1:
             raise ValueError(f"mlm_probability must lie in [0, 1), got {self.mlm_probability}.")
         check_choice("mixing", self.mixing, Mixing)
@@ -90,6 +93,9 @@ class RecformerPretrainingArguments(RecformerTrainingArguments):
                 raise ValueError(f"{name} must be at least 1 or None, got {value}.")
         if not self.zero_shot_splits or set(self.zero_shot_splits) - {"validation", "test"}:
             raise ValueError(f"zero_shot_splits must be validation, test or both, got {self.zero_shot_splits}.")
+
+    def searchable_fields(self) -> tuple[str, ...]:
+        return (*super().searchable_fields(), "patience", "freeze_word_embeddings", "contrastive_chunk_size")
 
     def deciding_fields(self) -> tuple[str, ...]:
         return (

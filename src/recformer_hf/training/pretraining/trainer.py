@@ -28,14 +28,17 @@ from ...data.tokenized_catalog import TokenizedCatalog
 from ...evaluation.ranking import Ranking, protocol_of
 from ...modeling_recformer import RecformerForPretraining
 from ...tokenization_recformer import RecformerTokenizer
+from ...tokenizing.check_tokenizer import check_tokenizer
 from ..batches import Batch
 from ..checkpoints import RUN_FILE, is_complete, load_state, write_json
+from ..expected_kinds import check_arguments_class, check_dataset, check_model
 from ..freezing import Freeze, frozen, without_gradient
 from ..item_matrix import encode_item_matrix
 from ..model_ranking import rank_sequences
 from ..resume import RunFolder, checkpoint_to_resume_from
 from ..run_settings import check_run
 from ..sharding import set_up_fsdp
+from ..supported_arguments import REFUSED_IN_PRETRAINING, check_trainer_arguments
 from ..trainer import RecformerTrainer, metrics_of_step
 from .arguments import RecformerPretrainingArguments
 from .contrastive import loss_at_once, loss_counts, loss_in_chunks
@@ -80,7 +83,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
 
     def __init__(
         self,
-        model: RecformerForPretraining,
+        model: RecformerForPretraining | None,
         args: RecformerPretrainingArguments,
         *,
         train_datasets: Sequence[SequentialDataset],
@@ -90,16 +93,20 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         dataset_weights: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if kwargs.get("compute_metrics") is not None:
-            raise ValueError(
-                "Pretraining hands no predictions to compute_metrics, so it would never be called. Losses, accuracy "
-                "and zero-shot metrics are logged without it; for others, evaluate checkpoints with "
-                "recformer_hf.evaluation."
-            )
+        check_arguments_class(args, RecformerPretrainingArguments)
+        check_trainer_arguments(kwargs, REFUSED_IN_PRETRAINING)
         targets = dict(zero_shot_datasets or {})
-        _check_classes(model, [*train_datasets, *targets.values(), *([] if eval_dataset is None else [eval_dataset])])
+        if isinstance(train_datasets, SequentialDataset) or not train_datasets:
+            raise TypeError("train_datasets must be a list of SequentialDatasets, with at least one: [dataset].")
+        for dataset in train_datasets:
+            check_dataset(dataset, "Each of train_datasets")
+        if eval_dataset is not None:
+            check_dataset(eval_dataset, "eval_dataset")
+        for name, dataset in targets.items():
+            check_dataset(dataset, f"zero_shot_datasets[{name!r}]")
+        check_tokenizer(processing_class)
         args = with_metric(args, eval_dataset is not None, list(targets))
-        catalogs = [
+        self.tokenized_catalogs = [
             TokenizedCatalog.build(dataset.catalog, processing_class, args.tokenized_cache_dir)
             for dataset in train_datasets
         ]
@@ -108,10 +115,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             model,
             args,
             datasets=train_datasets,
-            collator=PretrainingCollator(
-                catalogs, processing_class, seed=args.seed if args.data_seed is None else args.data_seed,
-                mlm_probability=args.mlm_probability,
-            ),
+            collator=self._train_collator(args, processing_class),
             processing_class=processing_class,
             dataset_weights=dataset_weights,
             mixing=args.mixing,
@@ -122,12 +126,33 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         )  # fmt: skip
         if self.is_fsdp_enabled:
             set_up_fsdp(self.accelerator)
-        if args.contrastive_chunk_size is not None and (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+        if args.contrastive_chunk_size is not None and self.is_fsdp_enabled:
             raise ValueError(
-                "contrastive_chunk_size runs the model several times before gradients are synchronized, which "
-                "DeepSpeed and FSDP do not support. Use DDP, or unset it."
+                "contrastive_chunk_size runs the model several times before gradients are synchronized, which FSDP "
+                "does not support. Use DDP, or unset it."
             )
         self.zero_shot_log = ZeroShotLog(self.folder, protocol_of(args.exclude_history))
+
+    def adopt(self, model: object) -> None:
+        check_model(
+            model, RecformerForPretraining, " recformer_hf.conversion.from_text_encoder starts from a text encoder."
+        )
+
+    def _train_collator(
+        self, args: RecformerPretrainingArguments, tokenizer: RecformerTokenizer
+    ) -> PretrainingCollator:
+        return PretrainingCollator(
+            self.tokenized_catalogs, tokenizer, seed=args.seed if args.data_seed is None else args.data_seed,
+            mlm_probability=args.mlm_probability,
+        )  # fmt: skip
+
+    def _begin_run(self, args: RecformerPretrainingArguments) -> None:
+        """Makes this the trainer of a run with other arguments."""
+        self.args = args
+        self.collator = self.data_collator = self._train_collator(args, self.processing_class)
+        self.sampler = self.sampler_of_seed(args.seed if args.data_seed is None else args.data_seed)
+        self.zero_shot_log = ZeroShotLog(self.folder, protocol_of(args.exclude_history))
+        self.open_new_logs()
 
     @property
     def patience(self) -> int | None:
@@ -156,7 +181,8 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         Args:
             resume_from_checkpoint: `True` continues from the last complete checkpoint (from the start if there is none;
                 a finished run is only loaded). A path goes back to that checkpoint: later ones are removed.
-            trial, ignore_keys_for_eval: as in `transformers.Trainer`.
+            trial: of a hyperparameter search; the run then has the trial's settings, in a folder of its own.
+            ignore_keys_for_eval: as in `transformers.Trainer`.
 
         Returns:
             `TrainOutput`; `metrics` has the evaluation of the best weights as `best_*`.
@@ -167,6 +193,19 @@ class RecformerPretrainingTrainer(RecformerTrainer):
                 as it was.
             LossNotFiniteError: if a loss or gradient is not finite; the message names the batch.
         """
+        of_search = self.args
+        if trial is not None:
+            self._begin_run(cast(RecformerPretrainingArguments, self.arguments_of(trial, of_search)))
+        try:
+            with self.new_model(self.args, trial):
+                return self._train_run(resume_from_checkpoint, ignore_keys_for_eval)
+        finally:
+            if trial is not None:
+                self._begin_run(of_search)
+
+    def _train_run(
+        self, resume_from_checkpoint: str | bool | None, ignore_keys_for_eval: list[str] | None
+    ) -> TrainOutput:
         run = RunFolder(self.folder, traces=("checkpoint-*", ROWS_FILE))
         resume = run.start(
             resume_from_checkpoint, self.accelerator, is_done=self.is_done, removes=self.args.should_save
@@ -182,7 +221,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             # A resumed run already had its evaluation at the start.
             self.args.eval_on_start = evaluate_first and checkpoint is None
             try:
-                output = self.train_from(checkpoint, trial=trial, ignore_keys_for_eval=ignore_keys_for_eval)
+                output = self.train_from(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
             finally:
                 self.args.eval_on_start = evaluate_first
         best = self.result_checkpoint()
@@ -339,18 +378,3 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             )
             rankings[name] = ranked[protocol]
         return rankings
-
-
-def _check_classes(model: object, datasets: Sequence[object]) -> None:
-    if not isinstance(model, RecformerForPretraining):
-        raise TypeError(
-            f"Pretraining takes a RecformerForPretraining, got {type(model).__name__}. "
-            "RecformerForPretraining.from_pretrained loads any Recformer checkpoint; "
-            "recformer_hf.conversion.from_text_encoder starts from a text encoder."
-        )
-    for dataset in datasets:
-        if not isinstance(dataset, SequentialDataset):
-            raise TypeError(
-                f"Pretraining takes SequentialDatasets, got {type(dataset).__name__}. SequentialDataset.load reads "
-                "one; examples/prepare_data.py creates one."
-            )
