@@ -4,9 +4,16 @@
     python examples/prepare_data.py --source amazon --amazon_version 2018 \
         --reviews Video_Games.json.gz --metadata meta_Video_Games.json.gz --output_dir games
 
-    # any tables: CSV, TSV, parquet or JSON lines
+    # Amazon's ratings alone (.csv), and more of an item's text
+    python examples/prepare_data.py --source amazon --reviews ratings_Games.csv --metadata meta_Video_Games.json.gz \
+        --attributes title brand category features description --min_rating 4 --output_dir games
+
+    # any tables: CSV, TSV, parquet, JSON lines, Excel or RecBole's .inter and .item, compressed or not
     python examples/prepare_data.py --source table --interactions purchases.csv --items products.parquet \
         --user_column customer --item_column sku --timestamp_column bought_at --attributes name maker --output_dir shop
+    ... --interactions 'logs/2024-*.csv' --delimiter ';' --encoding cp1252 --timestamp_format '%d.%m.%Y %H:%M'
+    ... --interactions log.txt --delimiter '|' --names user_id item_id timestamp      # no header line
+    ... --no_times                                                                    # the rows are in order
 
     # an unzipped MovieLens folder; the public Recformer replication's folder, whose splits are kept
     python examples/prepare_data.py --source movielens --folder ml-1m --output_dir movies
@@ -65,8 +72,11 @@ class SourceArguments:
     amazon_version: Literal["2014", "2018", "2023"] = field(
         default="2018", metadata={"help": "amazon: which layout the files have."}
     )
-    interactions: str | None = field(default=None, metadata={"help": "table: the file of interactions."})
-    items: str | None = field(default=None, metadata={"help": "table: the file of items."})
+    interactions: list[str] | None = field(
+        default=None,
+        metadata={"help": "table: file or files of interactions, or a pattern in quotes: 'log-*.csv'."},
+    )
+    items: list[str] | None = field(default=None, metadata={"help": "table: the file or files of items, or a pattern."})
     user_column: str = field(default="user_id", metadata={"help": "table: column of the users' ids."})
     item_column: str = field(default="item_id", metadata={"help": "table: column of the items' ids."})
     items_id_column: str | None = field(
@@ -75,13 +85,42 @@ class SourceArguments:
     timestamp_column: str = field(
         default="timestamp", metadata={"help": "table: column of times, which are numbers, dates or datetimes."}
     )
+    no_times: bool = field(
+        default=False,
+        metadata={"help": "table: there are no times; the rows are in order."},
+    )
     timestamp_unit: Literal["s", "ms", "us", "ns"] = field(
         default="s", metadata={"help": "table: unit of numeric times."}
+    )
+    timestamp_format: str | None = field(
+        default=None, metadata={"help": "table: notation of the times, as in strptime: '%%m/%%d/%%Y %%H:%%M'."}
+    )
+    check_times: bool = field(
+        default=True, metadata={"help": "amazon, table: refuse times that look like another unit or notation."}
+    )
+    delimiter: str | None = field(
+        default=None, metadata={"help": "table: what stands between the fields of text files: ';', '::', tab."}
+    )
+    encoding: str | None = field(
+        default=None, metadata={"help": "table: encoding of text files, such as latin-1; by default UTF-8."}
+    )
+    quote: str | None = field(
+        default=None, metadata={"help": "table: quoting character of text files, or none; by default the double quote."}
+    )
+    names: list[str] | None = field(
+        default=None, metadata={"help": "table: columns of text files of interactions that have no header line."}
+    )
+    items_names: list[str] | None = field(
+        default=None, metadata={"help": "table: columns of text files of items that have no header line."}
     )
     attributes: list[str] | None = field(
         default=None, metadata={"help": "amazon, table: attributes of an item's text, in this order."}
     )
-    min_rating: float | None = field(default=None, metadata={"help": "movielens: skip lower ratings."})
+    min_rating: float | None = field(
+        default=None,
+        metadata={"help": "amazon, movielens, table: skip interactions with a lower rating or none."},
+    )
+    rating_column: str = field(default="rating", metadata={"help": "table: column of ratings, read with --min_rating."})
     max_damaged: float = field(
         default=MAX_DAMAGED,
         metadata={"help": "Share of a file's lines, 0 to 1, that may be damaged before the file is refused."},
@@ -171,6 +210,8 @@ def read(arguments: SourceArguments) -> Source:
             metadata,
             arguments.amazon_version,
             attributes=arguments.attributes if arguments.attributes is not None else AMAZON_ATTRIBUTES,
+            min_rating=arguments.min_rating,
+            check_times=arguments.check_times,
             max_damaged=arguments.max_damaged,
         )
     if arguments.source == "movielens":
@@ -182,10 +223,19 @@ def read(arguments: SourceArguments) -> Source:
         items,
         user_column=arguments.user_column,
         item_column=arguments.item_column,
-        timestamp_column=arguments.timestamp_column,
+        timestamp_column=None if arguments.no_times else arguments.timestamp_column,
         timestamp_unit=arguments.timestamp_unit,
+        timestamp_format=arguments.timestamp_format,
+        check_times=arguments.check_times,
+        rating_column=arguments.rating_column,
+        min_rating=arguments.min_rating,
         items_id_column=arguments.items_id_column,
         attributes=arguments.attributes,
+        delimiter=TABS.get(arguments.delimiter or "", arguments.delimiter),
+        encoding=arguments.encoding,
+        quote=False if arguments.quote == "none" else arguments.quote,
+        names=arguments.names,
+        items_names=arguments.items_names,
         max_damaged=arguments.max_damaged,
     )
 
@@ -203,13 +253,19 @@ def split(prepared: PreparedInteractions, arguments: SplitArguments, seed: int) 
     return {"": leave_one_out(prepared, short_users=arguments.short_users)}
 
 
+# Interactions that --min_rating left out.
+RATING_COUNTS = ("ratings_below_the_minimum", "ratings_missing")
+# A tab is hard to type in a shell.
+TABS = {"tab": "\t", "\\t": "\t"}
+
 # Which options each source and each split reads.
 SOURCE_OPTIONS = {
-    "amazon": ["reviews", "metadata", "amazon_version", "attributes", "max_damaged"],
+    "amazon": ["reviews", "metadata", "amazon_version", "attributes", "min_rating", "check_times", "max_damaged"],
     "movielens": ["folder", "min_rating", "max_damaged"],
     "table": [
         *("interactions", "items", "user_column", "item_column", "items_id_column", "timestamp_column"),
-        *("timestamp_unit", "attributes", "max_damaged"),
+        *("no_times", "timestamp_unit", "timestamp_format", "check_times", "rating_column", "min_rating"),
+        *("delimiter", "encoding", "quote", "names", "items_names", "attributes", "max_damaged"),
     ],
     "replication": ["folder"],
     "recipe": ["folder", "max_damaged"],
@@ -243,6 +299,9 @@ def check_options(source: SourceArguments, preparation: PreparationArguments, ou
     kind = source.source or "recipe"
     what = f"--source {kind}" if source.source else f"--recipe {source.recipe}"
     refuse_without_effect(source, SOURCE_OPTIONS, kind, what)
+    check_table_options(source)
+    if source.no_times and output.split == "temporal":
+        raise DataError("--split temporal needs times; it cannot be used with --no_times.")
     if kind not in ("recipe", "replication"):
         refuse_without_effect(output, SPLIT_OPTIONS, output.split, f"--split {output.split}")
         return
@@ -250,6 +309,17 @@ def check_options(source: SourceArguments, preparation: PreparationArguments, ou
     refuse_without_effect(output, {**SPLIT_OPTIONS, "split": ["split"]}, "fixed", f"{what}: {reason}")
     used = ["seed", "ties"] if kind == "recipe" else ["seed"]
     refuse_without_effect(preparation, {"all": list(vars(preparation)), "used": used}, "used", f"{what}: {reason}")
+
+
+def check_table_options(source: SourceArguments) -> None:
+    """Refuse options of a table that another of its options makes useless."""
+    timed = {"all": ["timestamp_column", "timestamp_unit", "timestamp_format", "check_times"], "none": []}
+    if source.no_times:
+        refuse_without_effect(source, timed, "none", "--no_times")
+    if source.timestamp_format is not None:
+        refuse_without_effect(source, {"all": ["timestamp_unit"], "none": []}, "none", "--timestamp_format")
+    if source.min_rating is None:
+        refuse_without_effect(source, {"all": ["rating_column"], "none": []}, "none", "no --min_rating")
 
 
 def make(
@@ -316,6 +386,8 @@ def report_splits(dataset: SequentialDataset) -> None:
     statistics = dataset.statistics
     rows = ", ".join(f"{name} {counts['rows']:,}" for name, counts in statistics["splits"].items())
     print(f"\nrows: {rows}\nprotocol: {dataset.info.get('protocol', '')}")
+    if "order" in dataset.info:
+        print(f"order of the interactions: {dataset.info['order']}")
     for name, text in (
         ("share_test_targets_not_in_training", "test targets not in training"),
         ("share_tests_repeating_history", "test targets that repeat a history item"),
@@ -327,7 +399,8 @@ def report_splits(dataset: SequentialDataset) -> None:
 
 def report_removed(dataset: SequentialDataset) -> None:
     damaged = sum(file["damaged_lines"] for file in dataset.info.get("read", {}).get("files", []))
-    counts = {"damaged_lines_dropped": damaged, **dataset.info.get("preparation", {})}
+    read = {f"{name}_dropped": dataset.info.get("read", {}).get(name, 0) for name in RATING_COUNTS}
+    counts = {"damaged_lines_dropped": damaged, **read, **dataset.info.get("preparation", {})}
     removed = [
         f"{name.removesuffix('_dropped').replace('_', ' ')} {number:,}"
         for name, number in counts.items()

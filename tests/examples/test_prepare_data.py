@@ -7,12 +7,14 @@ import errno
 import importlib.util
 import json
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from recformer_hf.data import dataset as dataset_module
 from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.data.export_files import export_recbole
 from recformer_hf.data.recipes import get_recipe
 from tests.support.data_sources import (
     DAY,
@@ -89,6 +91,112 @@ def test_tables(script, tmp_path):
     arguments += ["--item_column", "what", "--timestamp_column", "when", "--items_id_column", "sku"]
     script.main([*arguments, "--attributes", "name", "--output_dir", str(tmp_path / "out")])
     assert SequentialDataset.load(tmp_path / "out").catalog[3] == {"name": "Lantern 3"}
+
+
+class TestTables:
+    """Options of --source table, on `purchases`."""
+
+    @pytest.fixture
+    def table(self, tmp_path):
+        """Writes a log of rows and the items; gives the arguments that read them."""
+
+        def arguments(name, header, rows, delimiter=","):
+            log = write_csv(tmp_path / name, header, rows, delimiter)
+            items = write_csv(tmp_path / "i.csv", ["item_id", "title"], [(i, a["title"]) for i, a in ITEMS.items()])
+            source = ["--source", "table", "--interactions", str(log), "--items", str(items)]
+            return [*source, "--output_dir", str(tmp_path / "out")]
+
+        return arguments
+
+    @pytest.fixture
+    def expected(self, script, table, tmp_path):
+        script.main([*table("plain.csv", ["user_id", "item_id", "timestamp"], purchases()), "--overwrite"])
+        (tmp_path / "out").rename(tmp_path / "expected")
+        return SequentialDataset.load(tmp_path / "expected")
+
+    def test_delimiter_and_no_header(self, script, table, tmp_path, expected):
+        rows = purchases()
+        arguments = table("log.txt", rows[0], rows[1:], "\t")
+        names = ["--names", "user_id", "item_id", "timestamp"]
+        for tab in ("tab", "\\t"):
+            script.main([*arguments, "--delimiter", tab, *names, "--overwrite"])
+            assert SequentialDataset.load(tmp_path / "out") == expected
+
+    def test_several_files_and_patterns(self, script, table, tmp_path, expected):
+        header, rows = ["user_id", "item_id", "timestamp"], purchases()
+        arguments = table("log-1.csv", header, rows[:50])
+        write_csv(tmp_path / "log-2.csv", header, rows[50:])
+        files = [str(tmp_path / "log-1.csv"), str(tmp_path / "log-2.csv")]
+        for given in (files, [str(tmp_path / "log-*.csv")]):
+            script.main([*arguments[:2], "--interactions", *given, *arguments[4:], "--overwrite"])
+            assert SequentialDataset.load(tmp_path / "out") == expected
+
+    def test_encoding_quote_and_format(self, script, table, tmp_path, expected):
+        rows = [(u, i, datetime.fromtimestamp(t, timezone.utc).strftime("%d.%m.%Y %H:%M")) for u, i, t in purchases()]
+        arguments = table("log.csv", ["user_id", "item_id", "timestamp"], rows, ";")
+        (tmp_path / "i.csv").write_text((tmp_path / "i.csv").read_text().replace(",", ";"))
+        lines = (tmp_path / "log.csv").read_text().splitlines()
+        quoted = [";".join(f"'{field}'" for field in line.split(";")) for line in lines]
+        (tmp_path / "log.csv").write_text("\n".join(quoted), "cp1252")
+        more = ["--delimiter", ";", "--encoding", "cp1252", "--quote", "'", "--timestamp_format", "%d.%m.%Y %H:%M"]
+        script.main([*arguments, *more])
+        assert SequentialDataset.load(tmp_path / "out") == expected
+
+    def test_ratings(self, script, table, tmp_path, expected, capsys):
+        rows = [(*row, 5) for row in purchases()] + [("U00", "B001", 5, 2), ("U00", "B001", 6, "")]
+        arguments = table("log.csv", ["user_id", "item_id", "timestamp", "stars"], rows)
+        script.main([*arguments, "--rating_column", "stars", "--min_rating", "3"])
+        assert SequentialDataset.load(tmp_path / "out") == expected
+        assert "ratings below the minimum 1, ratings missing 1" in capsys.readouterr().out
+
+    def test_without_times(self, script, table, tmp_path, expected, capsys):
+        rows = [(user, item) for user, item, _ in sorted(purchases(), key=lambda row: row[2])]
+        arguments = table("log.csv", ["user_id", "item_id"], rows)
+        script.main([*arguments, "--no_times"])
+        found = SequentialDataset.load(tmp_path / "out")
+        assert found == expected
+        assert "which have no times" in capsys.readouterr().out
+        assert "needs times" in failure(script, [*arguments, "--no_times", "--split", "temporal", "--overwrite"])
+
+    def test_recbole(self, script, tmp_path, expected):
+        export_recbole(expected, tmp_path / "shop")
+        log, items = tmp_path / "shop" / "shop.inter", tmp_path / "shop" / "shop.item"
+        files = ["--interactions", str(log), "--items", str(items)]
+        script.main(["--source", "table", *files, "--output_dir", str(tmp_path / "out")])
+        assert SequentialDataset.load(tmp_path / "out") == expected
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            (["--no_times", "--timestamp_unit", "ms"], "--timestamp_unit would have no effect with --no_times"),
+            (["--no_times", "--no_check_times"], "--check_times would have no effect with --no_times"),
+            (["--rating_column", "stars"], "--rating_column would have no effect with no --min_rating"),
+            (["--timestamp_format", "%Y", "--timestamp_unit", "ms"], "no effect with --timestamp_format"),
+            (["--min_rating", "3"], "has no column 'rating'; its columns are"),
+            (["--timestamp_column", "date"], "has no column 'date'; its columns are"),
+            (["--timestamp_unit", "ms"], "lie in January 1970"),
+            (["--quote", "''"], "quote is"),
+            (["--encoding", "utf-99"], "utf-99"),
+            (["--names", "user_id"], "has no column 'item_id', 'timestamp'; its columns are 'user_id'"),
+            (["--no_times", "--ties", "item_id"], "has no times"),
+            (["--source", "amazon"], "--interactions, --items would have no effect with --source amazon"),
+        ],
+    )
+    def test_what_cannot_be_is_one_line(self, script, table, tmp_path, more, message):
+        late = [(user, item, 40 * time) for user, item, time in purchases()]
+        arguments = table("log.csv", ["user_id", "item_id", "timestamp"], late)
+        assert message in failure(script, [*arguments, *more])
+        assert not (tmp_path / "out").exists()
+
+
+def test_amazons_ratings_alone_and_more_text(script, tmp_path):
+    _, metadata = write_amazon(tmp_path / "raw", "2018", purchases())
+    rows = [(item, user, 5.0, time) for user, item, time in purchases()]
+    (tmp_path / "ratings.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    arguments = ["--source", "amazon", "--reviews", str(tmp_path / "ratings.csv"), "--metadata", str(metadata)]
+    texts = ["--attributes", "title", "description", "features"]
+    script.main([*arguments, *texts, "--min_rating", "4", "--output_dir", str(tmp_path / "out")])
+    assert SequentialDataset.load(tmp_path / "out").catalog[0] == {"title": "Lantern 0"}
 
 
 def test_movielens(script, tmp_path):
