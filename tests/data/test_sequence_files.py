@@ -67,6 +67,23 @@ def test_ids_that_are_not_utf8_are_named(saved):
         SequentialDataset.load(saved)
 
 
+def test_a_changed_byte_is_an_error_that_names_the_file_or_changes_values_only(saved):
+    """Every byte of a small file, changed in turn: no other kind of error, and never a row outside the catalogue."""
+    path = saved / "test.parquet"
+    whole, messages = path.read_bytes(), []
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :])
+        try:
+            split = SequentialDataset.load(saved).test
+        except ValueError as error:
+            messages.append(str(error))
+        else:
+            assert split.items.max() < 6
+            assert len(split[0].user_id) > 0
+    assert len(messages) > 20
+    assert not [message for message in messages if "test.parquet" not in message and "of test" not in message]
+
+
 def test_columns_of_the_same_name(saved):
     table = pq.read_table(saved / "train.parquet")
     pq.write_table(table.append_column("items", table["items"]), saved / "train.parquet")

@@ -218,6 +218,22 @@ class TestCache:
         again = TokenizedCatalog.build(catalog, tokenizer, tmp_path)
         assert np.array_equal(again.offsets, TokenizedCatalog.build(catalog, tokenizer).offsets)
 
+    @pytest.mark.parametrize("name", ["input_ids", "offsets", "word_starts"])
+    def test_every_changed_byte_of_a_header(self, catalog, tokenizer, tmp_path, name):
+        path = TokenizedCatalog.build(catalog, tokenizer, tmp_path).path
+        whole, messages = (path / f"{name}.npy").read_bytes(), set()
+        for place in range(100):
+            for byte in (0, ord("("), ord("'"), 0xFF):
+                (path / f"{name}.npy").write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+                try:
+                    opened = TokenizedCatalog.open(path)
+                except ValueError as error:
+                    messages.add(str(error))
+                else:
+                    assert len(opened[len(opened) - 1].input_ids) > 0
+        assert messages
+        assert not [message for message in messages if "damaged or of another version" not in message]
+
     def test_rows_are_whole_numbers(self, catalog, tokenizer):
         with pytest.raises(TypeError, match="expected a whole number"):
             TokenizedCatalog.build(catalog, tokenizer)[1.0]

@@ -70,7 +70,7 @@ def _decoded(path: Path, with_targets: bool) -> Sequences:
 
     try:
         table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as parquet: {error}") from error
     return _from_table(table, path, with_targets)
 
@@ -91,8 +91,9 @@ def _from_table(table: pa.Table, path: Path, with_targets: bool) -> Sequences:
     import pyarrow as pa
 
     names = [USER_ID, HISTORY, TARGET] if with_targets else [USER_ID, ITEMS]
-    if not set(names) <= set(table.column_names) or len(set(table.column_names)) < len(table.column_names):
-        raise ValueError(f"{path} has the columns {table.column_names}; expected {names}. Save the dataset again.")
+    present = table.column_names
+    if not set(names) <= set(present) or len(set(present)) < len(present):
+        raise ValueError(f"{path} has the columns {present}; expected {names}. Save the dataset again.")
     try:
         # Offsets that point outside a mapped file would read other memory of this process; ids may not be UTF-8.
         table.validate(full=True)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -230,7 +231,10 @@ class TokenizedCatalog:
 
 
 def _mapped(path: Path) -> np.ndarray:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, TokenError) as error:  # numpy reads a file's header as a Python literal
+        raise ValueError(f"{path.name} has no readable header: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 1:
         raise ValueError(f"{path.name} is not an array of one dimension")
     # A plain array, because np.memmap's own class makes every slice and index slower.
