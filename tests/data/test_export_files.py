@@ -91,6 +91,16 @@ class TestRecBole:
             "'A' story", 'comma, and "quote"', "two lines three", "tab here", "Été 東京 🎲", "'", "'", "1.50", "NA",
         ]  # fmt: skip
 
+    def test_leave_one_out_comes_back(self, tmp_path):
+        dataset = leave_one_out(keep_all(many()))
+        folder = export_recbole(dataset, tmp_path / "shop")
+        assert again(folder / "shop.inter", folder / "shop.item") == dataset
+        odd = odd_dataset()
+        folder = export_recbole(odd, tmp_path / "odd")
+        found = again(folder / "odd.inter", folder / "odd.item")
+        for split in ("train", "validation", "test"):
+            assert histories(found, split) == histories(odd, split)
+
     def test_what_would_break_the_files_is_named(self, tmp_path):
         with pytest.raises(ValueError, match="The user id 'a\\\\tb' has a tab"):
             export_recbole(odd_dataset(("a\tb", "c", "d")), tmp_path / "shop")
