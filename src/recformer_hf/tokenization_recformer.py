@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -48,6 +49,10 @@ _LIMITS = {
 
 # Items of a block in `encode_items`: the texts of all items at once would take many times the memory of their tokens.
 _ITEMS_PER_BLOCK = 16_384
+
+# What `_get_item_backend` has made, with the key that it was made for. It is no attribute of the tokenizer, because
+# `datasets` hashes the attributes to find cached results, and the copy holds random names. Nor is it pickled or copied.
+_item_backends: WeakKeyDictionary[RecformerTokenizer, tuple[tuple[Any, ...], Tokenizer]] = WeakKeyDictionary()
 
 # Arguments of `__call__` that have no meaning for items. They may only be passed with a value that means "off".
 _TEXT_ARGUMENTS = {
@@ -414,15 +419,10 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         """
         backend, specials = self.backend_tokenizer, tuple(self.all_special_tokens)
         key = (backend, backend.get_vocab_size(), specials)
-        cached = self.__dict__.get("_item_backend")
+        cached = _item_backends.get(self)
         if cached is None or cached[0] != key:
-            cached = self.__dict__["_item_backend"] = (key, without_special_tokens(backend, set(specials)))
-        item_backend: Tokenizer = cached[1]
-        return item_backend
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The copy is rebuilt on first use; pickling it would double the size.
-        return {key: value for key, value in self.__dict__.items() if key != "_item_backend"}
+            cached = _item_backends[self] = (key, without_special_tokens(backend, set(specials)))
+        return cached[1]
 
     def _encode_plus(self, text: Any, *args: Any, **kwargs: Any) -> BatchEncoding:
         if kwargs.get("return_token_type_ids") is None:
