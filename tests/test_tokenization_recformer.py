@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import pickle
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from decimal import Decimal
@@ -23,7 +26,7 @@ from transformers import (
 )
 
 from recformer_hf.configuration_recformer import RecformerConfig
-from recformer_hf.tokenization_recformer import EncodedItem, RecformerTokenizer
+from recformer_hf.tokenization_recformer import EncodedItem, RecformerTokenizer, _item_backends
 from tests.support.tokenizers import (
     CATALOG,
     GUITAR,
@@ -444,3 +447,51 @@ def test_post_processing_of_the_source_is_kept(tmp_path, folders):
     assert again("steel 100") == source("steel 100")
     assert again("steel")["input_ids"][-1] == 2
     assert json.loads((tmp_path / "tokenizer.json").read_text())["pre_tokenizer"]["type"] == "Sequence"
+
+
+class TestFingerprint:
+    """`datasets` finds its cached results by a hash of the tokenizer, which use must not change."""
+
+    def test_use_leaves_the_hash(self, tokenizer, tmp_path):
+        from datasets.fingerprint import Hasher
+
+        tokenizer = copy.deepcopy(tokenizer)
+        before = Hasher.hash(tokenizer)
+        tokenizer([[SWITCH], [GUITAR, SWITCH]], padding=True, return_tensors="pt")
+        tokenizer.encode_items([SWITCH])
+        tokenizer.word_start_mask()
+        tokenizer("plain text")
+        tokenizer.save_pretrained(tmp_path)
+        assert Hasher.hash(tokenizer) == before
+        for again in (copy.deepcopy(tokenizer), copy.copy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
+            assert Hasher.hash(again) == before
+            assert again(SWITCH) == tokenizer(SWITCH)
+            assert Hasher.hash(again) == before
+        tokenizer.max_attr_num = 1  # changes what an item becomes
+        assert Hasher.hash(tokenizer) != before
+
+    def test_processes_share_the_cache_of_map(self, folders, tmp_path):
+        code = f"""
+import datasets
+from datasets.fingerprint import Hasher
+from recformer_hf import RecformerTokenizer
+tokenizer = RecformerTokenizer.from_pretrained({str(folders["trained"])!r})
+tokenizer([{{"title": "wok"}}])
+dataset = datasets.load_dataset("json", data_files={str(tmp_path / "items.jsonl")!r}, cache_dir={str(tmp_path / "c")!r})
+print(Hasher.hash(tokenizer), dataset["train"].map(tokenizer).cache_files)
+"""
+        (tmp_path / "items.jsonl").write_text('{"title": "wok"}\n{"title": "pan"}\n')
+        runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(2)]
+        assert runs[0].stdout, runs[0].stderr
+        assert runs[0].stdout == runs[1].stdout
+        assert len(list((tmp_path / "c").rglob("cache-*.arrow"))) == 1
+
+    def test_a_tokenizer_that_is_gone_leaves_nothing_behind(self, folders):
+        tokenizer = RecformerTokenizer.from_pretrained(folders["trained"])
+        gc.collect()
+        before = len(_item_backends)
+        tokenizer(SWITCH)
+        assert len(_item_backends) == before + 1
+        del tokenizer
+        gc.collect()
+        assert len(_item_backends) == before

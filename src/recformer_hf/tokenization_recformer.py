@@ -19,8 +19,9 @@ from transformers.utils import logging
 from transformers.utils.generic import PaddingStrategy, TensorType
 
 from .items.places import Place, PlacedText, renumbered
-from .items.text import all_attributes, as_histories, is_batch, is_text, item_attributes, refuse_mapping
+from .items.text import all_attributes, as_histories, is_batch, is_text, item_attributes
 from .storage.remote_code import SavesCode
+from .tokenizing.call_shapes import check_items, plain_input
 from .tokenizing.encoded_items import (
     BOS_TYPE,
     KEY_TYPE,
@@ -193,6 +194,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         """Trains a byte-level BPE tokenizer on the keys and values that a model will read of these items.
 
         The same items give the same tokenizer. Special tokens are `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` 4.
+        Of a word of more than 256 characters, only the first 256 are learned from.
 
         Args:
             items: any iterable of item dictionaries, read once.
@@ -208,9 +210,11 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         """
         if unknown := sorted(set(limits) - set(_LIMITS)):
             raise TypeError(f"Unknown limits {unknown}; there are {list(_LIMITS)}.")
-        max_attr_num = _checked_limit("max_attr_num", limits.get("max_attr_num", _LIMITS["max_attr_num"][0]))
+        read = [
+            _checked_limit(name, limits.get(name, _LIMITS[name][0])) for name in ("max_attr_num", "max_attr_length")
+        ]
         return cls(
-            tokenizer_object=train_byte_level_bpe(items, max_attr_num, vocab_size, min_frequency, progress),
+            tokenizer_object=train_byte_level_bpe(items, *read, vocab_size, min_frequency, progress),
             model_max_length=limits.get("max_token_num", _LIMITS["max_token_num"][0]),
             **SPECIAL_TOKEN_ROLES,
             **limits,
@@ -228,7 +232,8 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
 
         Args:
             text: a `str` or a list of them; or an item dictionary; or one history, a list of items, oldest first; or a
-                batch, a list of histories.
+                batch, a list of histories. Arrays and columns (numpy, pandas, polars, `datasets`) are read as lists. So
+                `dataset.map(tokenizer)` tokenizes each row as an item, with `batched=True` too.
             padding (`bool` or `str`, defaults to `False`): `True` or `"longest"`, or `"max_length"` (to `max_length`,
                 or to `max_token_num` without it). Always on the right, because the first token is the global one.
             truncation, max_length: a limit on tokens below `max_token_num`; the newest are kept.
@@ -239,10 +244,11 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
             each `[seq_len]` for one item or history, `[batch, seq_len]` for a batch or with `return_tensors`.
 
         Raises:
-            TypeError: if an item is not a dictionary, a key not a string, a value of an unsupported type (the message
-                names item and key), or if an argument has no meaning for items.
+            TypeError: for a table, an iterator or a set; if an item is not a dictionary, a key not a string, a value of
+                an unsupported type (the message names item and key), or if an argument has no meaning for items.
             ValueError: if an item or a history is empty, or padding on the left is requested.
         """
+        text = plain_input(text)
         if text is None or kwargs.get("is_split_into_words") or is_text(text):
             encoding: BatchEncoding = super().__call__(text, *args, **kwargs)
             return encoding
@@ -277,7 +283,7 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         Raises:
             TypeError, ValueError: as in `encode_item`. The message has the item's index.
         """
-        refuse_mapping(items, "encode_items")
+        check_items(items, "encode_items")
         total = len(items) if isinstance(items, Sized) else None
         blocks: list[EncodedItems] = []
         remaining, start = iter(items), 0

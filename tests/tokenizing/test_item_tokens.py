@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from recformer_hf.tokenization_recformer import EncodedItem, RecformerTokenizer
-from recformer_hf.tokenizing.item_tokens import encode_attributes
+from recformer_hf.tokenizing.item_tokens import encode_attributes, readable_part
 from tests.support.tokenizers import CATALOG, SPECIAL_STRINGS, SWITCH
 
 
@@ -95,3 +95,15 @@ def test_any_dictionary_of_strings(tokenizer, catalog):
         assert 0 < len(alone.input_ids) == len(alone.token_type_ids) <= 3 * 32
         np.testing.assert_array_equal(alone.input_ids, together.input_ids)
         np.testing.assert_array_equal(alone.token_type_ids, together.token_type_ids)
+
+
+def test_of_a_huge_text_only_the_beginning_is_tokenized(tokenizer):
+    """The tokens are those of the whole text, because a tokenizer that reads on changes none of the first."""
+    huge = "  \n" + "Nintendo Switch console " * 40_000
+    assert readable_part(huge, 32) == huge[: 3 + 65_536]
+    assert len(readable_part(huge, 8_000)) == 3 + 8_000 * 64
+    assert readable_part(huge[:65_536], 32) == huge[:65_536]
+    whole = tokenizer.backend_tokenizer.encode(huge, add_special_tokens=False).ids
+    found = tokenizer.encode_item({"": huge}).input_ids.tolist()
+    assert found == whole[: len(found)]
+    assert len(found) == tokenizer.max_attr_length

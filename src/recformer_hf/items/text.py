@@ -48,15 +48,6 @@ def as_histories(data: object) -> tuple[list[Sequence[Any]], list[Place]]:
     return [[data]], [Place()]
 
 
-def refuse_mapping(items: object, method: str) -> None:
-    """Raises an error for a single dictionary: iterating over it would give keys instead of items."""
-    if isinstance(items, (Mapping, str)):
-        raise TypeError(
-            f"{method} takes several item dictionaries, got one {type(items).__name__}. Pass a list of "
-            "items, or the values() of a dictionary of item id -> attributes."
-        )
-
-
 def all_attributes(items: Iterable[object], limit: int, history: Place | None = None) -> list[list[tuple[str, str]]]:
     """The [`item_attributes`] of several items.
 
@@ -239,7 +230,6 @@ __all__ = [
     "is_missing",
     "is_text",
     "item_attributes",
-    "refuse_mapping",
     "shown",
     "without_lone_surrogates",
 ]

@@ -25,6 +25,8 @@ def join_items(
         TypeError: if the items are not encoded.
         ValueError: if there is no item.
     """
+    if not isinstance(items, (EncodedItems, Sequence)) or isinstance(items, EncodedItem):
+        raise TypeError(_not_encoded(items))
     if len(items) == 0:
         raise ValueError("The history is empty; a history needs at least one item.")
     input_ids, token_type_ids, item_position_ids = [bos_token_id], [BOS_TYPE], [0]
@@ -34,10 +36,7 @@ def join_items(
             break
         item = items[-position]
         if not isinstance(item, EncodedItem):
-            raise TypeError(
-                f"encode_history takes encoded items, got {type(item).__name__}. Encode them first: "
-                "tokenizer.encode_history(tokenizer.encode_items(items)), or call tokenizer(items)."
-            )
+            raise TypeError(_not_encoded(item))
         ids = item.input_ids[:room].tolist()
         input_ids += ids
         token_type_ids += item.token_type_ids[:room].tolist()
@@ -48,6 +47,13 @@ def join_items(
         "item_position_ids": item_position_ids,
         "attention_mask": [1] * len(input_ids),
     }
+
+
+def _not_encoded(found: object) -> str:
+    return (
+        f"encode_history takes encoded items, got {type(found).__name__}. Encode them first: "
+        "tokenizer.encode_history(tokenizer.encode_items(items)), or call tokenizer(items)."
+    )
 
 
 __all__ = ["join_items"]

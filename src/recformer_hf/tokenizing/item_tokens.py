@@ -15,6 +15,21 @@ TEXTS_PER_CALL = 8_192
 """How many texts the Rust tokenizer gets at once. Its result, an object per text, takes far more memory than the
 ids."""
 
+_READ_CHARACTERS = 65_536
+_CHARACTERS_PER_TOKEN = 64
+
+
+def readable_part(text: str, max_attr_length: int) -> str:
+    """The beginning of a text that is long enough for all tokens that are kept of it.
+
+    The tokenizer would take seconds for a text of a megabyte, of which `max_attr_length` tokens are kept. What is read
+    are 65,536 characters from the first that is no space, or 64 for each token if that is more.
+    """
+    limit = max(_READ_CHARACTERS, _CHARACTERS_PER_TOKEN * max_attr_length)
+    if len(text) <= limit:
+        return text
+    return text[: len(text) - len(text.lstrip()) + limit]
+
 
 def encode_attributes(
     rows: Sequence[Sequence[tuple[str, str]]], backend: Tokenizer, max_attr_length: int
@@ -35,7 +50,8 @@ def encode_attributes(
     text = np.array(
         [numbers.setdefault(text, len(numbers)) for row in rows for attribute in row for text in attribute], np.int64
     )
-    flat, starts, lengths = _encode_texts(list(numbers), backend, max_attr_length)
+    texts = [readable_part(each, max_attr_length) for each in numbers]
+    flat, starts, lengths = _encode_texts(texts, backend, max_attr_length)
 
     # Keys are at even places, values at odd ones. A value gets the tokens that its key leaves of the attribute's limit.
     kept = lengths[text]
@@ -68,4 +84,4 @@ def _encode_texts(texts: list[str], backend: Tokenizer, limit: int) -> tuple[np.
     return np.array(ids, dtype=np.int32), np.cumsum(sizes) - sizes, sizes
 
 
-__all__ = ["encode_attributes"]
+__all__ = ["encode_attributes", "readable_part"]
