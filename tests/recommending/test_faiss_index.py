@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,32 @@ class TestFaiss:
             FaissIndex.from_pretrained(tmp_path, exact)
         (tmp_path / "item_index.json").write_text("{}")
         with pytest.raises(ValueError, match="damaged: it lacks"):
+            FaissIndex.from_pretrained(tmp_path, exact)
+
+    def test_an_index_file_of_another_index(self, kind, exact, tmp_path):
+        index = FaissIndex.build(exact, kind, **SMALL[kind])
+        for items in (vectors(1499, 16), vectors(1500, 8), vectors(1500, 16, seed=3)):
+            FaissIndex.build(ExactIndex(items), kind, **SMALL[kind]).save_pretrained(tmp_path)
+            other = (tmp_path / "item_index.faiss").read_bytes()
+            index.save_pretrained(tmp_path)
+            (tmp_path / "item_index.faiss").write_bytes(other)
+            with pytest.raises(ValueError, match=r"item_index\.faiss is damaged \(.*Build it again"):
+                FaissIndex.from_pretrained(tmp_path, exact)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("kind", "ivfflat"), ("kind", 3), ("settings", {"search_effort": 2**40}),
+            ("settings", []), ("settings", {"search_effort": "x", "probes": None}),
+            ("num_items", "1500"), ("num_items", 7), ("fingerprint", None), ("recall", {"recall@10": 7}), ("recall", 1),
+            ("vector_checksums", "x"), ("vector_checksums", [1]), ("file_checksum", 5), ("file_checksum", [5]),
+        ],
+    )  # fmt: skip
+    def test_a_description_that_was_edited(self, kind, exact, tmp_path, name, value):
+        FaissIndex.build(exact, kind, **SMALL[kind]).save_pretrained(tmp_path)
+        path = tmp_path / "item_index.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+        with pytest.raises(ValueError, match=r"[Bb]uild .* again"):
             FaissIndex.from_pretrained(tmp_path, exact)
 
     def test_bad_settings(self, kind, exact):

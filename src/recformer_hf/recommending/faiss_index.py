@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers.utils import logging
 
 from ..storage.atomic import atomic_file
+from .faiss_files import FOURCC, MOST_EFFORT, check_index_file, file_checksum
 from .search import (
     SHORTLIST,
     ExactIndex,
@@ -66,6 +68,7 @@ class IndexInfo(_BuiltFrom, total=False):
     """The content of `item_index.json`. Indexes of earlier versions have no checksums."""
 
     vector_checksums: list[int]
+    file_checksum: int
 
 
 class FaissIndex:
@@ -221,6 +224,7 @@ class FaissIndex:
         faiss = faiss_module()
         with atomic_file(Path(folder) / INDEX_FILE) as temporary:
             faiss.write_index(self.index, os.fspath(temporary))
+            self.info["file_checksum"] = file_checksum(temporary)
         with atomic_file(Path(folder) / INDEX_INFO_FILE) as temporary:
             temporary.write_text(json.dumps(self.info, indent=2) + "\n", encoding="utf-8")
 
@@ -238,14 +242,17 @@ class FaissIndex:
         info = _read_info(folder)
         if not path.is_file():
             raise FileNotFoundError(f"No {INDEX_FILE} in {folder}. model.build_index(kind) creates one.")
-        if info["fingerprint"] != embeddings_fingerprint(exact.item_embeddings):
+        if info["num_items"] != len(exact) or info["fingerprint"] != embeddings_fingerprint(exact.item_embeddings):
             raise ValueError(_other_vectors(info, exact))
+        total, width = exact.item_embeddings.shape
         try:
+            check_index_file(path, info["kind"], total, width)
+            _settings(info["kind"], total, width, info["settings"])
+            if info.get("file_checksum", checksum := file_checksum(path)) != checksum:
+                raise ValueError(f"it is not the file that {INDEX_INFO_FILE} describes")
             index = faiss.read_index(os.fspath(path))
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError, ValueError) as error:
             raise ValueError(f"The search index {path} is damaged ({error}). Build it again.") from error
-        if index.ntotal != len(exact):
-            raise ValueError(f"{path} holds {index.ntotal:,} items, not {len(exact):,}. Build it again.")
         return cls(index, info, exact)
 
     @staticmethod
@@ -268,11 +275,33 @@ def _read_info(folder: str | os.PathLike[str]) -> IndexInfo:
     try:
         info: IndexInfo = json.loads(path.read_text(encoding="utf-8"))
         missing = _BuiltFrom.__required_keys__ - info.keys()
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}). Build the index again.") from error
     if missing:
         raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}. Build the index again.")
+    wrong = [name for name, holds in _CONTENT.items() if name in info and not holds(info[name])]  # type: ignore[literal-required]
+    if wrong:
+        raise ValueError(f"{path} is damaged: its {', '.join(wrong)} cannot be read. Build the index again.")
     return info
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_CONTENT: dict[str, Callable[[Any], bool]] = {
+    "kind": lambda value: isinstance(value, str) and value in FOURCC,
+    "settings": lambda value: (
+        isinstance(value, dict) and all(_is_number(each) and each <= MOST_EFFORT for each in value.values())
+    ),
+    "num_items": _is_number,
+    "fingerprint": lambda value: isinstance(value, str),
+    "recall": lambda value: (
+        isinstance(value, dict) and all(type(share) in (int, float) and 0 <= share <= 1 for share in value.values())
+    ),
+    "vector_checksums": lambda value: isinstance(value, list) and all(map(_is_number, value)),
+    "file_checksum": _is_number,
+}
 
 
 def _other_vectors(info: IndexInfo, exact: ExactIndex) -> str:
