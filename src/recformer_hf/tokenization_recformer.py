@@ -210,11 +210,11 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
         """
         if unknown := sorted(set(limits) - set(_LIMITS)):
             raise TypeError(f"Unknown limits {unknown}; there are {list(_LIMITS)}.")
-        read = [
+        num, length = (
             _checked_limit(name, limits.get(name, _LIMITS[name][0])) for name in ("max_attr_num", "max_attr_length")
-        ]
+        )
         return cls(
-            tokenizer_object=train_byte_level_bpe(items, *read, vocab_size, min_frequency, progress),
+            tokenizer_object=train_byte_level_bpe(items, num, length, vocab_size, min_frequency, progress),
             model_max_length=limits.get("max_token_num", _LIMITS["max_token_num"][0]),
             **SPECIAL_TOKEN_ROLES,
             **limits,

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .write_errors import named_write_errors
+
 PARTIAL = "partial"
 """Ending of a file or folder that is still being written."""
 
@@ -37,9 +39,10 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     remove_leftovers(path)
     temporary = sibling(path, PARTIAL)
     try:
-        yield temporary
-        flush_to_disk(temporary)
-        os.replace(temporary, path)
+        with named_write_errors(path, "What was there before is unchanged."):
+            yield temporary
+            flush_to_disk(temporary)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -76,10 +79,11 @@ def atomic_folder(
     remove_leftovers(folder)
     temporary, replaced = sibling(folder, PARTIAL), sibling(folder, REPLACED)
     try:
-        temporary.mkdir()
-        yield temporary
-        for path in (*temporary.rglob("*"), temporary):
-            flush_to_disk(path)
+        with named_write_errors(folder, "What was there before is unchanged."):
+            temporary.mkdir()
+            yield temporary
+            for path in (*temporary.rglob("*"), temporary):
+                flush_to_disk(path)
         _check_replaceable(folder, overwrite, replaceable)  # another process may have written there meanwhile
         # No operating system renames a folder over one that holds files, so for a moment neither the old nor the new
         # folder exists. `recover_folder` puts the old one back if the process is killed at that moment.

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .atomic import PARTIAL, flush_to_disk
+from .write_errors import named_write_errors
 
 SIZES_FILE = "checkpoint_files.json"
 """In every staged folder: the size in bytes of each of its other files."""
@@ -58,7 +59,8 @@ def staged_folder(folder: Path, processes: Processes) -> Iterator[Path]:
         staging.mkdir()
     processes.wait_for_everyone()  # no process writes before the folder exists
     try:
-        yield staging
+        with named_write_errors(folder, "What was there before is unchanged."):
+            yield staging
         processes.wait_for_everyone()
         if processes.is_main_process:
             sizes = {path.relative_to(staging).as_posix(): path.stat().st_size for path in _files(staging)}
@@ -89,7 +91,8 @@ def staged_files(folder: Path, processes: Processes) -> Iterator[Path]:
         staging.mkdir(parents=True)
     processes.wait_for_everyone()
     try:
-        yield staging
+        with named_write_errors(folder, "What was there before is unchanged."):
+            yield staging
         processes.wait_for_everyone()
         if processes.is_main_process:
             for path in _files(staging):

@@ -15,6 +15,8 @@ from typing import Any
 
 from transformers.utils.hub import PushToHubMixin
 
+from .write_errors import named_write_errors
+
 # Loaded from a checkpoint, this file is itself called storage_remote_code.py and lies flat beside the others.
 _ROOT = Path(__file__).parents[1 if Path(__file__).stem == "remote_code" else 0]
 
@@ -123,16 +125,23 @@ class SavesCode(PushToHubMixin):
                 package is not installed, with every Auto class, whichever head is saved. Pass it for the model and for
                 the tokenizer. By default the code is written only if the object itself was loaded from such code.
             args, kwargs: as in transformers.
+
+        Raises:
+            NotADirectoryError: if the folder is a file.
+            OSError: if it cannot be written; the message names it.
         """
         if with_code is None:
             # transformers sets `_auto_class` on a class that it loaded from code, and would then write the code of that
             # head only.
             with_code = self._push_with_code or getattr(self, "_auto_class", None) is not None
-        if with_code:
-            write_code(save_directory, self._code_modules)
+        if Path(save_directory).is_file():  # transformers would log a line and save nothing
+            raise NotADirectoryError(f"{save_directory} is a file; save_pretrained writes a folder. Name another path.")
         self._set_auto_map(dict(self._auto_map_entries) if with_code else None)
         try:
-            return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[no-untyped-call]
+            with named_write_errors(save_directory, "It is incomplete: make room and save again."):
+                if with_code:
+                    write_code(save_directory, self._code_modules)
+                return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[no-untyped-call]
         finally:
             self._set_auto_map(None)
 

@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from ..storage.atomic import atomic_file
 from ..storage.atomic_shared import is_whole, remove_folder
+from ..storage.write_errors import write_errno
 
 logger = logging.get_logger(__name__)
 
@@ -137,7 +138,7 @@ def clear_write_errors(what: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         raise OSError(
-            getattr(error, "errno", None) or errno.EIO,
+            write_errno(error) or errno.EIO,
             f"{what} could not be written ({error}). What was written before is whole: make room, then continue with "
             "resume_from_checkpoint.",
         ) from error
