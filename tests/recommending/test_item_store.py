@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import huggingface_hub.errors
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, pipeline
 
-from recformer_hf import ItemCatalog, RecformerForSeqRec
-from recformer_hf.recommending.item_store import CheckpointSource, ItemStore
+from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer
+from recformer_hf.recommending.item_store import CheckpointSource, ItemStore, read_catalog
 from tests.support.models import small_config
 from tests.support.shop import MORE, plain_search, vectors
 
@@ -97,6 +99,69 @@ class TestTheCatalogueBesideTheModel:
         catalog.write_bytes(content)
         loaded = RecformerForSeqRec.from_pretrained("someone/shop", cache_dir=tmp_path / "hub")
         assert loaded.catalog == model.catalog
+
+    @pytest.mark.parametrize(
+        ("name", "status"),
+        [
+            ("HfHubHTTPError", 503), ("HfHubHTTPError", 429), ("RepositoryNotFoundError", 401), ("GatedRepoError", 403),
+            ("RevisionNotFoundError", 404), ("LocalEntryNotFoundError", 0), ("OfflineModeIsEnabled", 0),
+            ("EntryNotFoundError", 404), ("RemoteEntryNotFoundError", 404),
+        ],
+    )  # fmt: skip
+    def test_only_the_hubs_answer_that_there_is_none_means_none(self, tmp_path, monkeypatch, name, status):
+        kind = getattr(huggingface_hub.errors, name, None)
+        if kind is None:
+            pytest.skip("another version of huggingface_hub")
+        error = kind.__new__(kind)  # in some versions its constructor wants a response
+        error.args = (f"status {status}",)
+
+        def download(*args, **options):
+            raise error
+
+        monkeypatch.setattr("recformer_hf.items.catalog_files.hf_hub_download", download)
+        source = CheckpointSource.of("someone/shop", {"cache_dir": tmp_path}, "a" * 40)
+        if name in ("EntryNotFoundError", "RemoteEntryNotFoundError"):
+            assert read_catalog(source, 32) is None
+            return
+        store = ItemStore()
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"item_catalog\.arrow beside them could not be fetched"):
+                store.load(source, 32)
+
+    @pytest.mark.parametrize("subfolder", ["", "best"])
+    @pytest.mark.parametrize("way", ["class", "revision", "local_files_only", "auto", "pipeline", "sharded"])
+    def test_every_way_of_loading_says_so(self, model, tokenizer, tmp_path, way, subfolder):
+        """The weights are cached, the catalogue is not, and the Hub cannot be reached."""
+        cache, commit = tmp_path / "hub", "a" * 40
+        snapshot = cache / "models--someone--shop" / "snapshots" / commit
+        folder = snapshot / subfolder
+        model.save_pretrained(folder, max_shard_size="100kB" if way == "sharded" else "1GB")
+        tokenizer.save_pretrained(folder)
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs" / "main").write_text(commit)
+        options = {"cache_dir": cache, **({"subfolder": subfolder} if subfolder else {})}
+        options |= {"revision": {"revision": commit}, "local_files_only": {"local_files_only": True}}.get(way, {})
+
+        def load():
+            if way == "auto":
+                return AutoModelForSequenceClassification.from_pretrained("someone/shop", **options)
+            if way == "pipeline":
+                whole = RecformerTokenizer.from_pretrained(folder)
+                loaded = pipeline("sequential-recommendation", "someone/shop", tokenizer=whole, model_kwargs=options)
+                return loaded.model
+            return RecformerForSeqRec.from_pretrained("someone/shop", **options)
+
+        if way == "pipeline" and subfolder:
+            pytest.skip("transformers' pipeline looks for the configuration outside of the folder")
+        content = (folder / "item_catalog.arrow").read_bytes()
+        (folder / "item_catalog.arrow").unlink()
+        with pytest.raises((OSError, ValueError), match=r"item_catalog\.arrow"):
+            load()
+        (folder / "item_catalog.arrow").write_bytes(content)  # the network is back
+        loaded = load()
+        assert loaded.catalog == model.catalog
+        loaded.save_pretrained(tmp_path / "copy")
+        assert (tmp_path / "copy" / "item_catalog.arrow").read_bytes() == content
 
     def test_pushing_while_saving_passes_on_what_is_false(self, model, tmp_path, monkeypatch):
         pushed = []
