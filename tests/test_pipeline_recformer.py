@@ -351,3 +351,35 @@ class TestCodeOnTheSide:
         one, batch = json.loads(result.stdout)
         assert ids(one) == ids(recommender(HISTORY))
         assert ids(batch[0]) == ids(recommender(["blue-tent"], top_k=2))
+
+
+class TestColumnsAndArrays:
+    HISTORY = list(ITEMS)[:2]
+
+    @pytest.mark.parametrize("kind", ["numpy", "objects", "pandas", "polars", "Arrow", "chunked"])
+    def test_one_history_or_several(self, recommender, kind):
+        """Of items it is a history; of lists a stream of histories."""
+        pandas, polars, arrow = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+        column = {
+            "numpy": np.array,
+            "objects": lambda values: pandas.Series(values).to_numpy(object),
+            "pandas": pandas.Series,
+            "polars": polars.Series,
+            "Arrow": arrow.array,
+            "chunked": lambda values: arrow.chunked_array([values]),
+        }[kind]
+        expected = recommender(self.HISTORY, top_k=2)
+        assert recommender(column(self.HISTORY), top_k=2) == expected
+        assert list(recommender(column([self.HISTORY, self.HISTORY]), top_k=2, batch_size=2)) == [expected] * 2
+
+    def test_what_was_recommended_is_a_history(self, recommender):
+        expected = recommender(self.HISTORY, top_k=3)
+        assert recommender(expected, top_k=2) == recommender(ids(expected), top_k=2)
+        assert recommender(expected[0], top_k=2) == recommender(ids(expected)[:1], top_k=2)
+
+    def test_tables_and_sets(self, recommender):
+        pandas = pytest.importorskip("pandas")
+        with pytest.raises(TypeError, match=r"got a DataFrame\. Pass one column of it, such as frame\['history'\]"):
+            recommender(pandas.DataFrame({"history": [self.HISTORY]}))
+        with pytest.raises(TypeError, match="got a set, which has no order"):
+            recommender(set(self.HISTORY))

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import Pipeline
 
-from .recommending.histories import as_list, is_list
+from .recommending.histories import as_list, described, is_list
 from .recommending.recommend import Recommendations
 
 _OPTIONS = ("top_k", "exclude_history", "candidates", "exclude", "max_tokens")
@@ -78,8 +78,8 @@ class SequentialRecommendationPipeline(Pipeline):
             histories = map(histories.__getitem__, range(len(histories)))  # type: ignore[arg-type]
         if not is_list(histories):
             raise TypeError(
-                "Expected a history (a list of items), a list of histories, or an iterable of histories, got a "
-                f"{type(histories).__name__}. Of a table, pass one column, such as list(frame['history'])."
+                "Expected a history (a list of items), a list of histories, or an iterable of histories, got "
+                f"{described(histories)}."
             )
         # A column of a frame, or an array, may be a single history. Whatever is read lazily holds histories.
         if not isinstance(histories, (list, tuple)) and _is_history(histories):
@@ -134,7 +134,7 @@ class SequentialRecommendationPipeline(Pipeline):
 
 def _is_history(entries: Any) -> bool:
     """Whether a column or an array holds items: it has a type, and no lists in it."""
-    return hasattr(entries, "dtype") and not any(is_list(entry) for entry in entries)
+    return (hasattr(entries, "dtype") or hasattr(entries, "to_pylist")) and not any(is_list(entry) for entry in entries)
 
 
 __all__ = ["SequentialRecommendationPipeline"]

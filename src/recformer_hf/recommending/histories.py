@@ -134,7 +134,7 @@ def id_text(item_id: object, place: object, expected: str) -> str:
 
 def is_list(data: object) -> bool:
     """Whether this is a sequence of entries: a list, an array of one or more dimensions, a column of a frame, ..."""
-    if isinstance(data, (str, bytes, bytearray, Mapping, Set, type)) or frame_kind(data) is not None:
+    if isinstance(data, (str, bytes, bytearray, Mapping, Set, type)) or _is_table(data):
         return False
     return isinstance(data, Iterable) and getattr(data, "ndim", 1) > 0
 
@@ -154,9 +154,9 @@ def as_batch(histories: Any) -> list[Any]:
         TypeError: if this is no list of histories; the message says what to pass.
     """
     if not is_list(histories):
-        raise TypeError(f"Expected a list of histories, got {_described(histories)}.")
+        raise TypeError(f"Expected a list of histories, got {described(histories)}.")
     batch = as_list(histories)
-    if batch and not any(is_list(history) or frame_kind(history) is not None for history in batch):
+    if batch and not any(is_list(history) or _is_table(history) for history in batch):
         raise TypeError(
             f"Expected a list of histories, each a list of items, got a list of {type(batch[0]).__name__}. One "
             "history is [history]."
@@ -173,7 +173,7 @@ def as_entries(history: Any, place: Place) -> list[Any]:
     """
     if not is_list(history):
         problem = (
-            f"is {_described(history)}; expected a list of items, oldest first. Pass several histories as a list of "
+            f"is {described(history)}; expected a list of items, oldest first. Pass several histories as a list of "
             "such lists."
         )
         raise TypeError(PlacedText(place, problem))
@@ -184,9 +184,15 @@ def as_entries(history: Any, place: Place) -> list[Any]:
     return entries
 
 
-def _described(data: object) -> str:
+def _is_table(data: object) -> bool:
+    # Arrow's chunked array, one column, streams as a table does.
+    return frame_kind(data) is not None and not hasattr(data, "chunks")
+
+
+def described(data: object) -> str:
+    """What was passed instead of a list."""
     kind = type(data).__name__
-    if frame_kind(data) is not None:
+    if _is_table(data):
         return f"a {kind}. Pass one column of it, such as frame['history'], or its rows as a list of dictionaries"
     if isinstance(data, Set):
         return f"a {kind}, which has no order"
@@ -265,6 +271,7 @@ __all__ = [
     "as_batch",
     "as_entries",
     "as_list",
+    "described",
     "given_id",
     "id_text",
     "is_list",
