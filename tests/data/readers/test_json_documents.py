@@ -47,6 +47,7 @@ def test_an_object_over_several_lines_is_one_item(tmp_path):
     ("document", "problem"),
     [
         ({"id": {"0": "1"}, "title": {"0": "A"}}, "a dict of values in each of its columns .'id', 'title'.*orient"),
+        ({}, "one empty JSON object; expected one object per line"),
         ({"id": ["1"], "title": ["A"]}, "a list of values in each of its columns"),
         ({"1": {"title": "A"}, "2": {"title": "B"}}, "one JSON object with the keys '1', '2'; expected one object per"),
         ({"columns": ["id", "title"], "data": [["1", "A"]]}, "with the keys 'columns', 'data'"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recformer_hf.data.readers import json_items
 from recformer_hf.data.readers.json_items import read_json_items
-from recformer_hf.data.readers.source import DataError, FileReport, MissingColumnsError
+from recformer_hf.data.readers.source import DamagedFileError, DataError, FileReport, MissingColumnsError
 from recformer_hf.items.text import attribute_text
 from tests.support.data_sources import write_lines
 
@@ -115,3 +115,9 @@ def test_every_value_is_what_the_catalogue_makes_of_it(tmp_path, rows):
             text = attribute_text(json.loads(json.dumps(row.get(name))))
             text = text and text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
             assert found[name] == (text or None)
+
+
+def test_a_file_without_an_undamaged_line_says_what_is_wrong_with_the_first(tmp_path):
+    path = write_lines(tmp_path / "items.jsonl", ["{'id': 1}", "5"])
+    with pytest.raises(DamagedFileError, match=r"none of its 2 lines holds an item \(line 1: a Python literal"):
+        read(path)

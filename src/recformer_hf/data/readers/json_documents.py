@@ -72,6 +72,8 @@ def _objects_of(path: Path, document: object, names: Sequence[str]) -> list[obje
     if not isinstance(document, dict):
         raise DataError(f"{path} is a JSON document of type {type(document).__name__}; {_EXPECTED}.")
     keys = ", ".join(map(repr, list(document)[:8])) + (", ..." if len(document) > 8 else "")
+    if not document:
+        raise DataError(f"{path} is one empty JSON object; {_EXPECTED}.")
     if all(name in document for name in names):
         ids = document[names[0]]
         if not isinstance(ids, (dict, list)):

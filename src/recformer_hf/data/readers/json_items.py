@@ -10,7 +10,7 @@ from ..polars_engine import pl
 from .cells import CellError, id_text, item_text, text_series
 from .columns import attribute_columns, check_columns
 from .json_lines import read_json_rows
-from .source import DataError, FileReport
+from .source import DamagedFileError, DataError, FileReport
 
 # A table of items has tens of columns. A file with a new key in every line would need columns times lines cells.
 MAX_COLUMNS = 1_000
@@ -32,6 +32,7 @@ def read_json_items(
 
     Raises:
         MissingColumnsError: if no line has one of the attributes.
+        DamagedFileError: if every line is damaged.
         DataError: if there are more than `MAX_COLUMNS` keys; see also `read_json_lines`.
     """
     # A dictionary, because it keeps the order.
@@ -51,6 +52,9 @@ def read_json_items(
         return row
 
     blocks = [_frame(rows) for rows in read_json_rows(path, [id_column], convert, report)]
+    if not seen and report.damaged:
+        where = "; ".join(f"line {number}: {problem}" for number, problem in report.examples)
+        raise DamagedFileError(f"{report.name}: none of its {report.lines:,} lines holds an item ({where}).")
     names = attribute_columns(seen, id_column, attributes)
     if seen:
         check_columns(report.name, seen, names, "Name the columns.")
