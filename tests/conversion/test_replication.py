@@ -214,9 +214,10 @@ class TestRefusedFiles:
         with pytest.raises(ValueError, match=r"weights\.bin"):
             from_replication(tmp_path / "weights.bin")
 
-    def test_a_file_cut_short(self, replication_weights, tmp_path):
+    @pytest.mark.parametrize("size", [100, 5_000, 100_000])
+    def test_a_file_cut_short(self, replication_weights, tmp_path, size):
         path = write_weights(tmp_path, replication_weights)
-        path.write_bytes(path.read_bytes()[:100_000])
+        path.write_bytes(path.read_bytes()[:size])
         with pytest.raises(ValueError, match="cut short"):
             from_replication(path)
 

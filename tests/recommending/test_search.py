@@ -174,3 +174,8 @@ class TestFingerprint:
         prints = [embeddings_fingerprint(x) for x in (items, items.clone(), other, items[:-1], items.reshape(6000, 8))]
         assert prints[0] == prints[1]
         assert len(set(prints)) == 4
+
+
+def test_offloaded_vectors_are_named():
+    with pytest.raises(ValueError, match=r"item vectors are offloaded.*cpu_offload\(model\.recformer\)"):
+        ExactIndex(torch.zeros(3, 4, device="meta"))

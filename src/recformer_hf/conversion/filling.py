@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.utils import logging
 
 from ..configuration_recformer import RecformerConfig
-from ..encoder.checkpoint import first_few
+from ..encoder.checkpoint import check_numbers, first_few
 from ..modeling_recformer import (
     RecformerModel,
     RecformerPreTrainedModel,
@@ -70,7 +70,7 @@ def fill(
         the model in evaluation mode.
 
     Raises:
-        ValueError: if weights are missing, unexpected or of another shape.
+        ValueError: if weights are missing, unexpected, of another shape or type, or not finite.
     """
     model = model_class(config)
     expected = model.state_dict()
@@ -90,6 +90,8 @@ def fill(
         for name, weight in expected.items()
         if name in found and found[name].shape != weight.shape
     ]
+    if integers := [f"{name} ({weight.dtype})" for name, weight in found.items() if not weight.is_floating_point()]:
+        raise ValueError(f"{origin} holds weights that are no floating-point numbers: {first_few(integers)}.")
     if missing or unexpected or other_shapes:
         raise ValueError(
             f"{origin} does not fit a {model_class.__name__} of this configuration: missing weights "
@@ -101,6 +103,7 @@ def fill(
     if fresh := sorted(expected.keys() - found.keys()):
         logger.info(f"Initialised weights that {origin} does not have: {first_few(fresh)}.")
     model.load_state_dict(found, strict=False)  # what may be missing was checked above
+    check_numbers(origin, model)
     model.eval()  # type: ignore[no-untyped-call]
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -146,7 +147,9 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors, or is not a PyTorch file ({reason}). No code in it was run. If you trust "
             'it, save only its tensors: torch.save(torch.load(path, weights_only=False)["state_dict"], new_path).'
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch seeks before the start of a short file
+            raise
         raise ValueError(f"{path} cannot be read as a PyTorch file; it may be cut short: {error}") from error
     # Lightning, plain training scripts and DeepSpeed save the weights under these keys.
     for wrapper in ("state_dict", "model_state_dict", "module"):

@@ -58,6 +58,11 @@ class ExactIndex:
     kind = "exact"
 
     def __init__(self, item_embeddings: Tensor) -> None:
+        if item_embeddings.is_meta:
+            raise ValueError(
+                "The item vectors are offloaded, but search reads them as a whole. Offload the encoder alone: "
+                "cpu_offload(model.recformer), or from_pretrained(..., device_map=...), which keeps them in memory."
+            )
         if item_embeddings.ndim != 2 or item_embeddings.dtype != torch.float32:
             raise ValueError(
                 f"Item embeddings to search must be float32 [num_items, hidden_size], got {item_embeddings.dtype} "
