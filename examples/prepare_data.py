@@ -33,8 +33,9 @@ The output folder is written completely or not at all. `--push_to_hub name` also
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -410,6 +411,14 @@ def report_removed(dataset: SequentialDataset) -> None:
         print(f"removed: {', '.join(removed)}")
 
 
+def as_options(message: str) -> str:
+    """A message of the library with its arguments written as options."""
+    for argument, option in {"check_times=False": "--no_check_times", "timestamp_column=None": "--no_times"}.items():
+        message = message.replace(argument, option)
+    names = [option.name for part in (SourceArguments, PreparationArguments, SplitArguments) for option in fields(part)]
+    return re.sub(rf"(?<![-\w])({'|'.join(names)})=(?=[\w\"'\[])", r"--\1 ", message)
+
+
 def main(arguments: list[str] | None = None) -> None:
     classes = [SourceArguments, PreparationArguments, SplitArguments]
     parser = HfArgumentParser(classes, description=str(__doc__).split("\n", 1)[0])  # type: ignore[arg-type]
@@ -420,7 +429,7 @@ def main(arguments: list[str] | None = None) -> None:
         datasets = make(source, preparation, output)
         save(datasets, output)
     except (ValueError, OSError) as error:  # wrong data or a full disk: the user needs no traceback
-        sys.exit(f"prepare_data.py: {' '.join(str(error).split())}")
+        sys.exit(f"prepare_data.py: {as_options(' '.join(str(error).split()))}")
     report(datasets, source, output)
 
 

@@ -127,6 +127,8 @@ def prepare(
         unknown_items,
         items_without_text,
     )
+    if source.interactions.is_empty():
+        raise EmptyResultError(_why_nothing_was_read(source))
     counts: dict[str, Any] = {"interactions_read": source.interactions.height}
     with tqdm(total=5, desc="Coding ids", unit=" steps", delay=2) as progress:
         # Each step assigns `rows` again, and the last one deletes it. A second reference to an earlier state would keep
@@ -293,6 +295,15 @@ def _take_k_core(rows: pl.DataFrame, settings: _Settings, counts: dict[str, Any]
     if not len(kept):
         raise EmptyResultError(_why_empty(counts, *minima))
     return log.take(kept)
+
+
+def _why_nothing_was_read(source: Source) -> str:
+    report = source.report
+    damaged = sum(file.damaged for file in report.files)
+    reasons = [f"{damaged:,} damaged lines"] if damaged else []
+    reasons += [f"{name.replace('_', ' ')} {number:,}" for name, number in report.counts.items() if "ratings" in name]
+    left_out = f"; left out: {', '.join(reasons)}" if reasons else ""
+    return f"Nothing is left of 0 interactions: {report.describe()} has no usable one{left_out}."
 
 
 def _why_empty(counts: dict[str, Any], min_user: int, min_item: int) -> str:

@@ -21,6 +21,13 @@ def test_temporal_asks_for_the_first_of_each_period():
     assert shown(dataset, "test") == {"u": [(["i0", "i1", "i2"], "i3")]}
 
 
+@pytest.mark.parametrize("moment", ["2017-07-14", "20170714", 1_499_990_400, "1499990400", "2017-07-14T02:00+02:00"])
+def test_dates_in_every_notation_are_the_same_moment(moment):
+    log = [(user, item, 1_499_990_000 + time) for user, item, time in many()]
+    dataset = temporal(keep_all(log), moment, 1_499_990_500)
+    assert dataset.info["split"]["validation_from"] == "2017-07-14"
+
+
 def test_temporal_can_ask_for_all_of_each_period():
     dataset = temporal(keep_all(SMALL), validation_from=10, test_from=30, targets="all")
     assert shown(dataset, "validation") == {

@@ -110,7 +110,13 @@ class ReadReport:
     file_order: bool = False
 
     def add_file(self, name: str, max_damaged: float) -> FileReport:
-        """The report of another file."""
+        """The report of another file.
+
+        Raises:
+            DataError: if `max_damaged` is no share.
+        """
+        if not 0 <= max_damaged <= 1:
+            raise DataError(f"max_damaged is {max_damaged}; expected a share from 0 to 1 (0.01 is 1 %).")
         self.files.append(FileReport(name, max_damaged))
         return self.files[-1]
 

@@ -106,7 +106,7 @@ def read_table(
         item_paths, items_id_column or item_column, attributes, report, max_damaged, options, items_names
     )
     unique = first_of_each_item(table, report, "repeated_items")
-    return Source(log.interactions(), unique, report)
+    return Source(log.interactions(*(path.name for path in log_paths)), unique, report)
 
 
 def _as_list(names: Sequence[str] | None, argument: str) -> list[str] | None:

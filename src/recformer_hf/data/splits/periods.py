@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Literal
 
@@ -78,7 +79,10 @@ def _moment(times: np.ndarray, given: Moment | None, share: float, name: str) ->
     if given is None:
         # "higher" takes a time that occurs. The default would interpolate between two.
         return int(np.quantile(times, share, method="higher"))
-    seconds: int | None = parse_timestamps(pl.Series([str(given)])).item()
+    text = str(given)
+    if isinstance(given, str) and re.fullmatch(r"\d{8}", text):  # 20170630 is a date, and no moment of August 1970
+        text = f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    seconds: int | None = parse_timestamps(pl.Series([text])).item()
     if seconds is None:
         raise DataError(f'{name} is {given!r}; expected a date ("2017-06-30"), a datetime, or seconds since 1970.')
     return seconds
