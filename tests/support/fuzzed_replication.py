@@ -125,7 +125,7 @@ class ReplicationCheck:
         for _, item_id in sorted(numbers.items()):
             if not isinstance(metadata.get(item_id), dict):
                 raise Refused(f"{item_id!r} has no attributes")
-            outcomes = Items(id="\0").outcomes({"\0": item_id, **metadata[item_id]})
+            outcomes = Items(id="\1id").outcomes({"\1id": item_id, **metadata[item_id]})
             if not isinstance(outcomes[0], tuple) or not outcomes[0][1]:
                 raise Refused(f"{item_id!r}: {outcomes}")
             items.append(outcomes[0])

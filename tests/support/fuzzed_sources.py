@@ -206,6 +206,7 @@ class Movies(Items):
 
     def outcomes(self, cells: plain.Cells) -> list[Any]:
         title, genres = cells.get("title") or "", cells.get("genres") or ""
+        genres = genres.strip()
         attributes = {
             "title": Title(title),
             "year": Year(title),
@@ -226,9 +227,14 @@ class Title(Cleaned):
     """A film's title: the words of the file's, in another order, without the year."""
 
     def fits(self, found: str | None) -> bool:
-        words = sorted((self.text or "").replace(",", " ").split())
-        got = sorted((found or "").replace(",", " ").split())
-        return got == words or (len(words) > len(got) and all(word in words for word in got))
+        without_year = re.sub(r"\s*\(\d{4}\)\s*$", "", self.text or "", flags=re.ASCII)
+        words, got = _words(without_year), _words(found)
+        # Years in other notations may or may not be cut.
+        return got == words or ("(" in without_year and set(got) <= set(words))
+
+
+def _words(text: str | None) -> list[str]:
+    return sorted((text or "").replace(",", " ").split())
 
 
 class Year(Cleaned):
@@ -317,9 +323,10 @@ def movielens_example(rng: Random, layout: str, mutate: str) -> Example:
     (log_name, items_name) = files
     changed = log_name if mutate == "log" else items_name
     files[changed] = made.mutated(rng, files[changed], packable=False)
-    check = SourceCheck(
-        (log_name, reading(log_read, files[log_name])), (items_name, reading(movies_read, files[items_name]))
-    )
+    films_file = reading(movies_read, files[items_name])
+    if layout == "100k" and isinstance(films_file, PlainFile):
+        films_file.text += "|".join(_FLAGS)  # the file has their flags
+    check = SourceCheck((log_name, reading(log_read, files[log_name])), (items_name, films_file))
     return Example(files, lambda folder: read_movielens(folder, max_damaged=1.0), check)
 
 

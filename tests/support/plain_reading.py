@@ -213,6 +213,7 @@ class Items:
     id: str = "item_id"
     attributes: Sequence[str] | None = None
     strip: bool = False
+    refuse_repeated_keys: bool = False
 
     def outcomes(self, cells: Cells) -> list[Any]:
         """(id, attributes) or marks."""
@@ -274,6 +275,8 @@ def plain_json_lines(data: bytes, table: Table, parse: Callable[[str], object] =
     rows, good = [], []
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         data = as_text(data).encode("utf-8", "surrogatepass")
+    if b"\r" in data.replace(b"\r\n", b""):
+        may_refuse.append("carriage returns alone")
     data = with_line_breaks(data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")).encode("latin-1")
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
@@ -281,7 +284,7 @@ def plain_json_lines(data: bytes, table: Table, parse: Callable[[str], object] =
                 rows.append(PlainRow(number, [BLANK]))
             continue
         try:
-            value = parse(line.decode("utf-8").strip())
+            value = parse(line.decode("utf-8"))
         except Exception as error:  # whatever a broken line makes the parser raise
             doubtful = line.startswith(b"\xef\xbb\xbf") or not line.strip(b" \t\r\n\x0b\x0c\0")
             rows.append(PlainRow(number, [DAMAGED, BLANK] if doubtful else [DAMAGED]))
@@ -291,13 +294,13 @@ def plain_json_lines(data: bytes, table: Table, parse: Callable[[str], object] =
         if isinstance(value, dict):
             good.append(value)
             rows.append(PlainRow(number, table.outcomes(value)))
+            if isinstance(table, Items) and table.refuse_repeated_keys and has_repeated_keys(line):
+                may_refuse.append(f"a key twice in line {number}")
         else:
             rows.append(PlainRow(number, [DAMAGED]))
     first = data.lstrip()[:1]
     if first == b"[" or (first == b"{" and rows and DAMAGED in rows[0].outcomes):
         may_refuse.append("begins like one document")
-    if b"\r" in data.replace(b"\r\n", b""):
-        may_refuse.append("carriage returns alone")
     if not any(all(name in row for name in table.needed) for row in good):
         may_refuse.append("no row has the columns")
     text = data.decode("utf-8", "replace")
@@ -310,12 +313,24 @@ def plain_json_lines(data: bytes, table: Table, parse: Callable[[str], object] =
     return PlainFile(rows, may_refuse + table.doubts(good, rows), text=text)
 
 
+def has_repeated_keys(text: str | bytes) -> bool:
+    """Whether any object in some JSON has a key twice."""
+    repeated = []
+
+    def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        repeated.append(len(dict(pairs)) < len(pairs))
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=checked)
+    return any(repeated)
+
+
 def literal(text: str) -> object:
     """JSON or, if a line is none, a Python literal."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        value: object = ast.literal_eval(text)
+        value: object = ast.literal_eval(text.strip())
         return value
 
 
@@ -329,6 +344,8 @@ def plain_json(data: bytes, table: Table) -> PlainFile:
     if not isinstance(content, (dict, list)):
         file = plain_json_lines(data, table)
         return PlainFile(file.rows, [*file.may_refuse, "no array"], text=file.text)
+    if isinstance(table, Items) and table.refuse_repeated_keys and has_repeated_keys(as_text(data)):
+        may_refuse.append("a key twice")
     if isinstance(content, dict):
         may_refuse.append("one object")
         lists = [
@@ -383,7 +400,7 @@ def plain_delimited(data: bytes, table: Table, written: Written) -> PlainFile:
     body = records if written.names is not None else records[1:]
     rows, good = [], []
     for number, line, fields in body:
-        values = [bare(field) for field in fields]
+        values = [field if field.strip() else None for field in fields]
         if not any(values):
             few = len(fields) == 1 or len(fields) == len(names)
             rows.append(PlainRow(number, [BLANK] if few and not fields[0] else [BLANK, DAMAGED], line))
@@ -410,7 +427,8 @@ def _decoded(data: bytes, written: Written, *, log: bool) -> tuple[str, list[str
             return as_text(data, encoding), []
         except Refused:
             continue
-    return as_text(data, written.encodings[-1]), ["not UTF-8"] if len(written.encodings) > 1 and log else []
+    marked = data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"))
+    return as_text(data, written.encodings[-1]), ["not UTF-8"] if len(written.encodings) > 1 and (log or marked) else []
 
 
 def _records(text: str, written: Written) -> tuple[list[tuple[int, int, list[str]]], int | None]:
@@ -522,7 +540,8 @@ def _header_doubts(
         doubts.append("a column twice")
     for place, name in enumerate(names):
         if name is None and place > 0:
-            used = any(len(fields) == len(names) and bare(fields[place].strip("\0")) for _, _, fields in body)
+            whole = [fields for _, _, fields in body if len(fields) == len(names) and "\0" not in "".join(fields)]
+            used = any(bare(fields[place]) for fields in whole)
             if used and sure is None and isinstance(table, Items) and table.attributes is None:
                 raise Refused("values in a column without a name")
             doubts.append("a column without a name")

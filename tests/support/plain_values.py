@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 MAX_DEPTH = 8
+# Python's `str.strip` also takes four control characters for white space.
+WHITE_SPACE = "".join(char for char in map(chr, range(0x3001)) if char.isspace() and not "\x1c" <= char <= "\x1f")
 LATEST = 4_102_444_800  # the first moment of 2100
 JANUARY = 31 * 86_400
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -75,7 +77,7 @@ def text_of(value: object, depth: int = 0) -> str | None:
     if isinstance(value, (dt.datetime, dt.date, dt.time)):
         return None if value != value else str(value)  # NaT differs from itself
     if isinstance(value, Mapping):
-        parts = [(text_of(key), text_of(part, depth + 1)) for key, part in value.items()]
+        parts = [(joined_surrogates(str(key)), text_of(part, depth + 1)) for key, part in value.items()]
         return Joined(", ".join(f"{key}: {part}" for key, part in parts if part is not None)) or None
     if isinstance(value, (list, tuple, np.ndarray)):
         texts = (text_of(part, depth + 1) for part in value)
@@ -87,10 +89,8 @@ def id_outcomes(value: object, *, strip: bool = False) -> list[Any]:
     """What an id may become: text or `DAMAGED`."""
     if isinstance(value, str):
         text = joined_surrogates(value)
-        kept = text.strip() if strip else text
-        if bare(text) is None:
-            return [DAMAGED, kept] if text.strip() else [DAMAGED]
-        return [kept]
+        kept = list(dict.fromkeys((text.strip(), text.strip(WHITE_SPACE)))) if strip else [text]
+        return kept if bare(text) is not None else [DAMAGED, *(text for text in kept if text)]
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return [str(int(value))]
     if isinstance(value, (float, np.floating)) and math.isfinite(value) and value == int(value):
@@ -127,7 +127,8 @@ def time_outcomes(value: object, unit: str = "s") -> list[Any]:
         return [_in_range((value - dt.date(1970, 1, 1)).days * 86_400)]
     if not isinstance(value, str):
         return [DAMAGED, WHOLE_FILE]
-    return _seconds_of_text(value.strip(), unit)
+    found = _seconds_of_text(value.strip(), unit)
+    return found if value.strip() == value.strip(WHITE_SPACE) else [*found, DAMAGED]
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
@@ -206,9 +207,11 @@ class Cleaned:
         words = (self.text or "").split()
         if all(char.isalnum() or char.isspace() or char in ",.'\"-:#[]()!?;+*%$@^~|" for char in " ".join(words)):
             got = (found or "").split()
+            if isinstance(self.text, Joined):
+                return "".join(got) == "".join(words)
             return got == words or (self.may_be_cut and words[: len(got)] == got and bool(got))
         source = html.unescape(html.unescape(self.text or ""))
-        source = re.sub("[\u00ad\u200b]", "", source) + " " + (self.text or "")
+        source = re.sub("[\u00ad\u200b\ufeff]", "", source) + " " + (self.text or "")
         return all(word in source for word in (found or "").split())
 
     def __eq__(self, other: object) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from recformer_hf.data.readers import arrow_tables, files
 from recformer_hf.data.readers.source import FileReport, Source
 from tests.support.plain_reading import PlainFile, PlainRow, Refused, Several
 from tests.support.plain_values import BLANK, DAMAGED, WHOLE_FILE, Cleaned, Joined, bare, joined_surrogates
@@ -30,11 +32,13 @@ class Example:
         files: name -> bytes.
         read: what is fuzzed; takes the folder.
         check: what it may return; takes the result, or the exception, and gives the class of the outcome.
+        block_bytes: size of the blocks in which text is read, if not the usual one.
     """
 
     files: dict[str, bytes]
     read: Callable[[Path], Any]
     check: Callable[[Any], str]
+    block_bytes: int | None = None
 
 
 def run(example: Example, folder: Path) -> str:
@@ -47,7 +51,8 @@ def run(example: Example, folder: Path) -> str:
         (folder / name).write_bytes(data)
     started = time.monotonic()
     try:
-        found = example.read(folder)
+        with small_blocks(example.block_bytes):
+            found = example.read(folder)
     except BaseException as error:  # polars' panics are no Exceptions
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -55,6 +60,25 @@ def run(example: Example, folder: Path) -> str:
     if (seconds := time.monotonic() - started) > MOST_SECONDS:
         raise WrongError(f"took {seconds:.0f} s")
     return example.check(found)
+
+
+@contextmanager
+def small_blocks(block_bytes: int | None) -> Iterator[None]:
+    """Let the readers read text in blocks of this size, and parquet in batches of two rows."""
+    if block_bytes is None:
+        yield
+        return
+    defaults = files.line_blocks.__defaults__
+    rows = {name: getattr(arrow_tables, name) for name in ("BATCH_ROWS", "LIST_BATCH_ROWS", "ITEM_BATCH_ROWS")}
+    files.line_blocks.__defaults__ = (block_bytes,)
+    for name in rows:
+        setattr(arrow_tables, name, 2)
+    try:
+        yield
+    finally:
+        files.line_blocks.__defaults__ = defaults
+        for name, number in rows.items():
+            setattr(arrow_tables, name, number)
 
 
 def checked_error(error: BaseException, names: Iterable[str]) -> None:
@@ -334,7 +358,7 @@ class CatalogCheck:
         doubts = list(self.file.may_refuse) + (["quotes"] if self.file.sure_rows is not None else [])
         seen: set[str] = set()
         for row in self.file.rows:
-            if WHOLE_FILE in row.outcomes:
+            if WHOLE_FILE in row.outcomes or BLANK in row.outcomes:
                 doubts.append(f"row {row.number}")
             values = [outcome for outcome in row.outcomes if isinstance(outcome, tuple)]
             if not values and BLANK not in row.outcomes and self.on_invalid == "raise" and not doubts:

@@ -34,7 +34,7 @@ from tests.support.fuzzed_sources import (
     table_example,
     table_reading,
 )
-from tests.support.plain_reading import Items, PlainFile, PlainRow, Refused
+from tests.support.plain_reading import Items, PlainFile, PlainRow, Refused, as_text, has_repeated_keys
 from tests.support.reader_checks import MOST_SECONDS, CatalogCheck, Example, WrongError, run
 
 # Catalogues
@@ -45,11 +45,11 @@ def catalog_example(rng: Random, method: str) -> Example:
     rows = made.changed_values(rng, made.item_rows(rng))
     ending = {"from_csv": "csv", "from_jsonl": "jsonl", "from_parquet": "parquet", "from_json": "json"}[method]
     name = f"items.{ending}"
-    items = Items(strip=ending == "csv")
+    items = Items(strip=ending == "csv", refuse_repeated_keys=True)
     data = table_bytes(rng, ending, rows)
     read_plain = table_reading(ending, items)
     if method == "from_json" and rng.random() < 0.5:
-        mapping = {str(place): row for place, row in enumerate(rows)}
+        mapping = {str(row.pop("item_id", place)): row for place, row in enumerate(rows)}
         data, read_plain = made.as_bytes(json.dumps(mapping, ensure_ascii=rng.random() < 0.5)), plain_mapping
     data = made.mutated(rng, data, binary=ending == "parquet")
     if ending == "json" and read_plain is not plain_mapping and data.lstrip()[:1] == b"{":
@@ -65,17 +65,19 @@ def plain_mapping(data: bytes) -> PlainFile:
     """An object of id to attributes."""
     data, may_refuse = plain.unpacked(data)
     try:
-        content = json.loads(plain.as_text(data))
+        content = json.loads(as_text(data))
     except (ValueError, RecursionError) as error:
         raise Refused(f"not JSON: {error}") from error
     if isinstance(content, list):
         return plain.plain_json(data, Items())
     if not isinstance(content, dict):
         raise Refused(f"a {type(content).__name__}")
-    rows, items = [], Items(id="")
+    if has_repeated_keys(as_text(data)):
+        may_refuse.append("a key twice")
+    rows, items = [], Items(id="\1id")
     for number, (item_id, attributes) in enumerate(content.items(), start=1):
         if isinstance(attributes, dict):
-            rows.append(PlainRow(number, items.outcomes({**attributes, "": item_id})))
+            rows.append(PlainRow(number, items.outcomes({**attributes, "\1id": item_id})))
         else:
             raise Refused(f"{item_id!r} has a {type(attributes).__name__}")
         if "" in attributes:
@@ -107,6 +109,7 @@ KINDS: dict[str, Callable[[Random], Example]] = {
 def outcome_of(name: str, rng: Random) -> str:
     """The class of the outcome of one file of a kind."""
     example = KINDS[name](rng)
+    example.block_bytes = rng.choice((None, None, 100, 400))
     with tempfile.TemporaryDirectory(prefix="files-") as folder:
         if isinstance(example.check, ReplicationCheck):
             example.check.folder_name = folder

@@ -8,7 +8,7 @@ import pytest
 
 from recformer_hf.data.readers import files
 from recformer_hf.data.readers.amazon import read_amazon
-from recformer_hf.data.readers.files import existing_file, existing_files, is_utf8, line_blocks, numbered_lines
+from recformer_hf.data.readers.files import existing_file, existing_files, is_utf8, line_blocks
 from recformer_hf.data.readers.source import DamagedFileError, DataError, MissingFileError
 from tests.support.data_sources import LOG, rows_of, write_amazon, write_lines
 
@@ -56,11 +56,6 @@ def test_zeros_after_gzip_data_are_padding(tmp_path):
     path = tmp_path / "padded.gz"
     path.write_bytes(gzip.compress(b"line\n") + bytes(512))
     assert list(line_blocks(path)) == [(1, b"line\n")]
-
-
-def test_lines_that_are_not_blank_are_numbered(tmp_path):
-    (tmp_path / "movies.dat").write_bytes("é\r\n\r\n b \n".encode("latin-1"))
-    assert list(numbered_lines(tmp_path / "movies.dat", "latin-1")) == [(1, "é"), (3, " b ")]
 
 
 def test_a_folder_is_not_a_file(tmp_path):

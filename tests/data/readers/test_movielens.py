@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recformer_hf.data.readers.movielens import read_movielens
-from recformer_hf.data.readers.source import MissingFileError
+from recformer_hf.data.readers.source import DataError, MissingFileError
 from tests.support.data_sources import RATINGS, rows_of, write_movielens
 
 
@@ -73,3 +73,31 @@ def test_a_lowest_rating_takes_halves_and_leaves_out_what_is_no_number(tmp_path)
     assert rows_of(source) == [("3", "1", 964982704)]
     assert (source.report.counts["ratings_missing"], source.report.counts["ratings_below_the_minimum"]) == (1, 1)
     assert len(read_movielens(folder).interactions) == 3
+
+
+@pytest.mark.parametrize(("layout", "name"), [("100k", "u.item"), ("1m", "movies.dat"), ("latest", "movies.csv")])
+def test_damaged_films_are_counted_and_change_no_others(tmp_path, layout, name):
+    path = write_movielens(tmp_path, layout) / name
+    wanted = read_movielens(tmp_path).items
+    lines = path.read_bytes().splitlines()
+    blank_id = lines[-1].replace(b"3", b" ", 1)
+    path.write_bytes(b"\n".join([*lines[:-1], b"", blank_id, b"cut", lines[-1], b""]))
+    source = read_movielens(tmp_path, max_damaged=1.0)
+    assert source.items.equals(wanted)
+    assert [number for number, _ in source.report.files[1].examples] == [len(lines) + 1, len(lines) + 2]
+
+
+@pytest.mark.parametrize("layout", ["100k", "1m"])
+def test_films_in_utf_16_and_between_white_space(tmp_path, layout):
+    path = write_movielens(tmp_path, layout) / ("u.item" if layout == "100k" else "movies.dat")
+    wanted = read_movielens(tmp_path).items
+    text = path.read_bytes().decode("latin-1").replace("1995)", "1995) ", 1).replace("2", " 2 ", 1)
+    path.write_bytes(text.encode("utf-16"))
+    assert read_movielens(tmp_path).items.equals(wanted)
+
+
+def test_times_of_another_unit_name_the_file(tmp_path):
+    path = write_movielens(tmp_path, "1m") / "ratings.dat"
+    path.write_text("1::1::5::20170918\n1::2::5::20170919\n")
+    with pytest.raises(DataError, match=r"ratings\.dat: All numbers of 'timestamp' are dates"):
+        read_movielens(tmp_path)

@@ -168,14 +168,6 @@ def _check_line_length(path: Path, line_number: int, parts: list[bytes]) -> None
         )
 
 
-def numbered_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its line break) of all lines of a file that are not blank."""
-    for first_line, block in line_blocks(path, encoding=encoding):
-        for number, line in enumerate(block.decode("utf-8").split("\n"), start=first_line):
-            if line.strip():
-                yield number, line.rstrip("\r")
-
-
 def is_utf8(path: Path) -> bool:
     """Whether the whole of a text file is valid UTF-8."""
     try:

@@ -8,11 +8,12 @@ from pathlib import Path
 from ..polars_engine import pl
 from .columns import InteractionCollector, first_of_each_item
 from .delimited import Dialect, read_delimited
-from .files import existing_file, is_utf8, numbered_lines
+from .files import existing_file, is_utf8
 from .required import Required
 from .source import MAX_DAMAGED, FileReport, MissingFileError, ReadReport, Source
 
 ATTRIBUTES = ("title", "year", "genre")
+_MOVIE_COLUMNS = ["movieId", "title", "genres"]
 _RATING_COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 # The last 19 columns of u.item are flags of these genres, in u.genre's order.
 _GENRES_100K = [
@@ -36,6 +37,7 @@ _GENRES_100K = [
     "War",
     "Western",
 ]
+_COLUMNS_100K = ["movieId", "title", "release date", "video release date", "IMDb URL", *_GENRES_100K]
 # Articles that MovieLens puts behind a title.
 _ARTICLES = "The|A|An|La|Le|Les|L'|Un|Une|Il|Lo|Gli|El|Los|Las|Una|Der|Die|Das|Ein|Eine|Det|Den"
 
@@ -98,33 +100,31 @@ def _read_ratings(
     for block in read_delimited(path, _RATING_COLUMNS, required, file, dialect):
         log.add(required.rated(block, report))
     file.check()
-    return log.interactions()
+    return log.interactions(path.name)
 
 
 def _read_movies(path: Path, report: FileReport) -> pl.DataFrame:
     """`item_id`, `title` and `genres` as the file has them, the genres separated by "|"."""
     # 100K and 1M are Latin-1, the others UTF-8. Hardly any Latin-1 text is UTF-8 by chance, and ASCII is both.
-    encoding = "utf-8" if is_utf8(path) else "latin-1"
-    if path.suffix == ".csv":
-        dialect = Dialect(encoding=encoding)
-        blocks = read_delimited(path, ["movieId", "title", "genres"], Required(["movieId"]), report, dialect)
-        return pl.concat(list(blocks)).rename({"movieId": "item_id"})
+    encoding = None if is_utf8(path) else "latin-1"
+    layouts = {
+        "movies.csv": Dialect(encoding=encoding),
+        # A title may contain ":", but not "::".
+        "movies.dat": Dialect("::", quote=False, encoding=encoding, names=_MOVIE_COLUMNS),
+        "u.item": Dialect("|", quote=False, encoding=encoding, names=_COLUMNS_100K),
+    }
     is_100k = path.name == "u.item"
-    # A title may contain ":", but not "::".
-    separator, expected = ("|", 5 + len(_GENRES_100K)) if is_100k else ("::", 3)
-    movies, damaged = [], []
-    for number, line in numbered_lines(path, encoding):
-        fields = line.split(separator)
-        if len(fields) != expected:
-            damaged.append((number, f"{len(fields)} fields, not {expected}"))
-            continue
-        movies.append((fields[0], fields[1], _flagged_genres(fields[5:]) if is_100k else fields[2]))
-    report.add_lines(len(movies) + len(damaged), damaged)
-    return pl.DataFrame(movies, schema={"item_id": pl.String, "title": pl.String, "genres": pl.String}, orient="row")
+    columns = ["movieId", "title", *_GENRES_100K] if is_100k else _MOVIE_COLUMNS
+    empty = pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    movies = pl.concat([empty, *read_delimited(path, columns, Required(["movieId"]), report, layouts[path.name])])
+    text = pl.col(pl.String).str.strip_chars()
+    genres = _flagged_genres() if is_100k else pl.col("genres")
+    return movies.with_columns(text).select(pl.col("movieId").alias("item_id"), "title", genres.alias("genres"))
 
 
-def _flagged_genres(flags: list[str]) -> str:
-    return "|".join(genre for genre, flag in zip(_GENRES_100K, flags, strict=True) if flag == "1")
+def _flagged_genres() -> pl.Expr:
+    flagged = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in _GENRES_100K]
+    return pl.concat_list(flagged).list.drop_nulls().list.join("|")
 
 
 def _attributes() -> list[pl.Expr]:
