@@ -9,7 +9,9 @@ import zipfile
 
 import polars as pl
 import pytest
+from transformers.testing_utils import CaptureLogger
 
+from recformer_hf.data.readers import columns
 from recformer_hf.data.readers.source import DamagedFileError, DataError, MissingColumnsError
 from recformer_hf.data.readers.table import read_table
 from tests.support.data_sources import LOG, rows_of, write_csv, write_lines, write_tables
@@ -251,3 +253,19 @@ def test_an_id_column_beside_a_column_called_item_id(tmp_path, log):
     with pytest.raises(DataError, match=r"'item_id' cannot be an attribute.*attributes=\['title'\]"):
         read_table(log, path, items_id_column="asin")
     assert read_table(log, path, items_id_column="asin", attributes=["title"]).items.rows() == [("1", "A")]
+
+
+def test_a_join_by_the_wrong_column_is_reported(tmp_path):
+    """Amazon 2023: the log has `asin` and `parent_asin`, its metadata only the latter."""
+    rows = [{"user_id": "u", "asin": f"A{n}", "parent_asin": f"P{n}", "timestamp": n} for n in range(4)]
+    log = write_lines(tmp_path / "log.jsonl", [json.dumps(row) for row in rows])
+    items = write_lines(
+        tmp_path / "items.jsonl", [json.dumps({"parent_asin": f"P{n}", "title": "x"}) for n in range(4)]
+    )
+    with CaptureLogger(columns.logger) as warned:
+        read_table(log, items, item_column="asin", items_id_column="parent_asin")
+    assert "Only 0 of the log's 4 items are in the table of items (the log has 'A0'" in warned.out
+    assert "The log names its items by 'asin', the table by 'parent_asin'." in warned.out
+    with CaptureLogger(columns.logger) as warned:
+        read_table(log, items, item_column="parent_asin")
+    assert warned.out == ""

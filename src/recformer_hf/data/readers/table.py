@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..polars_engine import pl
 from .cells import column_as_text, id_as_text
-from .columns import InteractionCollector, attribute_columns, first_of_each_item
+from .columns import InteractionCollector, attribute_columns, check_join, first_of_each_item
 from .delimited import Dialect, read_delimited
 from .excel import read_excel_interactions, read_excel_items
 from .files import FilePaths, existing_files
@@ -106,7 +106,10 @@ def read_table(
         item_paths, items_id_column or item_column, attributes, report, max_damaged, options, items_names
     )
     unique = first_of_each_item(table, report, "repeated_items")
-    return Source(log.interactions(*(path.name for path in log_paths)), unique, report)
+    found = log.interactions(*(path.name for path in log_paths))
+    advice = f"The log names its items by {item_column!r}, the table by {items_id_column or item_column!r}."
+    check_join(found["item_id"], unique["item_id"], advice)
+    return Source(found, unique, report)
 
 
 def _as_list(names: Sequence[str] | None, argument: str) -> list[str] | None:
