@@ -100,3 +100,14 @@ def test_no_file(tmp_path):
         text_of(tmp_path)
     with pytest.raises(FileNotFoundError, match="No file"):
         list(lines_of(tmp_path / "nothing"))
+
+
+def test_a_zip_archive_that_begins_before_the_file_does(tmp_path):
+    """Bytes that are lost in the middle make the operating system refuse a negative position."""
+    path = tmp_path / "items.csv.zip"
+    whole = COMPRESSED["zip"]
+    end = whole.rfind(b"PK\5\6")
+    for lost in range(1, len(whole) - 60):
+        path.write_bytes(whole[:20] + whole[20 + lost : end] + whole[end:])
+        with pytest.raises(ValueError, match=r"items\.csv\.zip"):
+            text_of(path)

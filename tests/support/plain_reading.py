@@ -394,6 +394,7 @@ def plain_delimited(data: bytes, table: Table, written: Written) -> PlainFile:
     if (returned := _first_with_a_return(records)) is not None:
         sure = returned if sure is None else min(sure, returned)
     while written.names is None and len(records) > 1 and not any(map(bare, records[0][2])):
+        may_refuse += ["empty fields before the header"] * (len(records[0][2]) > 1)
         records = records[1:]  # blank lines before the header
     names, may = _names(written, records)
     may_refuse += may
@@ -517,9 +518,10 @@ def _names(written: Written, records: list[tuple[int, int, list[str]]]) -> tuple
     names: list[str | None] = [bare(field) for field in records[0][2]]
     doubts = ["white space around a column's name"] if any(name != bare(name) for name in records[0][2] if name) else []
     if written.typed:
-        if not all(name and re.fullmatch(r"[^:]+:(token|token_seq|float|float_seq)", name) for name in names):
+        typed = re.compile(r"(.*):(token|token_seq|float|float_seq)\Z", re.DOTALL)
+        if not all(name and typed.fullmatch(name) for name in names):
             doubts.append("untyped columns")
-        names = [name and name.split(":")[0] for name in names]
+        names = [name and typed.sub(r"\1", name) for name in names]
     if names[0] is not None and re.fullmatch(r"Unnamed: 0(\.\d+)?", names[0]):
         names[0] = None
     return names, doubts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import errno
 import gzip
 import io
 import lzma
@@ -118,8 +119,10 @@ def _opened(path: FilePath) -> Iterator[io.BufferedReader]:
                 yield file
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile) as error:
             raise _damaged(path, raw, error) from error
-        except OSError as error:  # what bz2 and Arrow raise for damaged data; errors of the disk have a number
-            if error.errno is not None:
+        # What bz2 and Arrow raise for damaged data has no number, as errors of the disk have; EINVAL comes from a zip
+        # archive that says that it begins before the file does.
+        except OSError as error:
+            if error.errno not in (None, errno.EINVAL):
                 raise
             raise _damaged(path, raw, error) from error
 
