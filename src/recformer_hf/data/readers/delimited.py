@@ -6,11 +6,9 @@ numbers. What an odd block means, with quotes over several lines or without an e
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -213,12 +211,13 @@ class _Table:
         """
         if not block.isascii():
             decoded_block(self._path, block, first_line)  # names the byte that is not UTF-8
-        parsed = self._parse_ordinary(block)
-        if parsed is None:
-            parsed = self._parse_records(block, is_last)
+        ordinary = self._parse_ordinary(block)
+        parsed = self._parse_records(block, is_last) if ordinary is None else ordinary
         self._check_nameless(parsed, first_line)
-        ids = [name for name in self._required.names if name != self._required.timestamp]
-        found = parsed.table.select(list(self._positions)).with_columns(pl.col(ids).str.strip_chars())
+        found = parsed.table.select(list(self._positions))
+        if ordinary is None or _may_have_blanks(block, self._dialect.delimiter):
+            ids = [name for name in self._required.names if name != self._required.timestamp]
+            found = found.with_columns(pl.col(ids).str.strip_chars())
         rows, unusable = self._required.check(found)
         blank = self._blank_rows(found, unusable, parsed, block)
         problems, more = self._required.problems(found, unusable & ~blank)
@@ -232,21 +231,32 @@ class _Table:
         syntax = _arrow_syntax(block, self._dialect)
         if syntax is None:
             return None
+        # Quotes that only count around whole fields are removed afterwards. All columns are then read, because a quote
+        # in any of them may mean that the line is odd.
+        unquote = self._dialect.quote if syntax.quote and self._dialect.syntax.whole_fields else False
+        if unquote:
+            syntax = syntax._replace(quote=False)
         skipped = _SkippedLines(syntax)
-        positions = [*self._positions.values(), *self._nameless]
-        options = _arrow_options(self._width, positions, syntax, skipped)
+        names = {position: name for name, position in self._positions.items()}
+        names |= {
+            position: _nameless_name(position)
+            for position in (range(self._width) if unquote else self._nameless)
+            if position not in names
+        }
+        options = _arrow_options(self._width, list(names), syntax, skipped)
         try:
             found = pa_csv.read_csv(pa.BufferReader(syntax.block), *options)
         except pa.ArrowInvalid:
             return None
         lines = found.num_rows + len(skipped.problems)
         # Without quotes, every line is a record.
-        if syntax.quote and lines != block.count(b"\n") + (not block.endswith(b"\n")):
+        if syntax.quote and (lines != _number_of_lines(block) or self._ends_in_a_quote(block)):
             return None
-        if syntax.quote and ((skipped.problems and self._dialect.syntax.whole_fields) or self._ends_in_a_quote(block)):
-            return None  # a quote of one field may have ended another, or none the last one
         table = pl.DataFrame(pl.from_arrow(found))
-        table.columns = [*self._positions, *map(_nameless_name, self._nameless)]
+        table.columns = list(names.values())
+        if unquote:
+            unquoted = None if skipped.problems else _unquoted(table, unquote)
+            return None if unquoted is None else _Parsed(unquoted, None, [])
         if not skipped.problems:
             return _Parsed(table, None, [])
         damaged = [(line, problem) for line, problem in skipped.problems.items() if problem is not None]
@@ -255,8 +265,7 @@ class _Table:
     def _ends_in_a_quote(self, block: bytes) -> bool:
         """Whether the last line of a block has a quoted field without an end."""
         line = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :].decode("utf-8")
-        syntax = replace(self._dialect.syntax, whole_fields=False)  # as pyarrow reads it
-        records, _ = syntax.records(line, is_last=True)
+        records, _ = self._dialect.syntax.records(line, is_last=True)
         return any(record.problem is not None for record in records)
 
     def _parse_records(self, block: bytes, is_last: bool) -> _Parsed:
@@ -299,6 +308,16 @@ class _Table:
         return blank
 
 
+def _number_of_lines(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _may_have_blanks(block: bytes, delimiter: str) -> bool:
+    """Whether a field on one line may have white space around it. Few logs have any, and looking for it is cheap."""
+    blanks = [blank for blank in " \t\v\f" if blank != delimiter]
+    return not block.isascii() or any(blank.encode() in block for blank in blanks)
+
+
 def _advice(names: Sequence[str], wanted: Sequence[str], dialect: Dialect) -> str:
     advice = f"Name the columns, and check the delimiter ({dialect.delimiter!r})."
     if len(names) == 1:
@@ -330,8 +349,6 @@ def _arrow_syntax(block: bytes, dialect: Dialect) -> _ArrowSyntax | None:
         quote = False
     if quote and (not quote.isascii() or len(delimiter) > 1):
         return None
-    if quote and dialect.syntax.whole_fields and _has_odd_quote(block, delimiter.encode(), quote.encode()):
-        return None
     if len(delimiter.encode()) > 1:
         if _UNIT_SEPARATOR.encode() in block:
             return None
@@ -339,29 +356,24 @@ def _arrow_syntax(block: bytes, dialect: Dialect) -> _ArrowSyntax | None:
     return _ArrowSyntax(block, delimiter, quote)
 
 
-def _has_odd_quote(block: bytes, delimiter: bytes, quote: bytes) -> bool:
-    """Whether a field begins with a quote and is not enclosed in quotes completely."""
-    starts = [delimiter + quote, b"\n" + quote]
-    ends = [quote + delimiter, quote + b"\n", quote + b"\r\n"]
-    opening = sum(map(block.count, starts)) + block.startswith(quote)
-    closing = sum(map(block.count, ends)) + block.endswith(quote)
-    alone = (
-        block.startswith((quote + delimiter, quote + b"\n", quote + b"\r\n"))
-        or block.endswith(tuple(starts))
-        or any(start + end.removeprefix(quote) in block for start in starts for end in ends)
-    )
-    # Most files have no quote within a field. Counting is much faster than the expression below.
-    if opening == closing and opening + closing == block.count(quote) and not alone:
-        return False
-    return _odd_quote(delimiter, quote).search(block) is not None
-
-
-@lru_cache
-def _odd_quote(delimiter: bytes, quote: bytes) -> re.Pattern[bytes]:
-    d, q = re.escape(delimiter), re.escape(quote)
-    inside = b"[^" + q + d + b"\\n]*"
-    closed = inside + b"(?:" + q + q + inside + b")*" + q + b"(?:" + d + rb"|\r?\n|\r?\Z)"
-    return re.compile(b"(?:^|" + d + b")" + q + b"(?!" + closed + b")", re.MULTILINE)
+def _unquoted(table: pl.DataFrame, quote: str) -> pl.DataFrame | None:
+    """Fields that were read with their quotes, without them; None if a quote does not enclose a whole field."""
+    for name in table.columns:
+        column = table[name]
+        is_quoted = column.str.starts_with(quote).fill_null(False)
+        if not is_quoted.any():
+            continue
+        fields = column.filter(is_quoted)
+        inside = fields.str.strip_prefix(quote).str.strip_suffix(quote)
+        closed = fields.str.ends_with(quote) & (fields.str.len_bytes() > 1)
+        if inside.str.contains(quote, literal=True).any():
+            closed &= ~inside.str.replace_all(quote * 2, "", literal=True).str.contains(quote, literal=True)
+            inside = inside.str.replace_all(quote * 2, quote, literal=True)
+        if not closed.all():
+            return None
+        values = inside.set(inside == "", None)
+        table = table.with_columns(values if is_quoted.all() else column.scatter(is_quoted.arg_true(), values))
+    return table
 
 
 def _arrow_options(

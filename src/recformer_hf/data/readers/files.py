@@ -135,7 +135,7 @@ def _with_line_breaks(pieces: Iterator[tuple[bytes, int]]) -> Iterator[tuple[byt
     """The same pieces; if the file's first line ends in a carriage return alone, all of them become line breaks."""
     position, held = 0, b""
     for data, position in pieces:
-        data, held = held + data, b""
+        data, held = (held + data if held else data), b""
         if data.endswith(b"\r"):  # the next piece decides whether it stands alone
             data, held = data[:-1], b"\r"
         first = _FIRST_LINE_END.search(data)
@@ -145,11 +145,11 @@ def _with_line_breaks(pieces: Iterator[tuple[bytes, int]]) -> Iterator[tuple[byt
         if first.group() == b"\r":
             yield _as_line_breaks(data), position
             break
-        yield data + held, position
+        yield (data + held if held else data), position
         yield from pieces
         return
     for data, position in pieces:
-        data, held = held + data, b""
+        data, held = (held + data if held else data), b""
         if data.endswith(b"\r"):
             data, held = data[:-1], b"\r"
         yield _as_line_breaks(data), position
