@@ -33,6 +33,8 @@ def test_bytes_that_do_not_fit_are_named():
         utf8(b"a,b\n1,x\n2,\x81\n", "cp1252")
     with pytest.raises(DamagedFileError, match=r"line 2 has the byte 0x31, which is not utf-16"):
         utf8("a\n1".encode("utf-16")[:-1])
+    with pytest.raises(DamagedFileError, match=r"items\.csv is not utf-16 \(UTF-16 stream does not start with BOM\)"):
+        utf8(b"a,b\n1,x\n", "utf-16")
     with pytest.raises(DamagedFileError, match="byte order mark of UTF-8, so that it is not iso8859-1"):
         utf8(TEXT.encode("utf-8-sig"), "latin-1")
 
@@ -46,7 +48,7 @@ def test_a_wrong_byte_of_utf8_is_named_by_line_and_place():
     assert decoded_block(PATH, TEXT.encode(), 1) == TEXT
 
 
-@pytest.mark.parametrize("encoding", ["latin-7000", "base64", "", 8])
+@pytest.mark.parametrize("encoding", ["latin-7000", "base64", "", 8, "undefined"])
 def test_an_encoding_that_python_does_not_know_is_refused(encoding):
     with pytest.raises(DataError, match=r"encoding is .*Usual ones are 'utf-8', 'latin-1'"):
         check_encoding(encoding)

@@ -30,7 +30,7 @@ def check_encoding(encoding: str | None) -> str | None:
         name = codecs.lookup(encoding).name
         "".encode(name)
         return name
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise DataError(
             f"encoding is {encoding!r}, which Python does not know. Usual ones are 'utf-8', 'latin-1', 'cp1252', "
             "'utf-16', 'gb18030' and 'shift_jis'."
@@ -67,6 +67,7 @@ def as_utf8(path: Path, pieces: Iterator[tuple[bytes, int]], encoding: str | Non
         return
     decoder = codecs.getincrementaldecoder(chosen)()
     lines = 0
+    advice = "Give the encoding that the file is written in."
     data: tuple[bytes, int] | None = first
     try:
         while data is not None:
@@ -79,9 +80,10 @@ def as_utf8(path: Path, pieces: Iterator[tuple[bytes, int]], encoding: str | Non
         bad = error.object[error.start : error.start + 1]
         lines += error.object[: error.start].decode(chosen, "replace").count("\n")
         raise DamagedFileError(
-            f"{path}: line {lines + 1} has the byte {_hex(bad)}, which is not {chosen} ({error.reason}). Give the "
-            "encoding that the file is written in."
+            f"{path}: line {lines + 1} has the byte {_hex(bad)}, which is not {chosen} ({error.reason}). {advice}"
         ) from error
+    except UnicodeError as error:  # of a whole file, such as UTF-16 without a mark
+        raise DamagedFileError(f"{path} is not {chosen} ({error}). {advice}") from error
 
 
 def decoded_block(path: Path, block: bytes, first_line: int) -> str:
