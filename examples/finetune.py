@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 from transformers import HfArgumentParser, set_seed
+from transformers.utils import logging
 
 from recformer_hf import RecformerConfig, RecformerForPretraining, RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.baselines import LastItemText, Markov, Popularity
@@ -200,13 +201,15 @@ def stories(ranking: Ranking, shop: SequentialDataset, users: tuple[int, ...] = 
 def main(command_line: list[str] | None = None) -> None:
     try:
         data, args = parse(command_line)
+        if args.disable_tqdm:
+            logging.disable_progress_bar()  # of loading weights
         if args.process_index == 0:
             print(plan(args))
         if data.model is None:
             demo(args)
         else:
             finetune(data, args)
-    except (ValueError, OSError) as error:  # of the settings, the data or the disk: a traceback would not help
+    except (ValueError, OSError, ImportError) as error:  # of settings, data or disk: a traceback would not help
         sys.exit(f"finetune.py: {' '.join(str(error).split())}")
     PartialState().destroy_process_group()  # a process that exits while gloo's threads are running may be aborted
 

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from transformers import HfArgumentParser, set_seed
+from transformers.utils import logging
 
 from recformer_hf import RecformerConfig, RecformerForPretraining, RecformerTokenizer
 from recformer_hf.conversion import from_text_encoder
@@ -205,8 +206,10 @@ def run(data: DataArguments, start: ModelArguments, args: RecformerPretrainingAr
 def main(command_line: list[str] | None = None) -> None:
     try:
         data, start, args = parse(command_line)
+        if args.disable_tqdm:
+            logging.disable_progress_bar()  # of loading weights
         trainer = run(data, start, args)
-    except (ValueError, OSError) as error:  # of the settings, the data or the disk: a traceback would not help
+    except (ValueError, OSError, ImportError) as error:  # of settings, data or disk: a traceback would not help
         sys.exit(f"pretrain.py: {' '.join(str(error).split())}")
     if trainer.is_world_process_zero():
         state = trainer.state

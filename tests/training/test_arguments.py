@@ -51,6 +51,15 @@ def test_an_accelerator_without_bfloat16_is_not_passed_over(tmp_path, monkeypatc
         RecformerFinetuningArguments(output_dir=str(tmp_path), bf16=True)
 
 
+@pytest.mark.parametrize(("terminal", "asked", "hidden"), [
+    (True, None, False), (False, None, True), (False, False, False), (True, True, True),
+])  # fmt: skip
+def test_bars_are_for_terminals(tmp_path, monkeypatch, terminal, asked, hidden):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr("recformer_hf.training.arguments.is_in_notebook", lambda: False)
+    assert small_arguments(tmp_path, disable_tqdm=asked).disable_tqdm == hidden
+
+
 def test_what_decides_a_run_is_not_how_it_is_logged(tmp_path):
     settings = small_arguments(tmp_path, weight_decay=0.1).deciding_settings()
     assert settings["weight_decay"] == 0.1

@@ -115,14 +115,18 @@ class TestChoice:
     ("error", "number"),
     [
         (OSError(errno.ENOSPC, "No space"), errno.ENOSPC),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), errno.ENOSPC),
         (RuntimeError("zip"), errno.EIO),
         (SafetensorError("io"), errno.EIO),
     ],
 )
-def test_every_library_s_error_of_writing_is_an_oserror(error, number):
+def test_every_library_s_error_of_writing_is_an_oserror(tmp_path, accelerator, error, number):
+    kept = write_checkpoint(tmp_path, accelerator, 3)
     with (
         pytest.raises(OSError, match="The checkpoint could not be written") as caught,
-        clear_write_errors("The checkpoint"),
+        clear_write_errors("The checkpoint", tmp_path),
     ):
         raise error
     assert caught.value.errno == number
+    assert f"{kept}, the last one, is whole" in str(caught.value)
+    assert ("the disk is full" in str(caught.value)) == (number == errno.ENOSPC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar, get_args
@@ -12,7 +13,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import is_tensorboard_available
 from transformers.trainer_pt_utils import AcceleratorConfig
-from transformers.utils.import_utils import is_torch_xla_available
+from transformers.utils.import_utils import is_in_notebook, is_torch_xla_available
 
 from ..evaluation.target_ranks import TieOrder
 from .supported_arguments import REFUSED, Refusal, check_fields
@@ -93,6 +94,9 @@ class RecformerTrainingArguments(TrainingArguments):
         default=False,
         metadata={"help": "Off: a loss that is not finite stops the run instead of being filtered out of the logs."},
     )
+    disable_tqdm: bool | None = field(
+        default=None, metadata={"help": "Show no bars. By default they are shown on a terminal and in notebooks only."}
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Not supported: collators compose the batches."}
     )
@@ -102,6 +106,8 @@ class RecformerTrainingArguments(TrainingArguments):
             value, kind = getattr(self, each.name), str(each.type)
             if isinstance(value, str) and "float" in kind and "str" not in kind:
                 setattr(self, each.name, float(value))
+        if self.disable_tqdm is None and not (sys.stderr.isatty() or is_in_notebook()):
+            self.disable_tqdm = True  # a log file would hold every redraw of a bar
         self.load_best_model_at_end = False  # transformers would demand equal eval and save strategies
         check_fields(self, self.refused_fields())
         self._check_values()

@@ -21,12 +21,14 @@ from transformers.utils import logging
 from ..storage.atomic import atomic_file
 from ..storage.atomic_shared import is_whole, remove_folder
 from ..storage.write_errors import write_errno
+from .run_files import read_state
 
 logger = logging.get_logger(__name__)
 
 STATE_FILE = "trainer_state.json"
 RUN_FILE = "run.json"
 """In the folder of a finished run: which checkpoint its result is from."""
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -40,10 +42,19 @@ def step_of(name: str) -> int:
     return int(name.removeprefix("checkpoint-"))
 
 
+def is_checkpoint_name(name: object) -> bool:
+    """Whether this is the name of a checkpoint's folder, and no path to elsewhere."""
+    return isinstance(name, str) and _CHECKPOINT.fullmatch(name) is not None
+
+
 def load_state(folder: Path) -> TrainerState:
-    """The `TrainerState` that a checkpoint, or the folder of a finished run, holds."""
-    state: TrainerState = TrainerState.load_from_json(str(folder / STATE_FILE))
-    return state
+    """The `TrainerState` that a checkpoint, or the folder of a finished run, holds.
+
+    Raises:
+        OSError: if there is none.
+        ValueError: if it is damaged; the message names the file.
+    """
+    return read_state(folder / STATE_FILE)
 
 
 def has_its_own_name(checkpoint: Path) -> bool:
@@ -55,7 +66,7 @@ def is_complete(checkpoint: Path) -> bool:
     """Whether a folder holds every file of a checkpoint at its full size, and a state that can be read."""
     try:
         load_state(checkpoint)
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return False
     return is_whole(checkpoint)
 
@@ -128,19 +139,27 @@ def rotate_checkpoints(folder: Path, limit: int | None, best: Path | None) -> No
 
 
 @contextmanager
-def clear_write_errors(what: str) -> Iterator[None]:
+def clear_write_errors(what: str, folder: Path) -> Iterator[None]:
     """Raises every error of writing as an `OSError`; torch and safetensors have types of their own for a full disk.
 
+    Args:
+        what: what is written; begins the message.
+        folder: where the checkpoints of the run lie.
+
     Raises:
-        OSError: if writing fails; the message says what could not be written, and how to continue.
+        OSError: if writing fails; the message says what could not be written, what is whole, and how to continue.
     """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
+        code = write_errno(error) or errno.EIO
+        why = "the disk is full: " if code in _FULL and "disk is full" not in str(error) else ""
+        last = last_checkpoint(folder)
+        kept = "No checkpoint had been written before" if last is None else f"{last}, the last one, is whole"
         raise OSError(
-            write_errno(error) or errno.EIO,
-            f"{what} could not be written ({error}). What was written before is whole: make room, then continue with "
-            "resume_from_checkpoint.",
+            code,
+            f"{what} could not be written ({why}{error}). What was written before is whole. {kept}: make room, then "
+            "continue with resume_from_checkpoint=True.",
         ) from error
 
 

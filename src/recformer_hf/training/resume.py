@@ -22,6 +22,7 @@ from .checkpoints import (
     last_checkpoint,
     remove_later,
 )
+from .run_files import check_contents
 
 logger = logging.get_logger(__name__)
 
@@ -98,6 +99,7 @@ class RunFolder:
             check(checkpoint)
         if not is_done(checkpoint):
             check_optimizer(checkpoint)
+        check_contents(checkpoint)
         processes.wait_for_everyone()  # no process may still be checking when files are removed
         if removes:
             self._go_back_to(checkpoint)

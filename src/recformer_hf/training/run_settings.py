@@ -17,6 +17,7 @@ from ..storage.atomic_shared import Processes
 from .arguments import RecformerTrainingArguments
 from .checkpoints import RUN_FILE, write_json
 from .resume import asked_to_resume
+from .run_files import expect, read_object
 
 SETTINGS_FILE = "run_settings.json"
 
@@ -87,7 +88,11 @@ def check_settings(folder: Path, settings: dict[str, Any], *, may_change: bool, 
     traces = (RUN_FILE, "checkpoint-*", "stage-*/checkpoint-*")
     has_begun = any(any(folder.glob(pattern)) for pattern in traces)
     if path.is_file() and not may_change and has_begun:
-        before, now = json.loads(path.read_text("utf-8")), json.loads(json.dumps(settings))
+        before, now = read_object(path), json.loads(json.dumps(settings))
+        known = isinstance(before.get("datasets"), list) and all(
+            isinstance(each, dict) and "catalog" in each for each in before["datasets"]
+        )
+        expect(path, before, "datasets", known, "fingerprints of datasets")
         # A setting that an older version did not note yet is not compared.
         changed = [_difference(name, before[name], now.get(name)) for name in before if before[name] != now.get(name)]
         if changed:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_callback import ExportableState, TrainerState
+from transformers.utils import logging
 
 from ..items.catalog import ItemCatalog
 from ..storage.atomic_shared import staged_files, staged_folder
@@ -21,8 +24,21 @@ from .checkpoints import (
     load_state,
     rotate_checkpoints,
 )
+from .run_files import naming_damage
 from .sharding import load_whole_weights
 from .step_records import StepRecords
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Inside the block, transformers shows no bars: that of its weight files is drawn anew for every checkpoint."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 class SavesCheckpoints(Trainer):
@@ -71,7 +87,7 @@ class SavesCheckpoints(Trainer):
         self.store_flos()
         folder = self.folder / checkpoint_name(self.state.global_step)
         with (
-            clear_write_errors(f"The checkpoint of step {self.state.global_step} ({folder})"),
+            clear_write_errors(f"The checkpoint of step {self.state.global_step} ({folder})", folder.parent),
             self.records.off_the_clock(),
             staged_folder(folder, self.accelerator) as staging,
         ):
@@ -126,20 +142,37 @@ class SavesCheckpoints(Trainer):
         Raises:
             OSError: if a file cannot be written (a full disk).
         """
-        with clear_write_errors(f"The result ({self.folder})"), staged_files(self.folder, self.accelerator) as staging:
+        with (
+            clear_write_errors(f"The result ({self.folder})", self.folder),
+            staged_files(self.folder, self.accelerator) as staging,
+        ):
             self.save_model(str(staging), _internal_call=True)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
+        with _without_bars():
+            super()._save(output_dir, state_dict)
         if self.catalog is not None and self.args.should_save:
             self.catalog.save_pretrained(output_dir or self.args.output_dir or "")
 
     def restore(self, checkpoint: Path) -> None:
         """Loads a checkpoint's weights, item vectors included, into the model in place."""
         if self.is_fsdp_enabled:
-            load_whole_weights(self.model, checkpoint)
+            with naming_damage(checkpoint):
+                load_whole_weights(self.model, checkpoint)
         else:
             self._load_from_checkpoint(str(checkpoint), self.model)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        with naming_damage(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with naming_damage(Path(checkpoint or "")):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with naming_damage(Path(checkpoint or "")):
+            super()._load_rng_state(checkpoint)
 
     # The end of training
 

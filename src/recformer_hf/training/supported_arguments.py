@@ -68,7 +68,7 @@ SUPPORTED: Mapping[str, str] = {
     "include_num_input_tokens_seen": "packed batches have no padding, so both counts are the same",
     "log_level": "",
     "log_level_replica": "",
-    "disable_tqdm": "all bars",
+    "disable_tqdm": "all bars; by default they are shown on a terminal and in notebooks only",
     "report_to": "",
     "run_name": "",
     "project": "",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..checkpoints import is_complete, step_of, write_json
+from ..checkpoints import is_checkpoint_name, is_complete, step_of, write_json
 from ..freezing import Freeze
+from ..run_files import expect, is_log, is_loss, read_object
 
 ItemMatrix = Literal["reencode", "frozen", "trainable"]
 """What happens to the item matrix in a stage.
@@ -109,11 +109,27 @@ def load_stage(folder: Path) -> StageResult | None:
     """The result in a stage's folder; `None` if the stage is not finished.
 
     Raises:
-        ValueError: if the checkpoint that it names is not complete.
+        ValueError: if the file is damaged, or if the checkpoint that it names is not complete.
     """
-    if not (folder / STAGE_FILE).is_file():
+    path = folder / STAGE_FILE
+    if not path.is_file():
         return None
-    result = StageResult(**json.loads((folder / STAGE_FILE).read_text("utf-8")))
+    content = read_object(path)
+    checks = {
+        "stage": (f"stage-{content.get('stage')}" == folder.name, "the number of its folder"),
+        "checkpoint": (is_checkpoint_name(content.get("checkpoint")), "the name of a checkpoint beside it"),
+        "best_metric": (
+            content.get("best_metric", "") is None or is_loss(content.get("best_metric")),
+            "a number or null",
+        ),
+        "improved": (isinstance(content.get("improved"), bool), "true or false"),
+        "global_step": (isinstance(content.get("global_step"), int), "a number of steps"),
+        "train_loss": (is_loss(content.get("train_loss")), "a number"),
+        "log_history": (is_log(content.get("log_history")), "a list of entries with a step each"),
+    }
+    for name, (holds, expected) in checks.items():
+        expect(path, content, name, holds, expected)
+    result = StageResult(**{name: content[name] for name in checks})
     if not is_complete(folder / result.checkpoint):
         raise ValueError(
             f"{folder / STAGE_FILE} names {result.checkpoint}, which is not complete. Put the checkpoint back, or "

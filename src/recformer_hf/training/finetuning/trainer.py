@@ -57,12 +57,14 @@ class StageTrainer(RecformerTrainer):
         eval_dataset: histories with targets; `train_dataset.validation` by default. At most
             `args.max_validation_users` of them are used.
         tokenized_catalog: `train_dataset.catalog` as the tokenizer sees it; tokenized here by default.
-        kwargs: `compute_metrics` (gets ranks `[num_users]` as predictions, targets as label_ids), `callbacks`,
-            `optimizer_cls_and_kwargs` and the like, as in `transformers.Trainer`.
+        kwargs: `compute_metrics` (gets ranks `[num_users]` as predictions, targets as label_ids, and returns numbers by
+            name), `callbacks`, `optimizer_cls_and_kwargs`, and `model_init` instead of a model, as in
+            `transformers.Trainer`. docs/training.md lists what is not supported.
 
     Raises:
-        ValueError: without a validation split to evaluate on, for several GPUs without a launcher, and the like.
-        TypeError: if the dataset is not a `SequentialDataset`.
+        ValueError: without a validation split to evaluate on, for several GPUs without a launcher, for an argument that
+            would have no effect, and the like.
+        TypeError: if the model, the arguments, the tokenizer or a dataset is of another kind.
     """
 
     args: RecformerFinetuningArguments
@@ -223,7 +225,11 @@ class StageTrainer(RecformerTrainer):
         """
         with self.records.off_the_clock():
             matrix = encode_item_matrix(
-                self.model, self.item_collator, self.accelerator, max_tokens=self.args.eval_batch_tokens
+                self.model,
+                self.item_collator,
+                self.accelerator,
+                max_tokens=self.args.eval_batch_tokens,
+                progress=False if self.args.disable_tqdm else None,
             )
             reshard(self.model)
             copy_into(self._item_embeddings, matrix)

@@ -49,12 +49,14 @@ class RecformerFinetuningTrainer(StageTrainer):
         eval_dataset: histories with targets; `train_dataset.validation` by default. At most
             `args.max_validation_users` of them are used.
         tokenized_catalog: `train_dataset.catalog` as the tokenizer sees it; tokenized here by default.
-        kwargs: `compute_metrics` (gets ranks `[num_users]` as predictions, targets as label_ids), `callbacks`,
-            `optimizer_cls_and_kwargs` and the like, as in `transformers.Trainer`.
+        kwargs: `compute_metrics` (gets ranks `[num_users]` as predictions, targets as label_ids, and returns numbers by
+            name), `callbacks`, `optimizer_cls_and_kwargs`, and `model_init` instead of a model, as in
+            `transformers.Trainer`. docs/training.md lists what is not supported.
 
     Raises:
-        ValueError: without a validation split to evaluate on, for several GPUs without a launcher, and the like.
-        TypeError: if the dataset is not a `SequentialDataset`.
+        ValueError: without a validation split to evaluate on, for several GPUs without a launcher, for an argument that
+            would have no effect, and the like.
+        TypeError: if the model, the arguments, the tokenizer or a dataset is of another kind.
     """
 
     results: list[StageResult]

@@ -9,7 +9,6 @@ output_dir/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, cast
@@ -30,12 +29,13 @@ from ...modeling_recformer import RecformerForPretraining
 from ...tokenization_recformer import RecformerTokenizer
 from ...tokenizing.check_tokenizer import check_tokenizer
 from ..batches import Batch
-from ..checkpoints import RUN_FILE, is_complete, load_state, write_json
+from ..checkpoints import RUN_FILE, is_checkpoint_name, is_complete, load_state, write_json
 from ..expected_kinds import check_arguments_class, check_dataset, check_model
 from ..freezing import Freeze, frozen, without_gradient
 from ..item_matrix import encode_item_matrix
 from ..model_ranking import rank_sequences
 from ..resume import RunFolder, checkpoint_to_resume_from
+from ..run_files import expect, is_loss, read_object
 from ..run_settings import check_run
 from ..sharding import set_up_fsdp
 from ..supported_arguments import REFUSED_IN_PRETRAINING, check_trainer_arguments
@@ -68,12 +68,13 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         zero_shot_datasets: datasets by name, ranked at every evaluation, including step 0, with the encoder as it is
             then.
         dataset_weights: how often an epoch goes through each of `train_datasets`; once by default.
-        kwargs: `callbacks`, `optimizers` and the like, as in `transformers.Trainer`.
+        kwargs: `callbacks`, `optimizers`, `model_init` instead of a model, and the like, as in `transformers.Trainer`.
+            docs/training.md lists what is not supported.
 
     Raises:
         ValueError: if there is nothing to evaluate, if the metric for the best model is not evaluated, for
             `compute_metrics`, and the like.
-        TypeError: if the model or a dataset is not of the expected class.
+        TypeError: if the model, the arguments, the tokenizer or a dataset is of another kind.
     """
 
     args: RecformerPretrainingArguments
@@ -235,7 +236,11 @@ class RecformerPretrainingTrainer(RecformerTrainer):
 
     def _load_finished(self) -> TrainOutput:
         """Loads the result of a finished run."""
-        run = json.loads((self.folder / RUN_FILE).read_text("utf-8"))
+        path = self.folder / RUN_FILE
+        run = read_object(path)
+        named = is_checkpoint_name(run.get("best_checkpoint"))
+        expect(path, run, "best_checkpoint", named, "the name of a checkpoint beside it")
+        expect(path, run, "train_loss", is_loss(run.get("train_loss")), "a number")
         best = self.folder / run["best_checkpoint"]
         self.restore(best if is_complete(best) else self.folder)  # the result has the same weights
         self.state = load_state(self.folder)
@@ -366,7 +371,11 @@ class RecformerPretrainingTrainer(RecformerTrainer):
         encoder = self.accelerator.unwrap_model(self.model).recformer
         head = scoring_head(encoder, target.num_items)
         matrix = encode_item_matrix(
-            head, target.item_collator, self.accelerator, max_tokens=self.args.eval_batch_tokens
+            head,
+            target.item_collator,
+            self.accelerator,
+            max_tokens=self.args.eval_batch_tokens,
+            progress=False if self.args.disable_tqdm else None,
         )
         head.item_embeddings.data.copy_(matrix)
         protocol = protocol_of(self.args.exclude_history)

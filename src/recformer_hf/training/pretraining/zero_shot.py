@@ -23,6 +23,7 @@ from ...evaluation.ranking import RankingProtocol
 from ...modeling_recformer import RecformerForSeqRec, RecformerModel
 from ...storage.atomic import atomic_file
 from ...tokenization_recformer import RecformerTokenizer
+from ..run_files import read_rows
 from ..validation_sample import sample_users
 
 logger = logging.get_logger(__name__)
@@ -137,8 +138,7 @@ class ZeroShotLog:
         return [row for row in self._written() if row.get("history", self.history) == self.history]
 
     def _written(self) -> list[dict[str, Any]]:
-        path = self.folder / ROWS_FILE
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+        return read_rows(self.folder / ROWS_FILE)
 
     def write(self, step: int, epoch: float, metrics: Mapping[str, float]) -> None:
         """Adds the row of a step, and drops rows of this or later steps, which the run wrote before it was resumed."""

@@ -30,6 +30,7 @@ from ...evaluation.report import ranking_report
 from ...items.catalog import ItemCatalog
 from ...storage.atomic import atomic_file
 from ..arguments import RecformerTrainingArguments
+from ..run_files import read_object
 from .card_usage import Example, choose_example
 from .curves import LOSS_CURVES, METRIC_CURVES, save_curves
 from .hub_upload import PushesRuns
@@ -233,4 +234,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return read_object(path) if path.is_file() else {}
