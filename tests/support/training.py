@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from recformer_hf.configuration_recformer import RecformerConfig
@@ -104,7 +105,7 @@ def same_state(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) 
 def write_checkpoint(folder: Path, processes: Processes, step: int = 1, best: int | None = None) -> Path:
     path = folder / f"checkpoint-{step}"
     with staged_folder(path, processes) as staging:
-        (staging / "model.safetensors").write_bytes(b"weights" * 100)
+        save_file({"weight": torch.ones(100)}, staging / "model.safetensors")
         (staging / "part").mkdir()
         (staging / "part/shard").write_bytes(b"shard")
         (staging / STATE_FILE).write_text(json.dumps({"global_step": step, "best_global_step": best}))

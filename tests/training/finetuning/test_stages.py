@@ -41,7 +41,7 @@ def test_a_finished_stage_whose_checkpoint_is_gone(tmp_path, finished_run):
 def test_a_result_names_the_step_of_its_checkpoint(tmp_path):
     result = StageResult(1, "checkpoint-40", 0.5, True, 60, 1.25, [{"stage": 1, "step": 60, "loss": 1.25}])
     assert result.step == 40
-    assert load_stage(tmp_path) is None
-    result.save(tmp_path)
-    write_checkpoint(tmp_path, PartialState(cpu=True), 40)
-    assert load_stage(tmp_path) == result
+    assert load_stage(tmp_path / "stage-1") is None
+    result.save(tmp_path / "stage-1")
+    write_checkpoint(tmp_path / "stage-1", PartialState(cpu=True), 40)
+    assert load_stage(tmp_path / "stage-1") == result
