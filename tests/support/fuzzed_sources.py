@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -16,7 +17,17 @@ from recformer_hf.data.readers.table import read_table
 from tests.support import mutated_files as made
 from tests.support import plain_reading as plain
 from tests.support.plain_reading import Items, Log, PlainFile, PlainRow, Refused, Written
-from tests.support.plain_values import DAMAGED, PER_SECOND, WHOLE_FILE, Cleaned, id_outcomes, text_of
+from tests.support.plain_values import (
+    BLANK,
+    DAMAGED,
+    LATEST,
+    PER_SECOND,
+    WHOLE_FILE,
+    Cleaned,
+    id_outcomes,
+    text_of,
+    time_outcomes,
+)
 from tests.support.reader_checks import Example, SourceCheck
 
 
@@ -28,6 +39,8 @@ def reading(read: Callable[[bytes], PlainFile], data: bytes) -> PlainFile | Refu
         return error
 
 
+# Compressed files and byte order marks, to which no other encoding applies.
+_MARKS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5", b"PK", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"\0\0")
 _TYPES = {"timestamp": "float", "rating": "float", "price": "float", "title": "token_seq", "category": "token_seq"}
 
 
@@ -82,6 +95,100 @@ def table_example(rng: Random, log_ending: str, items_ending: str, mutate: str) 
     )
 
 
+_DELIMITERS = (",", ";", "|", "\t", "::", " ~ ")
+_FORMATS = ("%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%Y%m%d")
+
+
+@dataclass(frozen=True)
+class OptionalLog(Log):
+    """A log whose times have a format, or which has none, and whose ratings have to be high enough."""
+
+    format: str | None = None
+    min_rating: float | None = None
+
+    def outcomes(self, cells: plain.Cells) -> list[Any]:
+        parts = [id_outcomes(cells.get(name), strip=True) for name in (self.user, self.item)]
+        if not self.time:
+            parts.append([AnyTime()])
+        else:
+            parts.append(time_outcomes(cells.get(self.time)) if self.format is None else [self._time(cells)])
+        found = plain.combined(parts, tuple)
+        return found if self.min_rating is None else self._rated(found, cells.get("rating"))
+
+    def _time(self, cells: plain.Cells) -> Any:
+        try:
+            found = dt.datetime.strptime((cells.get(self.time) or "").strip(), self.format or "")
+        except ValueError:
+            return DAMAGED
+        seconds = int(found.replace(tzinfo=dt.timezone.utc).timestamp())
+        return seconds if 0 <= seconds <= LATEST else DAMAGED
+
+    def _rated(self, found: list[Any], rating: str | None) -> list[Any]:
+        try:
+            high = float(rating or "nan") >= (self.min_rating or 0)
+        except ValueError:
+            high = False
+        # A rating that is no number may be left out or damage its line.
+        return found if high else [BLANK, DAMAGED]
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        rated = ("rating",) * (self.min_rating is not None)
+        return (self.user, self.item, *((self.time,) if self.time else ()), *rated)
+
+
+class AnyTime(int):
+    """The time of a row in a log without times: its position."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = int.__hash__
+
+
+def options_example(rng: Random) -> Example:
+    """A log of delimited text that needs arguments to be read."""
+    delimiter, encoding = rng.choice(_DELIMITERS), rng.choice((None, "latin-1", "utf-16", "cp1252"))
+    form, timed = rng.choice((None, None, *_FORMATS)), rng.random() < 0.8
+    min_rating, headed = rng.choice((None, None, 4)), rng.random() < 0.7
+    rows = [{"user_id": None, "item_id": None, "timestamp": None, "rating": None, **row} for row in made.log_rows(rng)]
+    for row in rows:
+        row["rating"] = rng.choice((5, 4.0, 3.5, "x", "nan", None)) if row["rating"] is None else row["rating"]
+        if form is not None:
+            row["timestamp"] = dt.datetime.fromtimestamp(row["timestamp"], dt.timezone.utc).strftime(form)
+        if not timed:
+            del row["timestamp"]
+    names = list(rows[0])
+    cells = [[str(value or "") for value in row.values()] for row in rows]
+    lines = [delimiter.join(record) for record in ([names, *cells] if headed else cells)]
+    data = made.mutated(rng, "".join(line + "\n" for line in lines).encode())
+    text = data.decode("utf-8", "replace")
+    files = {"log.txt": data, "items.jsonl": b'{"item_id": "B0", "title": "Lamp"}\n'}
+    if encoding is not None and not data.startswith(_MARKS):
+        files["log.txt"] = text.replace("\ufffd", "?").encode(encoding, "replace")
+    elif encoding is not None:
+        encoding = None
+    log = OptionalLog(
+        time="timestamp" if timed else "", strip=True, format=form if timed else None, min_rating=min_rating
+    )
+    written = Written(delimiter, quotes=len(delimiter) == 1, names=None if headed else names, encodings=(encoding,))
+    options: dict[str, Any] = {
+        "delimiter": delimiter, "encoding": encoding, "timestamp_column": "timestamp" if timed else None,
+        "timestamp_format": log.format, "min_rating": min_rating, "names": written.names, "max_damaged": 1.0,
+        "quote": None if written.quotes else False,
+    }  # fmt: skip
+    log_file = reading(partial(plain.plain_delimited, table=log, written=written), files["log.txt"])
+    if headed and isinstance(log_file, Refused):
+        # A file whose header fits with commas alone is read with commas.
+        written = replace(written, delimiter=",", quotes=written.quotes)
+        log_file = reading(partial(plain.plain_delimited, table=log, written=written), files["log.txt"])
+    check = SourceCheck(
+        ("log.txt", log_file),
+        ("items.jsonl", plain.plain_json_lines(files["items.jsonl"], Items())),
+    )
+    return Example(files, lambda folder: read_table(folder / "log.txt", folder / "items.jsonl", **options), check)
+
+
 def _plain_lines(rows: list[made.Row]) -> bytes:
     """The other file, which is not changed: no value of it is special."""
     texts = [{name: value for name, value in row.items() if isinstance(value, (str, int))} for row in rows]
@@ -109,11 +216,12 @@ class AmazonItems(Items):
         try:
             texts = {name: text_of(cells.get(name)) for name in ("title", self.brand)}
             for name in _flat(cells.get(self.category)):
-                if (text := text_of(name)) is not None and " ".join(text.split()) not in names:
-                    names.append(" ".join(text.split()))
-            category: str | None = " ".join(names) or None
-            if category is None and self.main_category is not None:
-                category = text_of(cells.get(self.main_category))
+                text = " ".join((text_of(name) or "").split())
+                if any(char.isprintable() for char in text) and text not in names:
+                    names.append(text)
+            # It is read in any case, and so it has to be text in any case.
+            main = None if self.main_category is None else text_of(cells.get(self.main_category))
+            category = " ".join(names) or main
         except (TypeError, ValueError):
             return [DAMAGED, WHOLE_FILE]
         attributes = {

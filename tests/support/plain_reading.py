@@ -99,7 +99,7 @@ def unpacked(data: bytes) -> tuple[bytes, list[str]]:
         (b"PK\x03\x04", _unpacked_zip),
     ]
     for magic, unpack in openers:
-        if data.startswith(magic) and not (magic == b"BZh" and data[4:7] not in (b"1AY", b"\x17rE")):
+        if data.startswith(magic) and not (magic == b"BZh" and data[4:8] not in (b"1AY&", b"\x17rE8")):
             try:
                 return unpack(data), []
             except Exception as error:  # every module has errors of its own
@@ -186,7 +186,7 @@ class Log:
             id_outcomes(cells.get(self.item), strip=self.strip),
             time_outcomes(cells.get(self.time), self.unit),
         ]
-        return _combined(parts, tuple)
+        return combined(parts, tuple)
 
     def doubts(self, rows: Iterable[Cells], plain: list[PlainRow]) -> list[str]:
         """Why a file of these rows may be refused."""
@@ -196,7 +196,8 @@ class Log:
         if any(isinstance(outcome, Several) for row in plain for outcome in row.outcomes):
             doubts.append("lists of interactions")
         times = [row.get(self.time) for row in rows]
-        for some in (times, [time for time in times if DAMAGED not in time_outcomes(time, self.unit)]):
+        readable = [time for time in times if DAMAGED not in time_outcomes(time, self.unit)]
+        for some in (times, readable) if self.time else ():
             if some and looks_like_another_notation(some, [seconds for _, _, seconds in usable]):
                 doubts.append("the times look like another notation")
         return doubts
@@ -254,7 +255,7 @@ class Items:
 Table = Log | Items
 
 
-def _combined(parts: list[list[Any]], make: Callable[[Any], Any]) -> list[Any]:
+def combined(parts: list[list[Any]], make: Callable[[Any], Any]) -> list[Any]:
     outcomes = []
     for choice in itertools.product(*parts):
         marks = [part for part in choice if isinstance(part, Mark)]

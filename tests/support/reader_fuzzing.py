@@ -29,6 +29,7 @@ from tests.support.fuzzed_sources import (
     AMAZON,
     amazon_example,
     movielens_example,
+    options_example,
     reading,
     table_bytes,
     table_example,
@@ -97,6 +98,7 @@ KINDS: dict[str, Callable[[Random], Example]] = {
        for ending in ("csv", "tsv", "jsonl", "json", "parquet", "inter")},
     **{f"table, {ending} items": partial(table_example, log_ending="jsonl", items_ending=ending, mutate="items")
        for ending in ("csv", "tsv", "jsonl", "json", "parquet", "item")},
+    "table, options": options_example,
     **{f"amazon {version}, {name}": partial(amazon_example, version=version, mutate=mutate)
        for version in AMAZON for mutate, name in (("log", "reviews"), ("items", "metadata"))},
     **{f"movielens {layout}, {name}": partial(movielens_example, layout=layout, mutate=mutate)
