@@ -22,6 +22,7 @@ from tests.support.plain_values import (
     DAMAGED,
     LATEST,
     PER_SECOND,
+    WHITE_SPACE,
     WHOLE_FILE,
     Cleaned,
     id_outcomes,
@@ -111,13 +112,15 @@ class OptionalLog(Log):
         if not self.time:
             parts.append([AnyTime()])
         else:
-            parts.append(time_outcomes(cells.get(self.time)) if self.format is None else [self._time(cells)])
+            text = cells.get(self.time) or ""
+            found = time_outcomes(text) if self.format is None else [self._time(text.strip())]
+            parts.append(found if text.strip() == text.strip(WHITE_SPACE) else [*found, DAMAGED])
         found = plain.combined(parts, tuple)
         return found if self.min_rating is None else self._rated(found, cells.get("rating"))
 
-    def _time(self, cells: plain.Cells) -> Any:
+    def _time(self, text: str) -> Any:
         try:
-            found = dt.datetime.strptime((cells.get(self.time) or "").strip(), self.format or "")
+            found = dt.datetime.strptime(text, self.format or "")
         except ValueError:
             return DAMAGED
         seconds = int(found.replace(tzinfo=dt.timezone.utc).timestamp())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import bz2
-import csv
 import gzip
 import io
 import itertools
@@ -395,6 +394,7 @@ def plain_delimited(data: bytes, table: Table, written: Written) -> PlainFile:
     if (returned := _first_with_a_return(records)) is not None:
         sure = returned if sure is None else min(sure, returned)
     while written.names is None and len(records) > 1 and not any(map(bare, records[0][2])):
+        may_refuse += ["empty fields before the header"] * any(records[0][2])
         may_refuse += ["empty fields before the header"] * (len(records[0][2]) > 1)
         records = records[1:]  # blank lines before the header
     names, may = _names(written, records)
@@ -449,10 +449,7 @@ def _records(text: str, written: Written) -> tuple[list[tuple[int, int, list[str
             line += 1
             if fields is None:
                 if line == len(lines):
-                    fields, state = (
-                        next(csv.reader([record.replace("\0", "")], delimiter=written.delimiter), [""]),
-                        "odd",
-                    )
+                    fields, state = record.split(written.delimiter), "odd"
                 else:
                     record += lines[line]
         number += 1
@@ -522,7 +519,7 @@ def _names(written: Written, records: list[tuple[int, int, list[str]]]) -> tuple
         typed = re.compile(r"(.*):(token|token_seq|float|float_seq)\Z", re.DOTALL)
         if not all(name and typed.fullmatch(name) for name in names):
             doubts.append("untyped columns")
-        names = [name and typed.sub(r"\1", name) for name in names]
+        names = [name and bare(typed.sub(r"\1", name)) for name in names]
     if names[0] is not None and re.fullmatch(r"Unnamed: 0(\.\d+)?", names[0]):
         names[0] = None
     return names, doubts
