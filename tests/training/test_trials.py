@@ -142,4 +142,4 @@ class TestRefused:
             args.with_settings({"stage1_freeze": "words"})
         changed = args.with_settings({"num_train_epochs": 3, "per_device_train_batch_size": 4.0, "optim": "sgd"})
         assert (changed.num_train_epochs, changed.per_device_train_batch_size) == (3.0, 4)
-        assert (changed.optim.value, args.optim.value) == ("sgd", "adamw_torch_fused")
+        assert changed.optim.value == "sgd" != args.optim.value
