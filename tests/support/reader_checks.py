@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from recformer_hf.data.readers import arrow_tables, files
+from recformer_hf.data.readers import arrow_tables, delimited, files
 from recformer_hf.data.readers.source import FileReport, Source
 from tests.support.plain_reading import PlainFile, PlainRow, Refused, Several
 from tests.support.plain_values import BLANK, DAMAGED, WHOLE_FILE, Cleaned, Joined, bare, joined_surrogates
@@ -68,15 +68,15 @@ def small_blocks(block_bytes: int | None) -> Iterator[None]:
     if block_bytes is None:
         yield
         return
-    defaults = files.line_blocks.__defaults__
+    defaults, delimited_bytes = files.line_blocks.__defaults__, delimited.BLOCK_BYTES
     rows = {name: getattr(arrow_tables, name) for name in ("BATCH_ROWS", "LIST_BATCH_ROWS", "ITEM_BATCH_ROWS")}
-    files.line_blocks.__defaults__ = (block_bytes,)
+    files.line_blocks.__defaults__, delimited.BLOCK_BYTES = (block_bytes,), block_bytes
     for name in rows:
         setattr(arrow_tables, name, 2)
     try:
         yield
     finally:
-        files.line_blocks.__defaults__ = defaults
+        files.line_blocks.__defaults__, delimited.BLOCK_BYTES = defaults, delimited_bytes
         for name, number in rows.items():
             setattr(arrow_tables, name, number)
 

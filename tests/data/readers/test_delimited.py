@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recformer_hf.data.readers import delimited, files
+from recformer_hf.data.readers import delimited
 from recformer_hf.data.readers.delimited import CSV, TSV, Dialect, read_delimited
 from recformer_hf.data.readers.required import Required
 from recformer_hf.data.readers.source import DamagedFileError, DataError, FileReport, MissingColumnsError
@@ -41,7 +41,7 @@ def read(path, columns=None, required=("a",), dialect=CSV, max_damaged=1.0):
 
 @pytest.mark.parametrize("block_bytes", [16, 1 << 20])
 def test_skipped_and_blank_lines_count_in_the_numbers_of_the_lines_after_them(tmp_path, monkeypatch, block_bytes):
-    monkeypatch.setattr(files.line_blocks, "__defaults__", (block_bytes,))
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", block_bytes)
     (tmp_path / "log.csv").write_text("a,b\n1,2,3\n\n1,2\n1\n   \n,2\n4,5\n , \n,6\n", "utf-8")
     rows, report = read(tmp_path / "log.csv", ["b"])
     assert rows == [("2",), ("5",)]
@@ -81,7 +81,7 @@ def test_delimiters_of_several_characters_or_bytes(tmp_path, delimiter):
 
 @pytest.mark.parametrize("block_bytes", [16, 1 << 20])
 def test_a_quote_without_an_end_costs_its_own_line_only(tmp_path, monkeypatch, block_bytes):
-    monkeypatch.setattr(files.line_blocks, "__defaults__", (block_bytes,))
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", block_bytes)
     lines = ["a,b", '1,"one', '2,"two, too"', '3,"three\nof two lines"', "4,four", '5,"five']
     (tmp_path / "log.csv").write_text("\n".join(lines), "utf-8")
     rows, report = read(tmp_path / "log.csv")
@@ -92,7 +92,7 @@ def test_a_quote_without_an_end_costs_its_own_line_only(tmp_path, monkeypatch, b
 
 @pytest.mark.parametrize("block_bytes", [16, 1 << 20])
 def test_quotes_in_files_with_tabs_count_if_they_enclose_whole_fields(tmp_path, monkeypatch, block_bytes):
-    monkeypatch.setattr(files.line_blocks, "__defaults__", (block_bytes,))
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", block_bytes)
     fields = ['"A" story', '"Weird', '"whole ""field"""', '5"', '"two\nlines"', '"', '""', 'end"', '"\tx"']
     (tmp_path / "log.tsv").write_text("a\tb\n" + "".join(f"{i}\t{field}\n" for i, field in enumerate(fields)))
     rows, report = read(tmp_path / "log.tsv", dialect=TSV)
@@ -162,8 +162,7 @@ def test_a_header_may_hold_quotes_line_breaks_blank_lines_and_a_mark(tmp_path):
 
 
 def test_fields_may_be_longer_than_a_block(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.line_blocks, "__defaults__", (1000,))
-    monkeypatch.setattr(delimited, "_ARROW_BYTES", 500)
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 1000)
     long, lines = "x" * 5000, "line\n" * 2000
     (tmp_path / "log.csv").write_text(f'a,b\n1,{long}\n2,"{lines}"\n3,end\n', "utf-8")
     assert read(tmp_path / "log.csv")[0] == [("1", long), ("2", lines), ("3", "end")]
@@ -189,7 +188,7 @@ def test_pyarrow_and_python_read_every_text_alike(tmp_path_factory, lines, delim
     dialect = Dialect(delimiter)
     fast = read(path, dialect=dialect)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files.line_blocks, "__defaults__", (block_bytes,))
+        patch.setattr(delimited, "BLOCK_BYTES", block_bytes)
         patch.setattr(delimited, "_arrow_syntax", lambda *_: None)
         slow = read(path, dialect=dialect)
     assert fast == slow

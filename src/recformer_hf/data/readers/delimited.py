@@ -6,7 +6,6 @@ numbers. What an odd block means, with quotes over several lines or without an e
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from ..polars_engine import pl
+from .cells import WHITE_SPACE
 from .columns import check_columns
 from .encodings import decoded_block
 from .files import existing_file, line_blocks
@@ -27,8 +27,8 @@ from .source import DamagedFileError, DataError, FileReport, MissingColumnsError
 
 # Stands for a delimiter of several characters, because pyarrow takes one of one byte. Text does not contain it.
 _UNIT_SEPARATOR = "\x1f"
-# pyarrow parses pieces of this size faster than whole blocks. A record that is longer is read in Python.
-_ARROW_BYTES = 4 << 20
+# Larger blocks are slower: their memory goes back to the system after every block.
+BLOCK_BYTES = 4 << 20
 _USUAL_DELIMITERS = (",", ";", "\t", "|", "::")
 
 
@@ -98,7 +98,7 @@ def read_delimited(
     path = existing_file(path)
     table: _Table | None = None
     rest, rest_line = b"", 0
-    for first_line, block in line_blocks(path, encoding=dialect.encoding):
+    for first_line, block in line_blocks(path, BLOCK_BYTES, encoding=dialect.encoding):
         if rest:
             block, first_line, rest = rest + block, rest_line, b""
         if table is None:
@@ -217,7 +217,7 @@ class _Table:
         found = parsed.table.select(list(self._positions))
         if ordinary is None or _may_have_blanks(block, self._dialect.delimiter):
             ids = [name for name in self._required.names if name != self._required.timestamp]
-            found = found.with_columns(pl.col(ids).str.strip_chars())
+            found = found.with_columns(pl.col(ids).str.strip_chars(WHITE_SPACE))
         rows, unusable = self._required.check(found)
         blank = self._blank_rows(found, unusable, parsed, block)
         problems, more = self._required.problems(found, unusable & ~blank)
@@ -243,9 +243,8 @@ class _Table:
             for position in (range(self._width) if unquote else self._nameless)
             if position not in names
         }
-        options = _arrow_options(self._width, list(names), syntax, skipped)
         try:
-            found = pa_csv.read_csv(pa.BufferReader(syntax.block), *options)
+            found = _read_by_arrow(self._width, list(names), syntax, skipped)
         except pa.ArrowInvalid:
             return None
         lines = found.num_rows + len(skipped.problems)
@@ -314,7 +313,7 @@ def _number_of_lines(block: bytes) -> int:
 
 def _may_have_blanks(block: bytes, delimiter: str) -> bool:
     """Whether a field on one line may have white space around it. Few logs have any, and looking for it is cheap."""
-    blanks = [blank for blank in " \t\v\f" if blank != delimiter]
+    blanks = [blank for blank in WHITE_SPACE if blank.isascii() and blank not in "\r\n" and blank != delimiter]
     return not block.isascii() or any(blank.encode() in block for blank in blanks)
 
 
@@ -376,14 +375,23 @@ def _unquoted(table: pl.DataFrame, quote: str) -> pl.DataFrame | None:
     return table
 
 
+def _read_by_arrow(width: int, positions: Sequence[int], syntax: _ArrowSyntax, skipped: _SkippedLines) -> pa.Table:
+    """Some columns of a block, called by their positions, because names may repeat."""
+    threaded = _SkippedLines(syntax)
+    found = pa_csv.read_csv(pa.BufferReader(syntax.block), *_arrow_options(width, positions, syntax, threaded, True))
+    if not threaded.number:
+        return found
+    # With threads pyarrow does not number the lines that it skips.
+    return pa_csv.read_csv(pa.BufferReader(syntax.block), *_arrow_options(width, positions, syntax, skipped, False))
+
+
 def _arrow_options(
-    width: int, positions: Sequence[int], syntax: _ArrowSyntax, skipped: _SkippedLines
+    width: int, positions: Sequence[int], syntax: _ArrowSyntax, skipped: _SkippedLines, use_threads: bool
 ) -> tuple[pa_csv.ReadOptions, pa_csv.ParseOptions, pa_csv.ConvertOptions]:
-    """Columns are called by their positions, because names may repeat."""
     return (
         pa_csv.ReadOptions(
-            use_threads=False,  # with more threads pyarrow does not number the lines that it skips
-            block_size=min(_ARROW_BYTES, len(syntax.block) + 1),
+            use_threads=use_threads,
+            block_size=len(syntax.block) + 1,
             column_names=list(map(str, range(width))),
         ),
         pa_csv.ParseOptions(
@@ -407,7 +415,7 @@ def _arrow_options(
 class _InvalidRow(Protocol):
     """`pyarrow.csv.InvalidRow`, a line with more or fewer fields than the header."""
 
-    number: int
+    number: int | None
     text: str
     actual_columns: int
     expected_columns: int
@@ -417,12 +425,15 @@ class _SkippedLines:
     """The lines that pyarrow leaves out of a block, and reports while it parses."""
 
     def __init__(self, syntax: _ArrowSyntax) -> None:
-        self._marks = syntax.delimiter + (syntax.quote or "") + string.whitespace
+        self._marks = syntax.delimiter + (syntax.quote or "") + WHITE_SPACE
+        self.number = 0
         self.problems: dict[int, str | None] = {}
         """Line, from 0 -> what is wrong with it; None if it is blank."""
 
     def skip(self, row: _InvalidRow) -> Literal["skip"]:
         """pyarrow's handler of invalid rows."""
-        problem = f"{row.actual_columns} fields, not {row.expected_columns}"
-        self.problems[row.number - 1] = problem if row.text.strip(self._marks) else None
+        self.number += 1
+        if row.number is not None:
+            problem = f"{row.actual_columns} fields, not {row.expected_columns}"
+            self.problems[row.number - 1] = problem if row.text.strip(self._marks) else None
         return "skip"
