@@ -564,14 +564,13 @@ def plain_parquet(data: bytes, table: Table) -> PlainFile:
         columns = [_values(found.column(place)) for place in range(found.num_columns)]
     except Exception as error:
         raise Refused(f"not parquet: {error}") from error
-    index = _pandas_index(found.schema)
     lacking = [name for name in table.needed if name not in names]
     if lacking:
         raise Refused(f"no column {lacking}")
     twice = {name for name in names if names.count(name) > 1}
     if twice & set(table.needed) or (twice and isinstance(table, Items) and table.attributes is None):
         raise Refused(f"columns twice: {twice}")
-    kept = [place for place, name in enumerate(names) if name not in index or name in table.needed]
+    kept = [place for place, name in enumerate(names) if not _is_index(name, place) or name in table.needed]
     cells = [{names[place]: columns[place][row] for place in kept} for row in range(found.num_rows)]
     rows = [PlainRow(number, table.outcomes(row)) for number, row in enumerate(cells, start=1)]
     doubts = ["a column twice"] if twice else []
@@ -588,10 +587,9 @@ def _odd_type(kind: pa.DataType) -> bool:
     return types.is_binary(kind) or types.is_duration(kind) or types.is_interval(kind) or any(map(_odd_type, inner))
 
 
-def _pandas_index(schema: pa.Schema) -> set[str]:
-    """The columns that pandas wrote for its index."""
-    metadata = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
-    return {name for name in metadata.get("index_columns", []) if isinstance(name, str)} | {"__index_level_0__"}
+def _is_index(name: str, place: int) -> bool:
+    """Whether pandas wrote this column for an index without a name, or read such a one from a CSV file."""
+    return name == "__index_level_0__" or (place < 2 and re.fullmatch(r"Unnamed: 0(\.\d+)?", name) is not None)
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -142,8 +142,8 @@ def batches_from_table(table: Table, id_column: str, attributes: Sequence[str] |
 
     A table with a catalogue's own two columns (as `load_dataset(folder, "items")` gives) keeps every item's keys and
     their order. Any other table has one column per attribute: the columns' order is every item's order, and a missing
-    value leaves the attribute out. The index that pandas wrote into a file is no attribute, unless `attributes` asks
-    for it.
+    value leaves the attribute out. An index without a name that pandas wrote into a file is no attribute, unless
+    `attributes` asks for it.
 
     Args:
         table: `pyarrow.Table`.
@@ -189,7 +189,7 @@ def column_choice(columns: Sequence[str], id_column: str, attributes: Sequence[s
 
 
 def is_index(name: str, place: int) -> bool:
-    """Whether a column is the index of a pandas frame, as parquet files and `read_csv` name it.
+    """Whether a column is the index of a pandas frame that gave it no name, as parquet files and `read_csv` call it.
 
     Args:
         name: the column's name.

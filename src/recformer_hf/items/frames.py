@@ -70,25 +70,42 @@ def arrow_table(source: object) -> Table:
 def pandas_table(frame: PandasFrame, id_column: str, attributes: Sequence[str] | None) -> Table:
     """The wanted columns of a pandas frame, those of Python objects as text, value by value.
 
-    A named level of the index is a column behind the others, unless the frame has a column of that name. A level
-    without a name, or one that only counts the rows, is none.
-
     Raises:
         TypeError: if a value cannot become text.
         ValueError: if the frame lacks a column, or has one twice.
     """
-    columns = [(_column_name(name), frame.iloc[:, place]) for place, name in enumerate(frame.columns)]
-    names = {name for name, _ in columns}
-    index = frame.index
-    for level, name in enumerate(index.names):
-        counts = type(index).__name__ == "RangeIndex" and name != id_column
-        if name is not None and not counts and _column_name(name) not in names:
-            values = index.get_level_values(level)
-            columns.append((_column_name(name), values.to_series(index=range(len(values)))))
-    chosen = column_choice([name for name, _ in columns], id_column, attributes)
+    columns, counting = pandas_series(frame)
+    left_out = set() if attributes is not None else counting - {id_column}
+    chosen = column_choice([name for name, _ in columns if name not in left_out], id_column, attributes)
     series = dict(reversed(columns))
     arrays = {name: _pandas_column(series[name], name) for name in chosen if name != id_column}
     return arrow().table({id_column: _pandas_column(series[id_column], id_column, is_id=True), **arrays})
+
+
+def pandas_series(frame: PandasFrame) -> tuple[list[tuple[str, Any]], set[str]]:
+    """The columns of a pandas frame, and which of them only count its rows.
+
+    A level of the index with a name is a column like any other, as in a parquet file of the frame, and stands behind
+    the others; a column of the same name comes before it. A `RangeIndex` with a name, which parquet files do not hold
+    as a column, only counts the rows: whoever reads all columns leaves it out.
+
+    Returns:
+        ((name, `pandas.Series`) of every column, in order; the names of columns that only count).
+
+    Raises:
+        TypeError: if a column's name is neither text nor a whole number.
+    """
+    columns = [(_column_name(name), frame.iloc[:, place]) for place, name in enumerate(frame.columns)]
+    names = {name for name, _ in columns}
+    counting = set()
+    for level, label in enumerate(frame.index.names):
+        if label is None or _column_name(label) in names:
+            continue
+        values = frame.index.get_level_values(level)
+        columns.append((_column_name(label), values.to_series(index=range(len(values)))))
+        if type(frame.index).__name__ == "RangeIndex":
+            counting.add(_column_name(label))
+    return columns, counting
 
 
 def _column_name(name: object) -> str:
@@ -238,6 +255,7 @@ __all__ = [
     "dataset_tables",
     "frame_kind",
     "only_split",
+    "pandas_series",
     "pandas_table",
     "polars_table",
 ]

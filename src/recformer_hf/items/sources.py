@@ -105,8 +105,8 @@ class FromSources:
             table: `pyarrow.Table`, `RecordBatch`, `RecordBatchReader`, a duckdb relation, or any other object that
                 streams Arrow.
             id_column: column of the ids: text, or whole numbers (also as floats).
-            attributes: columns to take, in this order for every item. `None` takes all but the id's, and but the index
-                that pandas wrote into a file.
+            attributes: columns to take, in this order for every item. `None` takes all but the id's, and but an
+                index without a name that pandas wrote into a file.
             on_invalid: `"raise"` or `"drop"`, see the class.
 
         Raises:
@@ -170,7 +170,8 @@ class FromSources:
         """A catalogue from a pandas frame whose `id_column` is a column or the index.
 
         Arguments as in [`~ItemCatalog.from_arrow`]. Columns of Python objects are taken value by value. Levels of the
-        index that have a name are attributes, too, behind the columns.
+        index that have a name are columns like any other, behind those of the frame; a `RangeIndex` only if
+        `attributes` or `id_column` names it.
         """
         _expect(frame, "pandas")
         table = pandas_table(frame, id_column, attributes)

@@ -17,6 +17,7 @@ import pytest
 from recformer_hf.data.readers.frames import read_frames
 from recformer_hf.data.readers.source import DamagedFileError, DataError, MissingColumnsError
 from recformer_hf.data.readers.table import read_table
+from recformer_hf.items.catalog import ItemCatalog
 from tests.support.data_sources import rows_of
 from tests.support.frames import KINDS, item_rows, log_rows
 
@@ -223,10 +224,30 @@ class TestErrors:
         with pytest.raises(MissingColumnsError, match="has no column"):
             read_frames([], ITEMS)
 
-    def test_an_index_is_no_attribute(self):
-        items = pd.DataFrame({"title": ["A", "B"]}, index=pd.Index(["1", "2"], name="item_id"))
-        other = pd.DataFrame(ITEMS, index=pd.Index(["r", "s"], name="row"))
-        unnamed = pd.DataFrame({"Unnamed: 0": [0, 1], "item_id": ["1", "2"], "title": ["A", "B"]})
-        for frame in (items, other, pa.Table.from_pandas(other), pa.Table.from_pandas(items), unnamed):
-            assert read_frames(log_of(), frame).items.columns == ["item_id", "title"]
-        assert read_frames(log_of(), other, attributes=["row", "title"]).items.columns == ["item_id", "row", "title"]
+    def test_an_index_is_an_attribute_only_if_it_has_a_name(self, tmp_path):
+        """In frames, parquet files and a catalogue alike, as pandas writes it."""
+        items = pd.DataFrame({"item_id": ["1", "2"], "title": ["A", "B"]})
+        levels = pd.MultiIndex.from_arrays([["r", "s"], [5, 6]], names=["shelf", None])
+        for frame, expected in (
+            (items.set_axis([7, 9]), ["title"]),
+            (items.set_axis(pd.RangeIndex(2, name="row")), ["title"]),
+            (items.set_axis(pd.Index(["r", "s"], name="shelf")), ["title", "shelf"]),
+            (items.set_axis(levels), ["title", "shelf"]),
+            (items.set_index("item_id"), ["title"]),
+            (items.assign(shelf=["r", "s"]).set_index(["shelf", "item_id"]), ["title", "shelf"]),
+            (items.set_axis([7, 9]).reset_index(names="Unnamed: 0"), ["title"]),  # of an index in a CSV file
+        ):
+            frame.to_parquet(tmp_path / "items.parquet")
+            log_of().to_parquet(tmp_path / "log.parquet")
+            catalog = ItemCatalog.from_pandas(frame)
+            for found in (
+                read_frames(log_of(), frame),
+                read_frames(log_of(), pa.Table.from_pandas(frame)),
+                read_table(tmp_path / "log.parquet", tmp_path / "items.parquet"),
+            ):
+                assert found.items.columns == ["item_id", *expected]
+                assert found.items.select(expected).to_dicts() == list(catalog)
+            assert list(ItemCatalog.from_parquet(tmp_path / "items.parquet")) == list(catalog)
+        counted = items.set_axis(pd.RangeIndex(2, name="row"))
+        assert list(ItemCatalog.from_pandas(counted, attributes=["row"])) == [{"row": "0"}, {"row": "1"}]
+        assert read_frames(log_of(), counted, attributes=["row"]).items["row"].to_list() == ["0", "1"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -10,6 +9,7 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...items.batches import is_index
 from ...items.columns import python_values, text_column
 from ..polars_engine import pl
 from .cells import WHITE_SPACE, CellError, ids_as_text
@@ -154,7 +154,7 @@ def items_of(
     Args:
         table: the table.
         id_column: the column of ids. A row without an id is damaged.
-        attributes: the columns of the items' text; if None, all but the id and the index of a pandas frame.
+        attributes: the columns of the items' text; if None, all but the id and pandas' index without a name.
         report: filled in; rows count as lines.
 
     Returns:
@@ -165,8 +165,8 @@ def items_of(
         DataError: if the values of a column cannot become text.
     """
     schema = table.schema
-    index = index_columns(schema)
-    names = attribute_columns([name for name in schema.names if name not in index], id_column, attributes)
+    present = [name for place, name in enumerate(schema.names) if not is_index(name, place)]
+    names = attribute_columns(present, id_column, attributes)
     check_columns(table.name, schema.names, [id_column, *names], _ADVICE)
     _check_type(table.name, id_column, schema.field(id_column).type, Required([id_column]))
     columns = list(dict.fromkeys([id_column, *names]))
@@ -187,16 +187,6 @@ def items_of(
         first_row += batch.num_rows
         blocks.append(rows.filter(~unusable))
     return pl.concat(blocks), names
-
-
-def index_columns(schema: pa.Schema) -> set[str]:
-    """The columns that hold the index of the pandas frame from which the file was written."""
-    names = {name for name in schema.names if name.startswith("__index_level_")}
-    try:
-        written = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
-    except (KeyError, ValueError, TypeError):
-        return names
-    return names | {name for name in written if isinstance(name, str)} if isinstance(written, list) else names
 
 
 def _interactions(batch: pa.RecordBatch, first_row: int, required: Required, report: FileReport) -> pl.DataFrame:

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from ...items.catalog import ItemCatalog
-from ...items.frames import arrow_table, dataset_tables, frame_kind, only_split
+from ...items.frames import arrow_table, dataset_tables, frame_kind, only_split, pandas_series
 from ...items.text import shown
-from .arrow_tables import index_columns
 from .source import DataError
 
 Values: TypeAlias = "pa.Array | pa.ChunkedArray | list[Any]"
@@ -33,13 +32,13 @@ class OpenedFrame:
         kind: what it is, for messages and reports.
         names: its columns.
         columns: gives some of its columns, in this order.
-        index: the named levels of a pandas index, which `columns` gives as well.
+        counting: further columns, which only count the rows (`items.frames.pandas_series`).
     """
 
     kind: str
     names: list[str]
     columns: Callable[[Sequence[str]], dict[str, Values]]
-    index: list[str] = field(default_factory=list)
+    counting: list[str] = field(default_factory=list)
 
 
 def opened_frame(table: Any, id_column: str | None = None) -> OpenedFrame:
@@ -70,9 +69,7 @@ def opened_frame(table: Any, id_column: str | None = None) -> OpenedFrame:
         return _dataset(only_split(table), described)
     if kind == "arrow":
         found = arrow_table(table)
-        index = index_columns(found.schema)
-        names = [name for name in found.column_names if name not in index]
-        return OpenedFrame(described, names, lambda wanted: {name: found[name] for name in wanted}, list(index))
+        return OpenedFrame(described, found.column_names, lambda wanted: {name: found[name] for name in wanted})
     return _python_values(table, id_column)
 
 
@@ -88,23 +85,12 @@ def _is_catalog(table: Any, kind: str) -> bool:
 
 
 def _pandas(frame: Any, described: str) -> OpenedFrame:
-    series = {}
-    names = [_column_name(name) for name in frame.columns]
-    for place, name in reversed(list(enumerate(names))):  # of two columns of one name, which are refused, the first
-        series[name] = frame.iloc[:, place]
-    index = []
-    for level, name in enumerate(frame.index.names):
-        if name is not None and _column_name(name) not in series:
-            values = frame.index.get_level_values(level)
-            series[_column_name(name)] = values.to_series(index=range(len(values)))
-            index.append(_column_name(name))
-    return OpenedFrame(described, names, lambda wanted: {name: _of_series(series[name]) for name in wanted}, index)
-
-
-def _column_name(name: object) -> str:
-    if isinstance(name, (str, int)):
-        return str(name)
-    raise TypeError(f"A column of the frame is called {name!r}, a {type(name).__name__}. Rename it to a text.")
+    found, counting = pandas_series(frame)
+    series = dict(reversed(found))  # of two columns of one name, which are refused, the first
+    names = [name for name, _ in found if name not in counting]
+    return OpenedFrame(
+        described, names, lambda wanted: {name: _of_series(series[name]) for name in wanted}, list(counting)
+    )
 
 
 def _of_series(series: Any) -> Values:

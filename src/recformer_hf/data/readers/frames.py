@@ -48,8 +48,8 @@ def read_frames(
     Each may be a frame of pandas or polars (lazy, too), a `pyarrow.Table` or anything that streams Arrow (a
     `RecordBatchReader`, a relation of duckdb), a `datasets.Dataset`, a list of dictionaries, or a dictionary of
     columns. The items may also be an `ItemCatalog`, or a dictionary of id to attributes. What the values become is the
-    same as in files (`readers.table.read_table`); named levels of a pandas index can be asked for by their names, but
-    are no attributes.
+    same as in files (`readers.table.read_table`). A level of a pandas index is a column if it has a name, a
+    `RangeIndex` only if it is asked for.
 
     Args:
         interactions: the log. A row without user, item or time is damaged. A row may also hold lists: one user's items
@@ -84,7 +84,7 @@ def read_frames(
     report = ReadReport("data frames", file_order=timestamp_column is None)
     log_frame = opened_frame(interactions)
     name = f"interactions ({log_frame.kind})"
-    check_columns(name, [*log_frame.names, *log_frame.index], required.columns, _LOG_ADVICE)
+    check_columns(name, [*log_frame.names, *log_frame.counting], required.columns, _LOG_ADVICE)
     table = TableInMemory(name, _log_table(log_frame, required))
     log = InteractionCollector(
         user_column, item_column, timestamp_column, unit=timestamp_unit, format=timestamp_format, check=check_times
@@ -108,12 +108,12 @@ def _read_items(
         raise TypeError(f"attributes is {attributes!r}; expected a list of names, such as [{attributes!r}].")
     frame = opened_frame(items, id_column)
     name = f"items ({frame.kind})"
-    check_columns(name, [*frame.names, *frame.index], [id_column], _ITEMS_ADVICE)
+    check_columns(name, [*frame.names, *frame.counting], [id_column], _ITEMS_ADVICE)
     found = [column for place, column in enumerate(frame.names) if not is_index(column, place)]
     wanted = attribute_columns(found, id_column, attributes)
     if not wanted:
         raise MissingColumnsError(f"{name} has no column besides the id {id_column!r}; an item needs text.")
-    check_columns(name, [*frame.names, *frame.index], [id_column, *wanted], _ITEMS_ADVICE)
+    check_columns(name, [*frame.names, *frame.counting], [id_column, *wanted], _ITEMS_ADVICE)
     columns = {
         column: (
             _id_column(values, column) if column == id_column else texts_of(values, f"The column {column!r} of {name}")
