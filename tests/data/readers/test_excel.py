@@ -80,7 +80,7 @@ def test_what_is_no_workbook_or_cannot_be_read_is_named(tmp_path, log, items, mo
     with pytest.raises(DamagedFileError, match=r"log\.xlsx is not a readable Excel workbook"):
         read_table(tmp_path / "log.xlsx", items)
     path = write(tmp_path / "renamed.csv", [["user_id"]])
-    with pytest.raises(DataError, match=r"renamed\.csv is an Excel workbook.*\.xlsx"):
+    with pytest.raises(DataError, match=r"renamed\.csv is not a text file but an Excel workbook.*\.xlsx"):
         read_table(path, items)
     monkeypatch.setattr(excel, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pip install 'recformer-hf\[data,excel\]'"):

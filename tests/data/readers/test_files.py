@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from recformer_hf.data.readers import files
 from recformer_hf.data.readers.amazon import read_amazon
-from recformer_hf.data.readers.files import existing_file, existing_files, is_utf8, line_blocks
+from recformer_hf.data.readers.files import (
+    decoded_block,
+    existing_file,
+    existing_files,
+    is_utf8,
+    line_blocks,
+    zip_member,
+)
 from recformer_hf.data.readers.source import DamagedFileError, DataError, MissingFileError
 from tests.support.data_sources import LOG, rows_of, write_amazon, write_lines
 
@@ -78,20 +87,6 @@ def test_lists_and_patterns_name_files(tmp_path):
         existing_files([])
 
 
-@pytest.mark.parametrize("block_bytes", [8, 1 << 20])
-@pytest.mark.parametrize("data", [b"a\rb\r\rc", b"a\rb\r\rc\r", b"a\rb\r\nc\r"])
-def test_carriage_returns_alone_are_line_breaks_if_the_first_line_ends_in_one(tmp_path, data, block_bytes):
-    (tmp_path / "mac.csv").write_bytes(data)
-    lines = b"".join(block for _, block in line_blocks(tmp_path / "mac.csv", block_bytes))
-    assert lines == data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-
-@pytest.mark.parametrize("data", [b"a\r\nb\rc\r\n", b"a\nb\rc", b"\r\n\r", b"a"])
-def test_in_other_files_carriage_returns_stay(tmp_path, data):
-    (tmp_path / "log.csv").write_bytes(data)
-    assert b"".join(block for _, block in line_blocks(tmp_path / "log.csv", 8)) == data
-
-
 def test_blocks_are_utf8_whatever_the_file_is(tmp_path):
     (tmp_path / "log.csv").write_bytes("a\né\n".encode("utf-16"))
     assert list(line_blocks(tmp_path / "log.csv")) == [(1, "a\né\n".encode())]
@@ -102,10 +97,28 @@ def test_blocks_are_utf8_whatever_the_file_is(tmp_path):
     assert is_utf8(tmp_path / "log.csv")
 
 
-def test_a_file_of_another_kind_is_named(tmp_path):
+def test_errors_are_those_of_readers(tmp_path):
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(b"<!doctype html><html>Not found"))
     with pytest.raises(DamagedFileError, match=r"log\.csv\.gz is not a text file but a web page"):
         list(line_blocks(tmp_path / "log.csv.gz"))
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress(b"a\n")[:-9])
+    with pytest.raises(DamagedFileError, match=r"log\.csv\.gz: the gzip data end too early"):
+        list(line_blocks(tmp_path / "log.csv.gz"))
+    with pytest.raises(DamagedFileError, match=r"log: byte 1 of line 3 is 0xff"):
+        decoded_block(Path("log"), b"a\n\xff\n", 2)
+    with zipfile.ZipFile(tmp_path / "log.zip", "w") as archive:
+        archive.writestr("a.csv", "a")
+        archive.writestr("b.csv", "b")
+    for read in (zip_member, lambda path: list(line_blocks(path))):
+        with pytest.raises(DataError, match=r"log\.zip is a zip archive of 2 files") as error:
+            read(tmp_path / "log.zip")
+        assert type(error.value) is DataError
+    with pytest.raises(DataError, match="encoding is 'klingon'") as error:
+        list(line_blocks(tmp_path / "log.zip", encoding="klingon"))
+    assert type(error.value) is DataError
+    (tmp_path / "log.zip").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(DamagedFileError, match="zip archive is damaged"):
+        zip_member(tmp_path / "log.zip")
 
 
 def test_a_line_without_end_is_an_error_before_it_fills_the_memory(tmp_path, monkeypatch):

@@ -18,8 +18,7 @@ import pyarrow.csv as pa_csv
 from ..polars_engine import pl
 from .cells import WHITE_SPACE
 from .columns import check_columns
-from .encodings import decoded_block
-from .files import existing_file, line_blocks
+from .files import decoded_block, existing_file, line_blocks
 from .header import column_names, columns_of_text, nameless_columns, nameless_error
 from .records import RecordSyntax
 from .required import Required

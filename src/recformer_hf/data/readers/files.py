@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,17 +13,32 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 from tqdm.auto import tqdm
 
-from .compression import decompressed
-from .encodings import as_utf8, check_encoding
-from .file_kinds import START_BYTES, refuse_other_kinds
+from ...storage import compression, encodings
+from ...storage.file_kinds import DamagedBytesError, UnreadableFileError
+from ...storage.text_pieces import text_pieces
 from .source import DamagedFileError, DataError, MissingFileError
 
 BLOCK_BYTES = 16 << 20
 # A longer line is held to be no line at all: a file without line breaks, or one that inflates without end.
 MAX_LINE_BYTES = 512 << 20
-_FIRST_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 FilePaths: TypeAlias = "str | Path | Sequence[str | Path]"
+
+
+@contextmanager
+def _data_errors() -> Iterator[None]:
+    """Errors of `storage` about a file become those of readers."""
+    try:
+        yield
+    except DamagedBytesError as error:
+        raise DamagedFileError(str(error)) from error
+    except UnreadableFileError as error:
+        raise DataError(str(error)) from error
+
+
+# With the errors of readers.
+decoded_block = _data_errors()(encodings.decoded_block)
+zip_member = _data_errors()(compression.zip_member)
 
 
 def existing_file(path: str | Path) -> Path:
@@ -77,7 +92,7 @@ def line_blocks(
 ) -> Iterator[tuple[int, bytes]]:
     """The content of a plain or compressed text file in blocks of whole lines, as UTF-8.
 
-    Compression is recognised by the first bytes (`compression.decompressed`). A second thread inflates the next block
+    Compression is recognised by the first bytes (`text_pieces.text_pieces`). A second thread inflates the next block
     (the decompressors release the interpreter's lock) while the caller parses this one. In a file whose lines end in
     carriage returns alone, these become line breaks.
 
@@ -94,10 +109,11 @@ def line_blocks(
             written in the encoding.
         DataError: if Python knows no such encoding.
     """
-    pieces = _with_line_breaks(as_utf8(path, _text_pieces(path, block_bytes), check_encoding(encoding)))
+    pieces = text_pieces(path, block_bytes, encoding)
     line_number = 1
     rest: list[bytes] = []
     with (
+        _data_errors(),
         ThreadPoolExecutor(max_workers=1) as ahead,
         tqdm(total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, delay=2) as progress,
     ):
@@ -117,48 +133,6 @@ def line_blocks(
             line_number += block.count(b"\n")
         if any(rest):
             yield line_number, b"".join(rest)
-
-
-def _text_pieces(path: Path, piece_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """(bytes, position) of a plain or compressed file, after a check of its first bytes."""
-    pieces = decompressed(path, piece_bytes)
-    start, position = b"", 0
-    while len(start) < START_BYTES and (piece := next(pieces, None)) is not None:
-        start, position = start + piece[0], piece[1]
-    refuse_other_kinds(path, start[:START_BYTES])
-    for begin in range(0, len(start), piece_bytes):
-        yield start[begin : begin + piece_bytes], position
-    yield from pieces
-
-
-def _with_line_breaks(pieces: Iterator[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
-    """The same pieces; if the file's first line ends in a carriage return alone, all of them become line breaks."""
-    position, held = 0, b""
-    for data, position in pieces:
-        data, held = (held + data if held else data), b""
-        if data.endswith(b"\r"):  # the next piece decides whether it stands alone
-            data, held = data[:-1], b"\r"
-        first = _FIRST_LINE_END.search(data)
-        if first is None:
-            yield data, position
-            continue
-        if first.group() == b"\r":
-            yield _as_line_breaks(data), position
-            break
-        yield (data + held if held else data), position
-        yield from pieces
-        return
-    for data, position in pieces:
-        data, held = (held + data if held else data), b""
-        if data.endswith(b"\r"):
-            data, held = data[:-1], b"\r"
-        yield _as_line_breaks(data), position
-    if held:
-        yield b"\n", position
-
-
-def _as_line_breaks(data: bytes) -> bytes:
-    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def _check_line_length(path: Path, line_number: int, parts: list[bytes]) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from .compression import zip_member
 from .delimited import CSV, RECBOLE, TSV, Dialect, has_columns
+from .files import zip_member
 from .source import DataError
 
 TableFormat = Literal["delimited", "parquet", "jsonl", "excel"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -11,8 +12,9 @@ import zipfile
 import pyarrow as pa
 import pytest
 
-from recformer_hf.data.readers.compression import decompressed, zip_member
-from recformer_hf.data.readers.source import DamagedFileError, DataError
+from recformer_hf.storage import compression
+from recformer_hf.storage.compression import decompressed, zip_member
+from recformer_hf.storage.file_kinds import DamagedBytesError, UnreadableFileError
 
 CONTENT = b"".join(b"line %d\n" % number for number in range(20_000))
 
@@ -72,11 +74,11 @@ def test_damage_is_named_with_its_position(tmp_path, kind):
     path = tmp_path / "log"
     data = COMPRESS[kind](CONTENT)
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DamagedFileError, match=rf"log: the {kind} .*(end too early|damaged).*Download the file again"):
+    with pytest.raises(DamagedBytesError, match=rf"log: the {kind} .*(end too early|damaged).*Download the file again"):
         content(path)
     middle = len(data) // 2
     path.write_bytes(data[:middle] + bytes(40) + data[middle + 40 :])
-    with pytest.raises(DamagedFileError, match=rf"log: the {kind} data (are corrupt|end too early).* [\d,]+ bytes"):
+    with pytest.raises(DamagedBytesError, match=rf"log: the {kind} data (are corrupt|end too early).* [\d,]+ bytes"):
         content(path)
 
 
@@ -98,13 +100,16 @@ def test_a_zip_archive_holds_one_file(tmp_path):
     for members, message in (
         ({"a.csv": b"", "b.csv": b""}, r"2 files \(a\.csv, b\.csv\); expected one"),
         ({}, "0 files"),
-        ({"[Content_Types].xml": b"", "xl/workbook.xml": b""}, "Excel workbook"),
+        (
+            {"[Content_Types].xml": b"", "xl/workbook.xml": b""},
+            "log.zip is not a text file but an Excel workbook.*Give it the ending .xlsx, or save it as CSV",
+        ),
     ):
         path.write_bytes(zipped(**members))
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(UnreadableFileError, match=message):
             content(path)
     path.write_bytes(b"PK\x03\x04 no archive")
-    with pytest.raises(DamagedFileError, match="zip archive is damaged"):
+    with pytest.raises(DamagedBytesError, match="zip archive is damaged"):
         content(path)
 
 
@@ -113,8 +118,34 @@ def test_a_zip_archive_with_a_password_is_refused(tmp_path):
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         data[data.index(mark) + place] |= 1
     (tmp_path / "log.zip").write_bytes(data)
-    with pytest.raises(DataError, match="password"):
+    with pytest.raises(UnreadableFileError, match="password"):
         content(tmp_path / "log.zip")
+
+
+def test_zstd_without_pyarrow_is_named_and_other_errors_are_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "log").write_bytes(zstd(b"a"))
+    monkeypatch.setattr(compression.importlib, "import_module", lambda name: __import__("no_such_module"))
+    with pytest.raises(ImportError, match=r"log is compressed by zstd, which needs pyarrow .*pip install pyarrow"):
+        content(tmp_path / "log")
+    (tmp_path / "log").write_bytes(gzip.compress(b"a"))
+
+    def broken(*args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(compression._GzipDecompressor, "decompress", broken)
+    with pytest.raises(OSError, match=r"^\[Errno 5\] Input/output error$"):  # of the disk
+        content(tmp_path / "log")
+
+
+def test_a_zip_archive_that_begins_before_the_file_does(tmp_path):
+    """Bytes that are lost in the middle make the operating system refuse a negative position."""
+    path = tmp_path / "log.zip"
+    whole = zipped(**{"log.csv": CONTENT[:500]})
+    end = whole.rfind(b"PK\5\6")
+    for lost in range(1, len(whole) - 60):
+        path.write_bytes(whole[:20] + whole[20 + lost : end] + whole[end:])
+        with pytest.raises(DamagedBytesError, match=r"log\.zip"):
+            content(path)
 
 
 def test_text_that_begins_like_a_compressed_file_is_text(tmp_path):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recformer_hf.data.readers.encodings import as_utf8, check_encoding, decoded_block
-from recformer_hf.data.readers.source import DamagedFileError, DataError
+from recformer_hf.storage.encodings import as_utf8, check_encoding, decoded_block
+from recformer_hf.storage.file_kinds import DamagedBytesError, UnreadableFileError
 
 PATH = Path("folder/items.csv")
 TEXT = "a,b\n1,Pokémon €\n2,東京\n"
@@ -29,26 +29,29 @@ def test_any_encoding_becomes_utf8_without_a_mark(encoding, piece_bytes):
 
 
 def test_bytes_that_do_not_fit_are_named():
-    with pytest.raises(DamagedFileError, match=r"items\.csv: line 3 has the byte 0x81, which is not cp1252"):
+    with pytest.raises(DamagedBytesError, match=r"items\.csv: line 3 has the byte 0x81, which is not cp1252"):
         utf8(b"a,b\n1,x\n2,\x81\n", "cp1252")
-    with pytest.raises(DamagedFileError, match=r"line 2 has the byte 0x31, which is not utf-16"):
+    with pytest.raises(DamagedBytesError, match=r"line 2 has the byte 0x31, which is not utf-16"):
         utf8("a\n1".encode("utf-16")[:-1])
-    with pytest.raises(DamagedFileError, match=r"items\.csv is not utf-16 \(UTF-16 stream does not start with BOM\)"):
+    with pytest.raises(DamagedBytesError, match=r"items\.csv is not utf-16 \(UTF-16 stream does not start with BOM\)"):
         utf8(b"a,b\n1,x\n", "utf-16")
-    with pytest.raises(DamagedFileError, match="byte order mark of UTF-8, so that it is not iso8859-1"):
+    with pytest.raises(DamagedBytesError, match="byte order mark of UTF-8, so that it is not iso8859-1"):
         utf8(TEXT.encode("utf-8-sig"), "latin-1")
 
 
 def test_a_wrong_byte_of_utf8_is_named_by_line_and_place():
     block = "a,b\n1,é\n2,".encode() + b"Pok\xe9mon\n"
     with pytest.raises(
-        DamagedFileError, match=r"items\.csv: byte 6 of line 12 is 0xe9.*not UTF-8.*'latin-1' or 'cp1252'"
+        DamagedBytesError, match=r"items\.csv: byte 6 of line 12 is 0xe9.*not UTF-8.*'latin-1' or 'cp1252'"
     ):
         decoded_block(PATH, block, 10)
+    with pytest.raises(DamagedBytesError, match=r"line 1 is 0xe9.*NUL.*") as error:
+        decoded_block(PATH, "a,é\n".encode("utf-16-le"), 1)
+    assert "encoding='utf-16-le' or 'utf-16-be'" in str(error.value)
     assert decoded_block(PATH, TEXT.encode(), 1) == TEXT
 
 
 @pytest.mark.parametrize("encoding", ["latin-7000", "base64", "", 8, "undefined"])
 def test_an_encoding_that_python_does_not_know_is_refused(encoding):
-    with pytest.raises(DataError, match=r"encoding is .*Usual ones are 'utf-8', 'latin-1'"):
+    with pytest.raises(UnreadableFileError, match=r"encoding is .*Usual ones are 'utf-8', 'latin-1'"):
         check_encoding(encoding)

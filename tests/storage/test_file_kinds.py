@@ -12,8 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recformer_hf.data.readers.file_kinds import START_BYTES, refuse_other_kinds
-from recformer_hf.data.readers.source import DamagedFileError
+from recformer_hf.storage.file_kinds import PARQUET, START_BYTES, DamagedBytesError, refuse_other_kinds
 
 PATH = Path("items.csv")
 
@@ -64,8 +63,16 @@ def numpy():
     ],
 )
 def test_a_file_of_another_kind_is_named(data, name):
-    with pytest.raises(DamagedFileError, match=rf"items\.csv is not a text file but .*{name}"):
+    with pytest.raises(DamagedBytesError, match=rf"items\.csv is not a text file but .*{name}.*\.$"):
         refuse_other_kinds(PATH, data[:START_BYTES])
+
+
+def test_the_advice_can_be_another(tmp_path):
+    advice = {PARQUET: "Read it with from_parquet"}
+    for data, message in ((parquet(), "but a parquet file. Read it with from_parquet."), (tar(), "Unpack it first.")):
+        with pytest.raises(DamagedBytesError) as error:
+            refuse_other_kinds(PATH, data[:START_BYTES], advice)
+        assert str(error.value).endswith(message)
 
 
 @pytest.mark.parametrize("start", ["PAR1,b\n", "item_id,title\n1,<html>\n", "", "﻿a,b\n", "ARROW1,b\n", '{"a": 1}'])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import bz2
+import errno
+import importlib
 import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
-import pyarrow as pa
-
-from .source import DamagedFileError, DataError
+from .file_kinds import OFFICE_DOCUMENT, DamagedBytesError, UnreadableFileError, is_no_text
 
 _READ_BYTES = 4 << 20
 # Enough for every file that `xz` writes (its largest preset needs 65 MB), and a bound for one that asks for gigabytes.
@@ -76,7 +76,7 @@ class _EndsTooEarlyError(Exception):
     """The compressed data end before their end mark."""
 
 
-def decompressed(path: Path, piece_bytes: int) -> Iterator[tuple[bytes, int]]:
+def decompressed(path: Path, piece_bytes: int, advice: Mapping[str, str] | None = None) -> Iterator[tuple[bytes, int]]:
     """The content of a plain, gzip, bzip2, xz, zstd or zip file in pieces.
 
     It is never unpacked to disk and never whole in memory.
@@ -84,13 +84,15 @@ def decompressed(path: Path, piece_bytes: int) -> Iterator[tuple[bytes, int]]:
     Args:
         path: an existing file; gzip, bzip2, xz and zstd files may have several members, a zip archive has one.
         piece_bytes: the largest size of a piece, so that a small file that inflates to gigabytes costs no memory.
+        advice: as in `file_kinds.refuse_other_kinds`.
 
     Yields:
         (the bytes; the position in the file after them).
 
     Raises:
-        DamagedFileError: if the compressed data are corrupt or end too early.
-        DataError: if a zip archive holds more or less than one file, or needs a password.
+        DamagedBytesError: if the compressed data are corrupt or end too early.
+        UnreadableFileError: if a zip archive is a spreadsheet, holds more or less than one file, or needs a password.
+        ImportError: if the file is compressed by zstd and pyarrow is not installed.
     """
     with path.open("rb") as file:
         magic = file.peek(16)
@@ -103,47 +105,52 @@ def decompressed(path: Path, piece_bytes: int) -> Iterator[tuple[bytes, int]]:
         elif _ZSTD_MAGIC.match(magic):
             pieces, compression = _zstd(path, piece_bytes), "zstd"
         elif _ZIP_MAGIC.match(magic):
-            pieces, compression = _zip(path, piece_bytes), "zip"
+            pieces, compression = _zip(path, piece_bytes, advice), "zip"
         position = 0
         try:
             for data, position in pieces:
                 yield data, position
         except (_EndsTooEarlyError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError) as error:
-            if compression is None:
-                raise  # the disk's error
+            # What decompressors raise has no number, as errors of the disk have; EINVAL comes from a zip archive that
+            # says that it begins before the file does.
+            if compression is None or getattr(error, "errno", None) not in (None, errno.EINVAL):
+                raise
             early = isinstance(error, (_EndsTooEarlyError, EOFError)) or "Truncated" in str(error)  # pyarrow's word
             what = "end too early, after" if early else "are corrupt after about"
             reason = "" if early else f" ({error})"
-            raise DamagedFileError(
+            raise DamagedBytesError(
                 f"{path}: the {compression} data {what} {position:,} bytes{reason}. Download the file again."
             ) from error
 
 
-def zip_member(path: Path) -> zipfile.ZipInfo:
+def zip_member(path: Path, advice: Mapping[str, str] | None = None) -> zipfile.ZipInfo:
     """The only file in a zip archive.
 
+    Args:
+        path: an existing file.
+        advice: as in `file_kinds.refuse_other_kinds`.
+
     Raises:
-        DamagedFileError: if the archive is damaged.
-        DataError: if it is a spreadsheet, holds more or less than one file, or needs a password.
+        DamagedBytesError: if the archive is damaged.
+        UnreadableFileError: if it is a spreadsheet, holds more or less than one file, or needs a password.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DamagedFileError(f"{path}: the zip archive is damaged ({error}). Download the file again.") from error
+        raise DamagedBytesError(f"{path}: the zip archive is damaged ({error}). Download the file again.") from error
     names = [member.filename for member in members]
     if _OFFICE_MEMBER in names:
-        raise DataError(
-            f"{path} is an Excel workbook or another office document, not a text file. Give it the ending .xlsx, or "
-            "save it as CSV."
-        )
+        raise UnreadableFileError(is_no_text(path, OFFICE_DOCUMENT, advice))
     # macOS adds a shadow of every file.
     members = [member for member in members if not member.filename.startswith("__MACOSX/")]
     if len(members) != 1:
         listed = ", ".join(member.filename for member in members[:8]) or "nothing"
-        raise DataError(f"{path} is a zip archive of {len(members)} files ({listed}); expected one. Unzip it first.")
+        raise UnreadableFileError(
+            f"{path} is a zip archive of {len(members)} files ({listed}); expected one. Unzip it first."
+        )
     if members[0].flag_bits & 1:
-        raise DataError(f"{path} is a zip archive with a password. Unzip it first.")
+        raise UnreadableFileError(f"{path} is a zip archive with a password. Unzip it first.")
     return members[0]
 
 
@@ -174,18 +181,29 @@ def _members(
 
 
 def _zstd(path: Path, piece_bytes: int) -> Iterator[tuple[bytes, int]]:
+    pa = _pyarrow(path)
     with pa.OSFile(str(path)) as raw, pa.CompressedInputStream(raw, "zstd") as stream:
         while data := stream.read(piece_bytes):
             yield data, raw.tell()
 
 
-def _zip(path: Path, piece_bytes: int) -> Iterator[tuple[bytes, int]]:
-    member = zip_member(path)
+def _pyarrow(path: Path) -> Any:
+    # Not by an import at the top: this module travels with checkpoints, which load where pyarrow is not installed.
+    try:
+        return importlib.import_module("pyarrow")
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is compressed by zstd, which needs pyarrow ({error}). Install it: `pip install pyarrow`."
+        ) from error
+
+
+def _zip(path: Path, piece_bytes: int, advice: Mapping[str, str] | None) -> Iterator[tuple[bytes, int]]:
+    member = zip_member(path, advice)
     with zipfile.ZipFile(path) as archive:
         try:
             stream = archive.open(member)
         except NotImplementedError as error:
-            raise DataError(f"{path}: {error}. Unzip it first.") from error
+            raise UnreadableFileError(f"{path}: {error}. Unzip it first.") from error
         with stream:
             done = 0
             while data := stream.read(piece_bytes):

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
-from .source import DamagedFileError, DataError
+from .file_kinds import DamagedBytesError, UnreadableFileError
 
 # The marks that name an encoding, the longer ones first: UTF-32's begins with UTF-16's.
 _MARKS = [
@@ -22,7 +22,7 @@ def check_encoding(encoding: str | None) -> str | None:
     """The standard name of an encoding; None stands for UTF-8, or what the file's byte order mark says.
 
     Raises:
-        DataError: if Python knows no text encoding of this name.
+        UnreadableFileError: if Python knows no text encoding of this name.
     """
     if encoding is None:
         return None
@@ -31,7 +31,7 @@ def check_encoding(encoding: str | None) -> str | None:
         "".encode(name)
         return name
     except (LookupError, TypeError, ValueError) as error:
-        raise DataError(
+        raise UnreadableFileError(
             f"encoding is {encoding!r}, which Python does not know. Usual ones are 'utf-8', 'latin-1', 'cp1252', "
             "'utf-16', 'gb18030' and 'shift_jis'."
         ) from error
@@ -49,7 +49,7 @@ def as_utf8(path: Path, pieces: Iterator[tuple[bytes, int]], encoding: str | Non
         encoding: as `check_encoding` returns it.
 
     Raises:
-        DamagedFileError: if the file is not written in the encoding.
+        DamagedBytesError: if the file is not written in the encoding.
     """
     pieces = iter(pieces)
     first = next(pieces, None)
@@ -58,7 +58,7 @@ def as_utf8(path: Path, pieces: Iterator[tuple[bytes, int]], encoding: str | Non
     mark, marked = next(((m, name) for m, name in _MARKS if first[0].startswith(m)), (b"", None))
     chosen = encoding or marked or "utf-8"
     if marked == "utf-8" and chosen not in ("utf-8", "utf-8-sig"):
-        raise DamagedFileError(
+        raise DamagedBytesError(
             f"{path} starts with the byte order mark of UTF-8, so that it is not {chosen}. Leave out the encoding."
         )
     if chosen in ("utf-8", "utf-8-sig"):
@@ -79,11 +79,11 @@ def as_utf8(path: Path, pieces: Iterator[tuple[bytes, int]], encoding: str | Non
     except UnicodeDecodeError as error:
         bad = error.object[error.start : error.start + 1]
         lines += error.object[: error.start].decode(chosen, "replace").count("\n")
-        raise DamagedFileError(
+        raise DamagedBytesError(
             f"{path}: line {lines + 1} has the byte {_hex(bad)}, which is not {chosen} ({error.reason}). {advice}"
         ) from error
     except UnicodeError as error:  # of a whole file, such as UTF-16 without a mark
-        raise DamagedFileError(f"{path} is not {chosen} ({error}). {advice}") from error
+        raise DamagedBytesError(f"{path} is not {chosen} ({error}). {advice}") from error
 
 
 def decoded_block(path: Path, block: bytes, first_line: int) -> str:
@@ -95,17 +95,19 @@ def decoded_block(path: Path, block: bytes, first_line: int) -> str:
         first_line: the number of its first line, from 1.
 
     Raises:
-        DamagedFileError: if a byte is not UTF-8; the message names its line and place.
+        DamagedBytesError: if a byte is not UTF-8; the message names its line and place.
     """
     try:
         return block.decode("utf-8")
     except UnicodeDecodeError as error:
         line = first_line + block.count(b"\n", 0, error.start)
         place = error.start - (block.rfind(b"\n", 0, error.start) + 1) + 1
-        raise DamagedFileError(
+        usual = "'latin-1' or 'cp1252' for files from Western Europe"
+        if b"\0" in block[:1000]:
+            usual = "'utf-16-le' or 'utf-16-be', because it has NUL characters"
+        raise DamagedBytesError(
             f"{path}: byte {place} of line {line} is {_hex(block[error.start : error.start + 1])}, which is not UTF-8 "
-            f"({error.reason}). If the file is written in another encoding, name it: encoding='latin-1' or 'cp1252' "
-            "for files from Western Europe."
+            f"({error.reason}). If the file is written in another encoding, name it: encoding={usual}."
         ) from error
 
 
