@@ -147,6 +147,7 @@ class TestOneRule:
             assume(False)
         if "struct" in str(column.type):
             assume("struct<>" not in str(column.type))  # no file format has it
+            assume("\\x00" not in repr(values))  # file formats cut names of fields there
         table = pa.table({"item_id": range(len(column)), "title": ["A"] * len(column), "x": column})
         expected = by_the_rule(column.to_pylist())
         path = tmp_path_factory.mktemp("rule") / "items.parquet"

@@ -12,6 +12,7 @@ def test_names_have_no_white_space_around_them_and_no_types():
     names = ["item_id:token", "title:token_seq", "price:float", "vector:float_seq", "time:date", "x"]
     assert column_names(names, typed=True) == ["item_id", "title", "price", "vector", "time:date", "x"]
     assert column_names(names) == names
+    assert column_names(["item_id :token", "a"], typed=True) == ["item_id", "a"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def column_names(fields: Sequence[str], *, typed: bool = False) -> list[str]:
         typed: whether RecBole's types follow the names ("item_id:token"); they are removed.
     """
     names = [field.strip() for field in fields]
-    return [_RECBOLE_TYPE.sub("", name) for name in names] if typed else names
+    return [_RECBOLE_TYPE.sub("", name).rstrip() for name in names] if typed else names
 
 
 def columns_of_text(names: Sequence[str]) -> list[str]:
