@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from recformer_hf.data.dataset import SequentialDataset
@@ -77,6 +78,7 @@ class TestForms:
         ({"train": {"u": [True]}}, TypeError, "train, user 'u': The item id True"),
         ({"train": {"u": []}}, ValueError, "train: 1 of 1 users have no items"),
         ({"train": {}}, ValueError, "train has no users"),
+        ({"train": {1: ["i0"], "u": ["i0"], "1": ["i1"]}}, ValueError, "1 of 3 users .* occur again, the first: '1'"),
         ({"train": None}, TypeError, "train is a NoneType; expected a mapping"),
         ({"train": {"u": "i0"}}, TypeError, "The items of user 'u' in train are 'i0'; expected a list"),
         ({"train": ["i0", "i1"]}, TypeError, "Row 0 of train is 'i0'; expected a user and a list"),
@@ -110,3 +112,12 @@ def test_a_frame_is_refused_with_the_way():
     pd = pytest.importorskip("pandas")
     with pytest.raises(TypeError, match=r"train is a DataFrame; .*from_frames"):
         SequentialDataset.from_sequences(catalog(), pd.DataFrame({"user_id": ["u"], "item_id": ["i0"]}))
+
+
+def test_lists_of_items_that_pandas_grouped():
+    rows = [(user, item) for user, items in HISTORIES.items() for item in items]
+    grouped = pd.DataFrame(rows, columns=["user", "item"]).groupby("user", sort=False)["item"].agg(list)
+    given, expected = (SequentialDataset.from_sequences(catalog(), train) for train in (grouped, HISTORIES))
+    assert given.train == expected.train
+    with pytest.raises(ValueError, match="occur again"):
+        SequentialDataset.from_sequences(catalog(), pd.concat([grouped, grouped]))

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -341,8 +342,15 @@ def _check_split(name: str, split: Sequences, num_items: int) -> None:
         distinct = pc.count_distinct(split.user_ids).as_py()
         if distinct < len(split):
             raise ValueError(
-                f"{len(split) - distinct:,} of {len(split):,} users of train occur again; expected every user once."
+                f"{len(split) - distinct:,} of {len(split):,} users of train occur again, the first: "
+                f"{_first_repeated(split)!r}; expected every user once."
             )
+
+
+def _first_repeated(split: Sequences) -> str:
+    users: list[str] = split.user_ids.to_pylist()
+    counts = Counter(users)
+    return next(user for user in users if counts[user] > 1)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -27,9 +27,9 @@ def given_split(given: Any, catalog: ItemCatalog, name: str, items: ItemsAre, *,
     """The sequences of one split.
 
     Args:
-        given: `Sequences`; or a mapping of each user to a list of items, for a split with targets to a pair (history,
-            target); or a list of pairs (user, items) or triples (user, history, target), in which a user of a split
-            with targets may occur several times.
+        given: `Sequences`; or a mapping (or a series of pandas) of each user to a list of items, for a split with
+            targets to a pair (history, target); or a list of pairs (user, items) or triples (user, history, target), in
+            which a user of a split with targets may occur several times.
         catalog: what the ids are looked up in.
         name: the split's name, for errors.
         items: whether items are "ids" (whole numbers become their digits) or "rows" of the catalogue.
@@ -57,7 +57,8 @@ def given_split(given: Any, catalog: ItemCatalog, name: str, items: ItemsAre, *,
 
 
 def _rows(given: Any, name: str) -> Iterable[Any]:
-    if isinstance(given, Mapping):
+    # A series of pandas has users as its index: frame.groupby("user")["item"].agg(list).
+    if isinstance(given, Mapping) or (hasattr(given, "items") and not hasattr(given, "columns")):
         return [
             (user, *value) if isinstance(value, tuple) and len(value) == 2 and _is_list(value[0]) else (user, value)
             for user, value in given.items()

@@ -108,8 +108,9 @@ def _with_times(log: pl.DataFrame, file_order: bool) -> pl.DataFrame:
 
 
 def _with_texts(items: pl.DataFrame) -> pl.DataFrame:
-    others = [name for name in items.columns if name != "item_id" and items.schema[name] != pl.String]
-    return items.with_columns(column_as_text(items, name).alias(name) for name in others) if others else items
+    others = {name: kind for name, kind in items.schema.items() if name != "item_id" and kind != pl.String}
+    texts = [column_as_text(name, kind).alias(name) for name, kind in others.items()]
+    return items.with_columns(texts) if texts else items
 
 
 def _refuse(table: str, found: pl.Series, wrong: pl.Series, expected: str, advice: str) -> None:

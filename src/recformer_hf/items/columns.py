@@ -48,7 +48,7 @@ def text_column(column: Array, name: str, first_row: int = 0) -> Array:
         LookupError,
         NotImplementedError,
     ) as error:  # such as a date in the year 20000
-        raise TypeError(f"The column {name!r} ({kind}) cannot become text: {error}") from error
+        raise TypeError(f"The column {name!r} ({kind}) cannot become text: {str(error).rstrip('.')}.") from error
     return texts_of(values, f"The column {name!r} ({kind})", first_row)
 
 

@@ -24,7 +24,7 @@ def test_columns_become_stripped_text_and_lists_are_joined():
     frame = pl.DataFrame(
         {"text": [" a ", "  ", None], "number": [1.5, 2.0, None], "list": [["x", None, "y"], [], None]}
     )
-    columns = {name: frame.select(column_as_text(frame, name)).to_series().to_list() for name in frame.columns}
+    columns = frame.select(column_as_text(name, kind) for name, kind in frame.schema.items()).to_dict(as_series=False)
     assert columns == {"text": ["a", None, None], "number": ["1.5", "2.0", None], "list": ["x y", None, None]}
 
 
@@ -61,6 +61,8 @@ def test_columns_of_ids_are_converted_by_the_rule_of_single_ids():
     for kind, number in ((pl.Float64, 2.0**53), (pl.Float32, 2.0**24)):
         with pytest.raises(DataError, match=r"'who' are floats .* have lost digits"):
             ids_as_text(pl.Series("who", [1.0, number], dtype=kind))
+    with pytest.raises(DataError, match=r"'who' are floats \(Float16\) .* have lost digits, such as 2048"):
+        ids_as_text(pl.Series("who", [1.0, 2048.0], dtype=pl.Float32), "Float16")
 
 
 @pytest.mark.parametrize(

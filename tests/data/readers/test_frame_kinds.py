@@ -85,3 +85,14 @@ def test_of_two_columns_of_a_name_both_are_listed():
     frame = pd.DataFrame([[1, 2]], columns=["a", "a"])
     assert opened_frame(frame).names == ["a", "a"]
     assert opened_frame(pa.table([[1], [2]], names=["a", "a"])).names == ["a", "a"]
+
+
+def test_a_lazy_frame_that_fails_is_named(tmp_path):
+    lazy = pl.LazyFrame({"user_id": ["u"], "item_id": ["a"], "timestamp": ["x"]})
+    with pytest.raises(DataError, match=r"polars LazyFrame cannot be computed .*'nope'|\"nope\""):
+        opened_frame(lazy.select("nope"))
+    opened = opened_frame(lazy.with_columns(pl.col("timestamp").cast(pl.Int64)))
+    with pytest.raises(DataError, match=r"polars LazyFrame cannot be computed .*timestamp.*\.collect\(\)"):
+        opened.columns(["timestamp"])
+    with pytest.raises(DataError, match="cannot be computed"):
+        opened_frame(pl.scan_parquet(tmp_path / "missing.parquet")).columns(["a"])

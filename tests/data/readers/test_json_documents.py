@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from recformer_hf.data.readers import json_documents
@@ -86,3 +87,11 @@ def test_half_a_surrogate_pair_in_three_bytes_is_not_utf_8(tmp_path):
     (tmp_path / "items.json").write_bytes(b'[{"id": "1",\n"title": "\xed\xa0\xbd"}]')
     with pytest.raises(DamagedFileError, match=r"items\.json begins as one JSON document.*can't decode byte 0xed"):
         read(tmp_path / "items.json")
+
+
+def test_the_index_of_a_pandas_table_is_no_attribute(tmp_path):
+    frame, path = pd.DataFrame(ROWS), tmp_path / "items.json"
+    frame.to_json(path, orient="table")
+    assert read(path)[0].rows() == [("1", "A", None), ("2", "B", "1.0")]
+    frame.set_index("id").to_json(path, orient="table")
+    assert read(path)[0].rows() == [("1", "A", None), ("2", "B", "1.0")]

@@ -86,3 +86,15 @@ def test_without_a_minimum_ratings_are_neither_read_nor_counted():
     assert Required(["user"], rating="stars", min_rating=0).columns == ["user", "stars"]
     with pytest.raises(DataError, match="rating_column"):
         Required(["user"], min_rating=4)
+
+
+def test_a_rating_that_is_no_number_makes_a_row_unusable():
+    rows = pl.DataFrame({"user": list("abcdef"), "stars": ["4,5", "5", " ", None, "NULL", "4 stars"]})
+    required = Required(["user"], rating="stars", min_rating=4)
+    _, unusable = required.check(rows)
+    assert unusable.to_list() == [True, False, False, False, False, True]
+    assert required.problems(rows, unusable)[0] == [
+        (0, "'stars' is '4,5', which is not a number"),
+        (5, "'stars' is '4 stars', which is not a number"),
+    ]
+    assert not Required(["user"], rating="stars").check(rows)[1].any()

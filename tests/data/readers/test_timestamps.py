@@ -118,3 +118,12 @@ def test_times_that_may_be_right_are_accepted():
 )
 def test_a_damaged_time_is_described_with_what_may_fit(value, hint):
     assert time_problem("when", value, "s") == f"'when' is {value!r}, which is not a time from 1970 to 2100 {hint}"
+
+
+def test_floats_of_few_digits_are_no_times():
+    times = pl.Series("when", [1_500_000_000, 1_500_000_001], dtype=pl.Float32)  # both became 1500000000
+    with pytest.raises(DataError, match=r"'when' are floats of few digits \(Float32\).* such as 1500000000"):
+        parse_timestamps(times)
+    assert parse_timestamps(pl.Series([5.0, None, float("nan"), float("inf")], dtype=pl.Float32)).to_list() == [
+        5, None, None, None,
+    ]  # fmt: skip

@@ -25,7 +25,7 @@ from .amazon_text import clean_text, join_categories, without_scripts
 from .cells import CellError, item_text, lists_of_text_series, text_series
 from .columns import InteractionCollector, check_join, first_of_each_item
 from .delimited import CSV, Dialect, read_delimited
-from .files import existing_file
+from .files import FilePaths, existing_files
 from .json_items import attribute_of, id_of
 from .json_lines import JSON, Notation, read_json_lines, read_json_rows
 from .parquet import read_parquet_interactions, read_parquet_rows
@@ -109,8 +109,8 @@ _LAYOUTS: dict[str, _Layout] = {
 
 
 def read_amazon(
-    reviews: str | Path | Sequence[str | Path],
-    metadata: str | Path | Sequence[str | Path],
+    reviews: FilePaths,
+    metadata: FilePaths,
     version: AmazonVersion,
     *,
     attributes: Sequence[str] = ATTRIBUTES,
@@ -127,9 +127,9 @@ def read_amazon(
     `categories`, or `main_category` if there are none.
 
     Args:
-        reviews: review file or files; only user, item and time are read. JSON lines, plain or compressed; the ratings
-            alone as published (.csv); or the parquet files of the Hub (2023).
-        metadata: metadata file or files, JSON lines or parquet.
+        reviews: review file or files, or a pattern such as "*_5.json.gz"; only user, item and time are read. JSON
+            lines, plain or compressed; the ratings alone as published (.csv); or the parquet files of the Hub (2023).
+        metadata: metadata file or files, likewise, JSON lines or parquet.
         version: which layout the files have: "2014", "2018" or "2023".
         attributes: which of "title", "brand", "category", "features" (2018, 2023) and "description" to keep, in this
             order.
@@ -152,7 +152,7 @@ def read_amazon(
     _check_attributes(attributes, version, layout)
     report = ReadReport(f"Amazon reviews {version}")
     # Both lists are checked before the first file is read, so that a misspelt name does not cost an hour's reading.
-    review_files, metadata_files = _existing_files(reviews), _existing_files(metadata)
+    review_files, metadata_files = existing_files(reviews), existing_files(metadata)
     required = Required(
         [layout.user, layout.item, layout.time], layout.time, layout.unit, None, layout.rating, min_rating
     )
@@ -187,10 +187,6 @@ def _advice(version: str) -> str:
         else (" In files of ratings alone, the user is first in 2014 and the item in 2018: check the version.")
     )
     return f"The log names its items by {key!r}; check that both files belong to the same category.{swapped}"
-
-
-def _existing_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
-    return [existing_file(path) for path in ([files] if isinstance(files, (str, Path)) else files)]
 
 
 def _has_ending(path: Path, ending: str) -> bool:

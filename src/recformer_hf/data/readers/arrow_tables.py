@@ -281,7 +281,7 @@ def _series(column: pa.Array, name: str) -> pl.Series:
 
 
 def _ids(column: pa.Array, name: str) -> pl.Series:
-    return ids_as_text(_series(column, name))
+    return ids_as_text(_series(column, name), "Float16" if column.type == pa.float16() else None)
 
 
 def _times(column: pa.Array, name: str) -> pl.Series:

@@ -92,12 +92,13 @@ def lists_of_text_series(name: str, values: Sequence[Sequence[str] | None]) -> p
     return pl.Series(name, pl.from_arrow(lists))
 
 
-def ids_as_text(ids: pl.Series) -> pl.Series:
+def ids_as_text(ids: pl.Series, written_as: str | None = None) -> pl.Series:
     """A column of ids as text, by the rule of `id_text`; null for what is no id.
 
     Args:
         ids: `[n]`, text, categories or whole numbers, which may be floats or decimals (pandas makes floats of whole
             numbers with gaps).
+        written_as: the type that the file has, if polars has none for it: "Float16".
 
     Raises:
         DataError: if a float is so large that it has lost digits.
@@ -110,14 +111,15 @@ def ids_as_text(ids: pl.Series) -> pl.Series:
         return text.set(text.str.contains(".", literal=True).fill_null(False), None)
     if not kind.is_float():
         return pl.Series(ids.name, [None] * len(ids), dtype=pl.String)
-    limit = _LARGEST_EXACT.get(str(kind), 2**53)
+    described = written_as or str(kind)
+    limit = _LARGEST_EXACT.get(described, 2**53)
     exact = ids.cast(pl.Float64)
     whole = exact.is_finite() & (exact.floor() == exact)
     inexact = exact.filter((whole & (exact.abs() >= limit)).fill_null(False))
     if len(inexact):
         raise DataError(
-            f"The ids of {ids.name!r} are floats ({kind}) and have lost digits, such as {inexact[0]!r}. Write them as "
-            "text or whole numbers."
+            f"The ids of {ids.name!r} are floats ({described}) and have lost digits, such as {inexact[0]!r}. Write "
+            "them as text or whole numbers."
         )
     return exact.set(~whole.fill_null(False), None).cast(pl.Int64).cast(pl.String)
 
@@ -127,9 +129,9 @@ def id_as_text(name: str) -> pl.Expr:
     return pl.col(name).map_batches(ids_as_text, return_dtype=pl.String)
 
 
-def column_as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """A column as stripped text, lists joined by spaces; null where nothing is left."""
-    dtype, column = frame.schema[name], pl.col(name)
+def column_as_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column of this type as stripped text, lists joined by spaces; null where nothing is left."""
+    column = pl.col(name)
     if isinstance(dtype, (pl.List, pl.Array)):
         column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(" ")
     return column.cast(pl.String).str.strip_chars(WHITE_SPACE).replace("", None)

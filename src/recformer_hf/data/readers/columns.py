@@ -31,11 +31,12 @@ def check_columns(file_name: str, present: Iterable[str], wanted: Iterable[str],
         MissingColumnsError: if a column is missing.
         DataError: if a wanted column is there more than once.
     """
-    present, wanted = list(present), list(dict.fromkeys(wanted))
-    missing = [name for name in wanted if name not in present]
+    present, wanted = list(present), dict.fromkeys(wanted)
+    missing = wanted.keys() - set(present)
     if missing:
         raise MissingColumnsError(
-            f"{file_name} has no column {_listed(missing)}; its columns are {_listed(present)}. {advice}"
+            f"{file_name} has no column {_listed(name for name in wanted if name in missing)}; its columns are "
+            f"{_listed(present)}. {advice}"
         )
     repeated = [name for name in _repeated(present) if name in wanted]
     if repeated:

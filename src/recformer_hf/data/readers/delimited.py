@@ -28,7 +28,7 @@ from .source import DamagedFileError, DataError, FileReport, MissingColumnsError
 _UNIT_SEPARATOR = "\x1f"
 # Larger blocks are slower: their memory goes back to the system after every block.
 BLOCK_BYTES = 4 << 20
-_USUAL_DELIMITERS = (",", ";", "\t", "|", "::")
+_USUAL_DELIMITERS = (",", ";", "\t", "|", "::", " ")
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,8 @@ class _Table:
             _advice(names, [*(columns or []), *required.names], dialect),
         )
         # Column -> position in the file. A column without a name is read to see that it is empty.
-        self._positions = {name: names.index(name) for name in wanted}
+        first = {name: position for position, name in reversed(list(enumerate(names)))}
+        self._positions = {name: first[name] for name in wanted}
         self._nameless = nameless_columns(names) if columns is None else []
 
     def rows(self, block: bytes, first_line: int, *, is_last: bool) -> tuple[pl.DataFrame, bytes]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from ...items.catalog import ItemCatalog
 from ...items.frames import arrow_table, dataset_tables, frame_kind, only_split, pandas_series
 from ...items.text import shown
+from ..polars_engine import pl
 from .source import DataError
 
 Values: TypeAlias = "pa.Array | pa.ChunkedArray | list[Any]"
@@ -60,7 +61,8 @@ def opened_frame(table: Any, id_column: str | None = None) -> OpenedFrame:
     if kind == "pandas":
         return _pandas(table, described)
     if kind == "polars":
-        return OpenedFrame(described, table.collect_schema().names(), lambda names: _polars_columns(table, names))
+        names = _collected(table.collect_schema, described).names()
+        return OpenedFrame(described, names, lambda names: _polars_columns(table, names, described))
     if kind == "dataset":
         if isinstance(table, Mapping) and len(table) != 1:
             raise DataError(
@@ -103,9 +105,20 @@ def _of_series(series: Any) -> Values:
     return list(series)
 
 
-def _polars_columns(frame: Any, names: Sequence[str]) -> dict[str, Values]:
+def _collected(collect: Callable[[], Any], described: str) -> Any:
+    """What a frame of polars gives; a lazy one may fail only here, far from where it was written."""
+    try:
+        return collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"The {described} cannot be computed ({str(error).splitlines()[0]}). Call .collect() where it is made, to "
+            "see which step fails."
+        ) from error
+
+
+def _polars_columns(frame: Any, names: Sequence[str], described: str) -> dict[str, Values]:
     chosen = frame.select(list(names))
-    chosen = chosen.collect() if hasattr(chosen, "collect") else chosen
+    chosen = _collected(chosen.collect, described) if hasattr(chosen, "collect") else chosen
     columns: dict[str, Values] = {}
     for name in names:
         # Python objects and whole numbers of 128 bits have no type in Arrow.

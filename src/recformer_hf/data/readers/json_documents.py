@@ -86,8 +86,15 @@ def _objects_of(path: Path, document: object, names: Sequence[str]) -> list[obje
         value for value in document.values() if isinstance(value, list) and any(isinstance(v, dict) for v in value)
     ]
     if len(lists) == 1:
-        return lists[0]
+        return _without_pandas_index(lists[0], document.get("schema"))
     raise DataError(f"{path} is one JSON object with the keys {keys}; {_EXPECTED}.")
+
+
+def _without_pandas_index(objects: list[object], schema: object) -> list[object]:
+    """The rows of `to_json(orient="table")`, which holds an index without a name as "index"."""
+    if not (isinstance(schema, dict) and "pandas_version" in schema and schema.get("primaryKey") == ["index"]):
+        return objects
+    return [{k: v for k, v in row.items() if k != "index"} if isinstance(row, dict) else row for row in objects]
 
 
 def _parses(line: bytes) -> bool:

@@ -13,6 +13,9 @@ from .cells import WHITE_SPACE
 from .source import SHOWN_LINES, DataError, ReadReport
 from .timestamps import TimeUnit, parse_timestamps, time_problem
 
+# What exports write for a missing number, besides nothing and "nan".
+_NO_NUMBER = ("", "na", "n/a", "none", "null", "\\n")
+
 
 @dataclass(frozen=True)
 class Required:
@@ -24,7 +27,8 @@ class Required:
         unit: unit of numeric times.
         format: notation of the times, see `parse_timestamps`.
         rating: the column of ratings. Its values need not be there unless it is one of `names`.
-        min_rating: rows with a lower rating, or without one, are left out by `rated`. None keeps all.
+        min_rating: rows with a lower rating, or without one, are left out by `rated`; text that is no number, such as
+            "4,5", makes a row unusable. None keeps all.
     """
 
     names: Sequence[str]
@@ -61,7 +65,10 @@ class Required:
             rows = found.with_columns(parse_timestamps(found[self.timestamp], self.unit, self.format))
         missing: list[pl.Expr | pl.Series] = [pl.col(name).is_null() for name in self.names]
         missing += [_is_blank(rows[name]) for name in self.names if rows.schema[name] == pl.String]
-        return rows, rows.select(pl.any_horizontal(missing).fill_null(True)).to_series()
+        unusable = pl.any_horizontal(missing).fill_null(True)
+        if self.min_rating is not None and self.rating in rows.columns and rows.schema[self.rating] == pl.String:
+            unusable |= _is_no_number(self.rating)
+        return rows, rows.select(unusable).to_series()
 
     def problems(self, found: pl.DataFrame, unusable: pl.Series) -> tuple[list[tuple[int, str]], int]:
         """What is wrong with the unusable rows.
@@ -99,7 +106,9 @@ class Required:
         return rows.filter(high)
 
     def _problem(self, found: dict[str, object], checked: dict[str, object]) -> str:
-        name = next(name for name in self.names if _is_missing(checked[name]))
+        name = next((name for name in self.names if _is_missing(checked[name])), None)
+        if name is None:
+            return f"{self.rating!r} is {found[self.rating or '']!r}, which is not a number"
         value = found[name]
         if value is None:
             return f"no {name!r}"
@@ -112,6 +121,12 @@ def _is_blank(texts: pl.Series) -> pl.Series:
     # Text that begins with a visible ASCII character is not blank. A comparison finds this ten times as fast.
     candidates = (texts < "!") | (texts > "~")
     return texts.str.strip_chars(WHITE_SPACE) == "" if candidates.any() else candidates
+
+
+def _is_no_number(name: str) -> pl.Expr:
+    """Whether a text is neither a number nor missing."""
+    text = pl.col(name).str.strip_chars(WHITE_SPACE)
+    return text.cast(pl.Float64, strict=False).is_null() & ~text.str.to_lowercase().is_in(_NO_NUMBER).fill_null(True)
 
 
 def _is_missing(value: object) -> bool:

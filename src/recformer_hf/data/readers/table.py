@@ -189,7 +189,8 @@ def _read_items_file(
         table, found = _read_delimited_items(path, id_column, attributes, report, dialect)
     if not found:
         raise MissingColumnsError(f"{path.name} has no column besides the id {id_column!r}; an item needs text.")
-    return table.select(id_as_text(id_column).alias("item_id"), *(column_as_text(table, name) for name in found))
+    schema = table.schema  # once: it is made anew for each use, which takes long for a table of thousands of columns
+    return table.select(id_as_text(id_column).alias("item_id"), *(column_as_text(name, schema[name]) for name in found))
 
 
 def _read_delimited_items(

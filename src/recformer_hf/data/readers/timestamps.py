@@ -152,6 +152,12 @@ def _digits(numbers: pl.Series) -> pl.Series:
 
 def _seconds_of_numbers(times: pl.Series, unit: TimeUnit) -> pl.Series:
     if times.dtype.is_float():
+        latest = times.cast(pl.Float64).fill_nan(None).max()
+        if times.dtype != pl.Float64 and isinstance(latest, float) and 2**24 <= latest < float("inf"):
+            raise DataError(
+                f"The times of {times.name!r} are floats of few digits ({times.dtype}) and have lost some, such as "
+                f"{latest:.0f}: in seconds, they are off by up to two minutes. Write them as whole numbers."
+            )
         times = times.cast(pl.Float64)
         times = times.set(~times.is_finite(), None)
         return (times / UNITS_PER_SECOND[unit]).floor().cast(pl.Int64, strict=False)
