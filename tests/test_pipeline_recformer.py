@@ -21,6 +21,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 import recformer_hf
 from recformer_hf import (
+    RecformerForPretraining,
     RecformerForSeqRec,
     RecformerTokenizer,
     SequentialRecommendationPipeline,
@@ -187,6 +188,12 @@ class TestBadInput:
         empty = RecformerForSeqRec(small_config())
         recommender = pipeline(TASK, model=empty, tokenizer=tokenizer, device="cpu")
         with pytest.raises(ValueError, match=r"no items to score.*with_catalog"):
+            recommender([{"title": "mug"}])
+
+    def test_a_model_that_does_not_recommend(self, tokenizer):
+        model = RecformerForPretraining(small_config())
+        recommender = SequentialRecommendationPipeline(model=model, tokenizer=tokenizer, device="cpu")
+        with pytest.raises(TypeError, match="Expected a RecformerForSeqRec, got a RecformerForPretraining"):
             recommender([{"title": "mug"}])
 
     def test_without_a_tokenizer(self, model):

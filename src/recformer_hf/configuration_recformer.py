@@ -10,6 +10,10 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
 
+MOST_LAYERS = 1000
+"""A file may ask for any number, and making the layers takes time and memory before a weight is read."""
+
+
 @strict
 class RecformerConfig(PreTrainedConfig):
     r"""Configuration of [`RecformerModel`] and its heads. The defaults are the paper's base size.
@@ -143,6 +147,8 @@ class RecformerConfig(PreTrainedConfig):
         for name in positive.split():
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
+        if self.num_hidden_layers > MOST_LAYERS:
+            raise ValueError(f"num_hidden_layers must be at most {MOST_LAYERS}, got {self.num_hidden_layers}.")
         for name in ("num_items", "mlm_weight", "pad_token_id", "bos_token_id"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative or infinite, got {getattr(self, name)}.")

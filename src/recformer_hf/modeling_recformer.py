@@ -19,7 +19,14 @@ from transformers.utils import logging
 
 from .configuration_recformer import RecformerConfig
 from .encoder.attention import IMPLEMENTATIONS, select_implementation
-from .encoder.checkpoint import HeadChange, check_names, check_numbers, check_savable, readable_checkpoint
+from .encoder.checkpoint import (
+    HeadChange,
+    check_names,
+    check_numbers,
+    check_savable,
+    readable_checkpoint,
+    remove_older_weights,
+)
 from .encoder.inputs import PackedInputs, check_range, check_tensors, pack_inputs
 from .encoder.item_arguments import check_item_arguments
 from .encoder.kernels import align_weights
@@ -72,8 +79,6 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     _droppable_weights: tuple[str, ...] = ("lm_head.", "item_embeddings")
     # Weights of this head that the checkpoint of another head does not have.
     _optional_weights: tuple[str, ...] = ()
-    # Whether `_save_beside` writes files that a push has to take along.
-    _has_files_beside = False
 
     def __init__(self, config: RecformerConfig, *args: Any, **kwargs: Any) -> None:
         config.validate_architecture()  # again, because `from_pretrained(..., name=value)` sets values after the check
@@ -157,11 +162,13 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         kwargs.setdefault("save_original_format", False)
         if kwargs.get("state_dict") is None:
             check_savable(self, [name for name, _ in self.named_parameters(recurse=False)])
-        if not self._has_files_beside:
-            return super().save_pretrained(save_directory, *args, push_to_hub=push_to_hub, **kwargs)
+            self._check_consistent()
+        folder = Path(save_directory)
+        replaces = any(folder.glob("*.safetensors"))
         result = super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", args[0] if args else True):
-            self._save_beside(Path(save_directory))
+            remove_older_weights(folder, kwargs.get("variant"))
+            self._save_beside(folder, replaces)
             if push_to_hub:  # last, so that the files beside the weights are pushed too
                 options = {name: kwargs[name] for name in _PUSH_OPTIONS if kwargs.get(name) is not None}
                 options |= {"with_code": True} if kwargs.get("with_code") else {}
@@ -170,8 +177,11 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
 
     save_pretrained.__doc__ = SavesCode.save_pretrained.__doc__
 
-    def _save_beside(self, folder: Path) -> None:
-        """Writes the files that lie beside the weights."""
+    def _check_consistent(self) -> None:
+        """Raises ValueError if the configuration does not describe the weights, so that they could not be loaded."""
+
+    def _save_beside(self, folder: Path, replaces: bool) -> None:
+        """Writes the files that lie beside the weights; `replaces`: another model was saved in the folder before."""
 
     def _set_auto_map(self, auto_map: dict[str, Any] | None) -> None:
         self.config.__dict__.pop("auto_map", None)
@@ -440,7 +450,6 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
     _droppable_weights = ("lm_head.",)
     _optional_weights = ("item_embeddings",)
     _keep_in_fp32_modules_strict = ["item_embeddings"]
-    _has_files_beside = True
 
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__(copy.deepcopy(config))  # a copy, because `num_items` changes with the catalogue

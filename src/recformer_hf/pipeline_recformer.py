@@ -66,6 +66,11 @@ class SequentialRecommendationPipeline(Pipeline):
         Raises:
             TypeError, ValueError, UnknownItemError: as in `RecformerForSeqRec.recommend`.
         """
+        if not hasattr(self.model, "recommend"):
+            raise TypeError(
+                f"Expected a RecformerForSeqRec, got a {type(self.model).__name__}, which does not recommend. Load the "
+                "checkpoint with RecformerForSeqRec.from_pretrained, or pass its name."
+            )
         batch_size = self._batch_size if batch_size is None else batch_size
         if batch_size is not None and (
             isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1

@@ -104,7 +104,14 @@ class TestDamagedFiles:
 
     @pytest.mark.parametrize(
         ("content", "problem"),
-        [("{", "Expecting"), ("{}", "no weight_map"), ("[]", "a JSON list instead of an object")],
+        [
+            ("{", "Expecting"),
+            ("{}", "no weight_map"),
+            ("[]", "a JSON list instead of an object"),
+            ('{"weight_map": {"a": 3}}', "the file of a is 3, which is no name of a file"),
+            ('{"weight_map": {"a": "../sharded/model-00001-of-00003.safetensors"}}', "which is no name of a file"),
+            ('{"weight_map": {"a": "other.safetensors"}}', "other.safetensors, which has a, is missing"),
+        ],
     )
     def test_index(self, saved, tmp_path, content, problem):
         shutil.copytree(saved / "sharded", tmp_path / "x")
@@ -150,6 +157,17 @@ class TestSaving:
         with pytest.raises(ValueError, match=r"1 weights are quantised \(encoder\.layer\.1\.\S+ is a TwoTensor\)"):
             model.save_pretrained(tmp_path / "x")
         assert not (tmp_path / "x").exists()
+
+    @pytest.mark.parametrize("sizes", [("1GB", "100KB"), ("100KB", "1GB"), ("100KB", "200KB")])
+    @pytest.mark.parametrize("variant", [None, "fp16"])
+    def test_weights_of_an_older_model_in_other_files_are_removed(self, tmp_path, sizes, variant):
+        for size in sizes:
+            model = enliven(RecformerModel(small_config()))
+            model.save_pretrained(tmp_path, max_shard_size=size, variant=variant)
+        loaded = RecformerModel.from_pretrained(tmp_path, variant=variant)
+        assert all(torch.equal(*pair) for pair in zip(loaded.parameters(), model.parameters(), strict=True))
+        whole = [path.name for path in tmp_path.glob("*.safetensors*") if "-of-" not in path.name]
+        assert len(whole) == 1  # the one file, or the index of several
 
     def test_what_transformers_can_save_is_let_through(self):
         model = BertModel(BertConfig(

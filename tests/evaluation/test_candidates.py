@@ -55,3 +55,14 @@ def test_pairs_of_histories_count_rows_from_the_first_given_user() -> None:
     rows, items = history_pairs(split, np.array([2, 0]))
     assert rows.tolist() == [0, 0, 0, 1, 1]
     assert items.tolist() == [8, 8, 9, 5, 6]
+
+
+@pytest.mark.parametrize("lists", [{1, 2}, "12", {0: [1]}, 3, iter([1])])
+def test_what_has_no_order(lists) -> None:
+    with pytest.raises(TypeError, match=r"candidates are a \w+; expected lists or arrays of catalogue rows"):
+        padded_candidates(lists, 2)
+
+
+def test_a_row_that_int64_does_not_hold() -> None:
+    with pytest.raises(ValueError, match="candidates hold 9223372036854775808, which is no row"):
+        padded_candidates(np.array([1, 2**63], np.uint64), 2)

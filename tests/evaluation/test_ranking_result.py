@@ -94,3 +94,24 @@ def test_parts_of_several_protocols_are_joined_apart() -> None:
 
 def test_a_protocol_has_the_name_that_exclude_history_selects() -> None:
     assert [protocol_of(False), protocol_of(True)] == ["kept", "excluded"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"ranks": [0.0, 1.0]}, "the first in row 0: 0.0 among 3 candidates"),
+        ({"ranks": [1.0, -2.0]}, "the first in row 1: -2.0"),
+        ({"ranks": [1.0, 3.5]}, "the first in row 1: 3.5 among 3 candidates"),
+        ({"ranks": [-np.inf, 1.0]}, "the first in row 0: -inf"),
+        ({"num_candidates": [-1, 3]}, "1 of 2 ranks are impossible"),
+        ({"targets": [-1, 0]}, "targets hold -1"),
+        ({"recommended": [[0, -2], [1, 2]]}, "recommended hold -2"),
+    ],
+)
+def test_a_file_of_impossible_values_is_refused(tmp_path: Path, change, problem: str) -> None:
+    whole = {"ranks": [1.0, np.inf], "num_candidates": [3, 3], "recommended": [[0, -1], [1, 2]], "targets": [0, 1]}
+    np.savez(tmp_path / "r.npz", **whole)
+    assert len(Ranking.load(tmp_path / "r.npz")) == 2
+    np.savez(tmp_path / "r.npz", **{**whole, **change})
+    with pytest.raises(ValueError, match=rf"r\.npz holds no ranking \(.*{problem}"):
+        Ranking.load(tmp_path / "r.npz")

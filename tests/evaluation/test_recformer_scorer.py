@@ -87,3 +87,28 @@ def test_items_of_equal_text_tie_whatever_the_batches(model, chunk_size) -> None
     scores = scorer.scores(HISTORIES[:1])[0]
     assert torch.equal(scores[:60], scores[60:120])
     assert torch.equal(scores[:60], scores[120:])
+
+
+def test_the_models_own_catalogue_in_another_order_is_refused(model) -> None:
+    """Every score would belong to another item."""
+    shop = model.with_catalog(DATASET.catalog.select(range(59, -1, -1)), TOKENIZER)
+    with pytest.raises(ValueError, match=r"differs from this one in 60 of 60 rows, the first is row 0: 'kitchen-0059'"):
+        RecformerScorer(shop, TOKENIZER, DATASET.catalog)
+    tokenized = TokenizedCatalog.build(DATASET.catalog, TOKENIZER)
+    with pytest.raises(ValueError, match="differs from this one"):
+        RecformerScorer(shop, TOKENIZER, tokenized).fit(DATASET)
+    shop.set_item_embeddings(shop.encode_items(DATASET.catalog, TOKENIZER), DATASET.catalog)
+    RecformerScorer(shop, TOKENIZER, DATASET.catalog).fit(DATASET)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"model": None}, "Expected a RecformerForSeqRec, got a NoneType"),
+        ({"tokenizer": None}, "Expected a RecformerTokenizer, got None"),
+        ({"catalog": DATASET}, "got a SequentialDataset; a dataset's is dataset.catalog"),
+    ],
+)
+def test_wrong_kinds(model, change, problem: str) -> None:
+    with pytest.raises(TypeError, match=problem):
+        RecformerScorer(**{"model": model, "tokenizer": TOKENIZER, "catalog": DATASET.catalog, **change})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from recformer_hf.data.sequences import Sequences
-from recformer_hf.evaluation.scorer import checked_scores
+from recformer_hf.evaluation import rank_split
+from recformer_hf.evaluation.scorer import checked_scores, num_scored
 from tests.support.ranking import Table
 
 SPLIT = Sequences.from_lists(["a", "b", "c"], [[0], [0, 2], [1]], [1, 0, 3])
@@ -67,3 +69,54 @@ def test_refuses_fewer_items_than_the_split_has() -> None:
     with pytest.raises(ValueError, match="Table scores 3 items, but the split has the catalogue row 3"):
         checked_scores(Table(TABLE[:, :3]), SPLIT, np.arange(3))
     assert checked_scores(Table(TABLE[:, :3]), SPLIT, np.arange(2)).shape == (2, 3)
+
+
+def test_a_scorer_may_change_the_histories_that_it_gets() -> None:
+    class Shifting(Table):
+        def scores(self, histories) -> np.ndarray:
+            found = super().scores(histories)
+            for history in histories:
+                history += 1  # as for an embedding with a row for padding
+            return found
+
+    split = Sequences.from_lists(["a", "b", "c"], [[0], [0, 2], [1]], [1, 0, 3])
+    checked_scores(Shifting(TABLE), split, np.arange(3))
+    assert num_scored(Shifting(TABLE), split) == 4
+    assert [split.history(row).tolist() for row in range(3)] == [[0], [0, 2], [1]]
+
+
+@pytest.mark.parametrize("kind", ["longdouble", "frame", "list of tensors", "float8"])
+def test_numbers_of_kinds_that_torch_does_not_take(kind: str) -> None:
+    class Other(Table):
+        def scores(self, histories) -> object:
+            found = super().scores(histories)
+            if kind == "float8":
+                return torch.from_numpy(found).to(torch.float8_e4m3fn)
+            if kind == "list of tensors":
+                return list(torch.from_numpy(found))
+            return pd.DataFrame(found) if kind == "frame" else found.astype(np.longdouble)
+
+    assert checked_scores(Other(TABLE), SPLIT, np.arange(3)).tolist() == TABLE[[0, 2, 1]].tolist()
+    assert num_scored(Other(TABLE), SPLIT) == 4
+
+
+@pytest.mark.parametrize(
+    "returned", [None, [[1.0] * 4] * 2 + [[1.0]], torch.zeros(3, 4, device="meta"), np.float64(1.0), torch.tensor(1.0)]
+)
+def test_what_is_no_array_is_named_before_anything_is_ranked(returned) -> None:
+    class Wrong(Table):
+        def scores(self, histories) -> object:
+            return returned
+
+    with pytest.raises((TypeError, ValueError), match=r"Wrong\.scores gave"):
+        rank_split(Wrong(TABLE), SPLIT)
+
+
+def test_masked_scores_are_refused() -> None:
+    class Masked(Table):
+        def scores(self, histories) -> object:
+            found = super().scores(histories)
+            return np.ma.masked_where(found > 3, found)
+
+    with pytest.raises(TypeError, match=r"gave masked scores; fill them"):
+        checked_scores(Masked(TABLE), SPLIT, np.arange(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import huggingface_hub.errors
 import pytest
@@ -40,6 +41,26 @@ class TestTheCatalogueBesideTheModel:
         loaded.add_items(MORE, tokenizer)
         loaded.save_pretrained(tmp_path)
         assert RecformerForSeqRec.from_pretrained(tmp_path).catalog == loaded.catalog
+
+    @pytest.mark.parametrize("kind", ["link", "folder"])
+    def test_that_is_no_file(self, model, tmp_path, kind):
+        """As a cached checkpoint has whose links were copied without what they point to."""
+        model.save_pretrained(tmp_path)
+        path = tmp_path / "item_catalog.arrow"
+        path.unlink()
+        path.mkdir() if kind == "folder" else path.symlink_to("../blobs/0123")
+        with pytest.raises(OSError, match=r"item_catalog\.arrow is no file, or a link to one that is missing"):
+            RecformerForSeqRec.from_pretrained(tmp_path)
+
+    @pytest.mark.parametrize("num_items", [32, 20, 0])
+    def test_of_an_older_model_is_removed(self, model, tmp_path, caplog, num_items):
+        """It would name the items of the new one."""
+        model.save_pretrained(tmp_path)
+        model.set_item_embeddings(vectors(num_items, 64))
+        model.save_pretrained(tmp_path)
+        assert not (tmp_path / "item_catalog.arrow").exists()
+        assert "names the items of the model that was saved here before" in caplog.text
+        assert RecformerForSeqRec.from_pretrained(tmp_path).catalog is None
 
     def test_of_another_size_is_left_aside(self, model, tmp_path, caplog):
         model.save_pretrained(tmp_path)
@@ -231,6 +252,16 @@ class TestChoiceOfIndex:
         assert loaded.index.kind == "exact"
         with pytest.raises(ImportError, match="no faiss here"):
             loaded.build_index("flat")
+
+    def test_several_threads_may_open_it(self, model, tmp_path):
+        pytest.importorskip("faiss")
+        model.build_index("flat")
+        model.save_pretrained(tmp_path)
+        for _ in range(5):
+            loaded = RecformerForSeqRec.from_pretrained(tmp_path)
+            with ThreadPoolExecutor(8) as threads:
+                kinds = list(threads.map(lambda _: loaded.index.kind, range(16)))  # noqa: B023
+            assert kinds == ["flat"] * 16
 
     def test_saving_over_an_older_models_index_removes_it(self, model, tmp_path):
         pytest.importorskip("faiss")

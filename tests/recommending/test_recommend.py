@@ -107,6 +107,7 @@ class TestRecommend:
             ({"tokenizer": "my-shop"}, TypeError, "Expected a RecformerTokenizer, got 'my-shop'"),
             ({"max_tokens": 10.5}, ValueError, "max_tokens must be a whole number"),
             ({"top_k": True}, ValueError, "got True"),
+            ({"top_k": 10**30}, ValueError, "top_k is 1000000000000000000000000000000, but there are only 32 items"),
             ({"candidates": ["rkA", "nope"]}, UnknownItemError, "Candidate 1 is unknown: No item 'nope'"),
             (
                 {"exclude": ["rkM"]},

@@ -29,6 +29,14 @@ class TestRecommender:
         rows = [{"item_id": key, **item} for key, item in MORE.items()]
         assert model.with_catalog(rows, tokenizer).catalog == other.catalog
 
+    def test_a_number_of_items_that_was_changed_by_hand(self, model, tokenizer, tmp_path):
+        """Such a model could be saved, but not loaded."""
+        model.config.num_items = 10
+        for use in (lambda: model.recommend([["rkA"]], tokenizer), lambda: model.save_pretrained(tmp_path / "x")):
+            with pytest.raises(ValueError, match=r"config\.num_items is 10, but the model has 32 item embeddings"):
+                use()
+        assert not (tmp_path / "x").exists()
+
     def test_round_trip_after_every_change(self, model, tokenizer, tmp_path):
         model.add_items(MORE, tokenizer)
         model.remove_items(["rkA"])

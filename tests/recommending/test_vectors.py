@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -95,6 +96,16 @@ class TestEncodeHistories:
 
 class TestItemVectors:
     """However the items come to be encoded, their vectors are the same."""
+
+    def test_several_threads_share_a_model_in_training(self, model, tokenizer):
+        """None of them may compute with dropout, because another one has just finished."""
+        model.train()
+        histories = [[item_id] for item_id in ITEMS] * 4
+        expected = [model.encode_histories([history], tokenizer) for history in histories]
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda history: model.encode_histories([history], tokenizer), histories))
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+        assert all(module.training for module in model.modules())
 
     def test_one_by_one_in_batches_in_another_order_and_added(self, encoder, model, tokenizer):
         items = list(ITEMS.values())

@@ -121,6 +121,7 @@ def readable_checkpoint(name: Any, subfolder: str = "") -> Iterator[None]:
         OSError: if the name is that of a file. Other errors stay as they are.
     """
     try:
+        _check_index(Path(str(name), subfolder))
         yield
     except (SafetensorError, OSError, KeyError, AttributeError, TypeError, ValueError) as error:
         if name is not None and Path(name).is_file():
@@ -132,6 +133,13 @@ def readable_checkpoint(name: Any, subfolder: str = "") -> Iterator[None]:
             f"The checkpoint {name} cannot be loaded: {'; '.join(damaged)}. It was not copied, downloaded or written "
             "to its end; copy or download it again."
         ) from error
+
+
+def _check_index(folder: Path) -> None:
+    """Raises ValueError if a local folder's index is damaged, or names files elsewhere, which would be read."""
+    index = folder / INDEX_FILE
+    if index.is_file() and not (folder / "model.safetensors").is_file() and (problem := _problem_of(index)):
+        raise ValueError(problem)  # the caller names the file
 
 
 def _damaged_files(name: str, subfolder: str) -> list[str]:
@@ -164,8 +172,19 @@ def _problem_of(path: Path) -> str | None:
         return f"{path.stat().st_size:,} bytes; {error}"
     if not isinstance(content, dict):
         return f"a JSON {type(content).__name__} instead of an object"
-    if path.name == INDEX_FILE and not isinstance(content.get("weight_map"), dict):
+    if path.name == INDEX_FILE:
+        return _problem_of_index(path.parent, content.get("weight_map"))
+    return None
+
+
+def _problem_of_index(folder: Path, weight_map: object) -> str | None:
+    if not isinstance(weight_map, dict):
         return "it has no weight_map"
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or Path(file).name != file:
+            return f"the file of {name} is {file!r}, which is no name of a file in this folder"
+        if not (folder / file).is_file():
+            return f"{file}, which has {name}, is missing"
     return None
 
 
@@ -189,6 +208,25 @@ def check_numbers(name: Any, model: nn.Module) -> None:
             f"{name} holds NaN or infinite values in {first_few(not_finite)}: its training diverged, or the file is "
             "damaged. Load an earlier checkpoint."
         )
+
+
+def remove_older_weights(folder: Path, variant: str | None = None) -> None:
+    """Removes the weights of a model that was saved before in other files than this one.
+
+    transformers removes the files of an older model that was saved in several, but no others. It reads a single file
+    first, so that it would load the older model.
+
+    Args:
+        folder: where a model was just saved.
+        variant: the variant that it was saved as.
+    """
+    stem = "model" if variant is None else f"model.{variant}"
+    whole = folder / f"{stem}.safetensors"
+    index = folder / (INDEX_FILE if variant is None else f"model.safetensors.index.{variant}.json")
+    if any(folder.glob(f"{stem}-*-of-*.safetensors")):
+        whole.unlink(missing_ok=True)
+    elif whole.is_file():
+        index.unlink(missing_ok=True)
 
 
 def check_savable(model: nn.Module, root_weights: Sequence[str] = ()) -> None:
@@ -222,4 +260,12 @@ def check_savable(model: nn.Module, root_weights: Sequence[str] = ()) -> None:
         )
 
 
-__all__ = ["HeadChange", "check_names", "check_numbers", "check_savable", "first_few", "readable_checkpoint"]
+__all__ = [
+    "HeadChange",
+    "check_names",
+    "check_numbers",
+    "check_savable",
+    "first_few",
+    "readable_checkpoint",
+    "remove_older_weights",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -28,6 +28,8 @@ def padded_candidates(candidates: CandidateLists | None, num_users: int) -> np.n
         return None
     if isinstance(candidates, Tensor):
         candidates = candidates.cpu().numpy()
+    if isinstance(candidates, (str, bytes, Mapping)) or not hasattr(candidates, "__getitem__"):
+        raise TypeError(f"candidates are a {type(candidates).__name__}; expected lists or arrays of catalogue rows.")
     # numpy makes no array of lists that have different lengths, so they are padded first.
     if not isinstance(candidates, np.ndarray) and len(candidates) and np.ndim(candidates[0]) == 1:
         lists = [np.asarray(items) for items in candidates]
@@ -42,6 +44,8 @@ def padded_candidates(candidates: CandidateLists | None, num_users: int) -> np.n
     if array.dtype.kind not in "iu" or array.size == 0:
         found = f"are {array.dtype}" if array.size else "are empty"
         raise ValueError(f"candidates {found}; expected catalogue rows, such as catalog.rows_of(ids).")
+    if array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"candidates hold {array.max()}, which is no row of a catalogue.")
     if array.min() < -1:
         raise ValueError(f"candidates hold {array.min()}; expected catalogue rows of at least 0, padded with -1.")
     return array.astype(np.int64)

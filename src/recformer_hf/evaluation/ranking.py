@@ -19,7 +19,7 @@ from transformers.utils import logging
 from .._renamed import renamed_names
 from .candidates import CandidateLists, candidates_of, history_pairs, padded_candidates
 from .ranking_result import RankedBatch, Ranking, RankingProtocol, join_parts, protocol_of
-from .scorer import Scorer, checked_scores
+from .scorer import Scorer, checked_scores, num_scored
 from .target_ranks import TieOrder, rank_targets
 
 if TYPE_CHECKING:
@@ -192,9 +192,7 @@ def rank_batch(
 
 def _default_chunk_size(scorer: Scorer, split: Sequences) -> int:
     """The users of a chunk. It must not depend on the number of processes, or scores could differ in the last bits."""
-    # Only the scorer knows how large the catalogue is, and its scores for one user show it.
-    num_items = torch.as_tensor(scorer.scores([split.history(0)])).shape[-1]
-    return int(min(max(1, CHUNK_BYTES // (4 * max(1, num_items))), MOST_USERS))
+    return int(min(max(1, CHUNK_BYTES // (4 * max(1, num_scored(scorer, split)))), MOST_USERS))
 
 
 def _with_progress(chunks: Sequence[np.ndarray], progress: bool | None) -> Iterator[np.ndarray]:

@@ -127,11 +127,27 @@ class Ranking:
         """
         try:
             with np.load(path, allow_pickle=False) as file:  # a pickle could run any code
-                return cls(**{name: file[name] for name in _COLUMNS})
+                ranking = cls(**{name: file[name] for name in _COLUMNS})
+            ranking._check_values()
+            return ranking
         except FileNotFoundError:
             raise
         except Exception as error:  # zipfile, numpy and this class each raise exceptions of their own
             raise ValueError(f"{Path(path)} holds no ranking ({error}). Ranking.save writes one.") from error
+
+    def _check_values(self) -> None:
+        """Raises ValueError for ranks, candidates or rows that ranking cannot give."""
+        possible = (self.ranks >= 1) & (self.ranks <= self.num_candidates) | np.isposinf(self.ranks)
+        wrong = np.flatnonzero(~possible | (self.num_candidates < 0))
+        if wrong.size:
+            row = int(wrong[0])
+            raise ValueError(
+                f"{wrong.size:,} of {len(self):,} ranks are impossible, the first in row {row}: {self.ranks[row]} "
+                f"among {self.num_candidates[row]} candidates"
+            )
+        for name, lowest in (("targets", 0), (_WIDE, -1)):
+            if (values := getattr(self, name)).size and values.min() < lowest:
+                raise ValueError(f"{name} hold {values.min()}; expected rows of a catalogue")
 
     @classmethod
     def from_parts(

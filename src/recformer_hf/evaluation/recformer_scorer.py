@@ -16,8 +16,10 @@ from ..data.tokenized_catalog import TokenizedCatalog
 from ..data.torch_datasets import EvaluationSequences
 from ..encoder.losses import similarity_scores
 from ..encoder.packing import length_sorted_batches
+from ..items.arrow import ITEM_ID
 from ..items.catalog import ItemCatalog
 from ..recommending.vectors import equal_rows, evaluating
+from ..tokenizing.check_tokenizer import check_tokenizer
 
 if TYPE_CHECKING:
     from ..data.dataset import SequentialDataset
@@ -39,7 +41,9 @@ class RecformerScorer:
         max_tokens (`int`): the most tokens of one forward pass.
 
     Raises:
-        ValueError: if the catalogue has more or fewer items than the model, or was tokenized by another tokenizer.
+        TypeError: for another kind of model, tokenizer or catalogue.
+        ValueError: if the catalogue has more or fewer items than the model, or the model's own catalogue has other ids
+            or another order, or it was tokenized by another tokenizer.
     """
 
     def __init__(
@@ -49,7 +53,16 @@ class RecformerScorer:
         catalog: TokenizedCatalog | ItemCatalog,
         max_tokens: int = 8192,
     ) -> None:
+        if not hasattr(model, "item_embeddings"):
+            raise TypeError(f"Expected a RecformerForSeqRec, got a {type(model).__name__}.")
+        check_tokenizer(tokenizer)
+        if not isinstance(catalog, (ItemCatalog, TokenizedCatalog)):
+            raise TypeError(
+                f"Expected an ItemCatalog or a TokenizedCatalog, got a {type(catalog).__name__}; a dataset's is "
+                "dataset.catalog."
+            )
         if isinstance(catalog, ItemCatalog):
+            _check_rows(model.catalog, catalog)
             catalog = TokenizedCatalog.build(catalog, tokenizer)
         if len(catalog) != model.config.num_items:
             raise ValueError(
@@ -68,6 +81,7 @@ class RecformerScorer:
         Raises:
             ValueError: if the catalogues differ.
         """
+        _check_rows(self.model.catalog, dataset.catalog)
         mine, theirs = self.catalog.catalog_fingerprint, dataset.catalog.fingerprint
         if len(self.catalog) != len(dataset.catalog) or mine not in ("", theirs):
             raise ValueError(
@@ -108,6 +122,21 @@ class RecformerScorer:
         equal, firsts = equal_rows(model.item_embeddings)
         scores[:, equal] = scores[:, firsts]  # else the rounding of the product could order items of equal text
         return scores
+
+
+def _check_rows(mine: ItemCatalog | None, theirs: ItemCatalog) -> None:
+    """Raises ValueError if a model's rows are other items, so that scores would belong to the wrong ones."""
+    if mine is None or len(mine) != len(theirs):  # the caller compares the lengths
+        return
+    places = mine.rows_of(theirs.table[ITEM_ID], unknown="mark")
+    wrong = np.flatnonzero(places != np.arange(len(theirs)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise ValueError(
+            f"The model's own catalogue differs from this one in {wrong.size:,} of {len(theirs):,} rows, the first is "
+            f"row {row}: {mine.id_of(row)!r} instead of {theirs.id_of(row)!r}. Encode this catalogue: "
+            "model.set_item_embeddings(model.encode_items(catalog, tokenizer), catalog)."
+        )
 
 
 _TOKENS = ("input_ids", "token_type_ids", "item_position_ids")

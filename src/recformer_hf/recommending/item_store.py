@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ NO_ITEMS = (
     "This model has no items to score. Give it some: model.with_catalog(items, tokenizer), or "
     "model.set_item_embeddings(model.encode_items(items, tokenizer))."
 )
+
+_OPENING = threading.Lock()
 
 IndexKind = Literal["exact", "bfloat16", "flat", "hnsw", "ivfpq"]
 
@@ -129,19 +132,22 @@ class ItemStore:
 
     def exact(self, item_embeddings: Tensor) -> ExactIndex:
         """Exact search over these embeddings. It stores nothing that is derived from them."""
-        if self._exact is None or self._exact.item_embeddings is not item_embeddings:
-            self._exact = ExactIndex(item_embeddings)
-        return self._exact
+        exact = self._exact
+        if exact is None or exact.item_embeddings is not item_embeddings:
+            self._exact = exact = ExactIndex(item_embeddings)
+        return exact
 
     def index(self, item_embeddings: Tensor) -> FaissIndex | ExactIndex:
         """The index that was built or loaded, if it belongs to these embeddings; otherwise exact search."""
         exact = self.exact(item_embeddings)
-        if self._saved_index is not None:
-            folder, self._saved_index = self._saved_index, None
-            try:
-                self._built = FaissIndex.from_pretrained(folder, exact)
-            except (ImportError, OSError, ValueError) as error:
-                logger.warning(f"Search is exact: the index in {folder} cannot be used. {error}")
+        with _OPENING:  # several threads may ask first
+            if self._saved_index is not None:
+                folder = self._saved_index
+                try:
+                    self._built = FaissIndex.from_pretrained(folder, exact)
+                except (ImportError, OSError, ValueError) as error:
+                    logger.warning(f"Search is exact: the index in {folder} cannot be used. {error}")
+                self._saved_index = None
         built = self._built
         if built is None:
             return exact
@@ -189,11 +195,23 @@ class ItemStore:
         if source.folder is not None and (source.folder / INDEX_INFO_FILE).is_file():
             self._saved_index = source.folder
 
-    def save(self, folder: Path, item_embeddings: Tensor) -> None:
-        """Writes the catalogue and a faiss index, where there are any, beside the weights."""
+    def save(self, folder: Path, item_embeddings: Tensor, replaces: bool = False) -> None:
+        """Writes the catalogue and a faiss index, where there are any, beside the weights.
+
+        Args:
+            folder: where the weights are.
+            item_embeddings: the model's.
+            replaces: whether another model was saved there before. Its catalogue would name the items of this one.
+        """
         catalog = self.catalog(len(item_embeddings))
         if catalog is not None:
             catalog.save_pretrained(folder)
+        elif replaces and (path := folder / CATALOG_FILE).is_file():
+            path.unlink()
+            logger.warning(
+                f"{path} was removed: it names the items of the model that was saved here before, and this model has "
+                "no catalogue. If it names these items too, save it again: catalog.save_pretrained(folder)."
+            )
         if not item_embeddings.is_meta and len(unset := zero_rows(item_embeddings)):
             logger.warning(
                 f"The vectors of {len(unset):,} of {len(item_embeddings):,} items are saved as zeros: they were never "
@@ -214,9 +232,11 @@ def read_catalog(source: CheckpointSource, num_items: int) -> ItemCatalog | None
 
     Raises:
         ImportError: if pyarrow is not installed.
-        OSError: if the Hub cannot be asked for it and no copy of it is cached.
+        OSError: if the Hub cannot be asked for it and no copy of it is cached, or a folder has a broken link to it.
     """
-    if source.folder is not None and not (source.folder / CATALOG_FILE).is_file():
+    if source.folder is not None and not (path := source.folder / CATALOG_FILE).is_file():
+        if os.path.lexists(path):  # without its names the model would be saved again without them
+            raise OSError(f"{path} is no file, or a link to one that is missing. Copy the checkpoint again, whole.")
         return None
     try:
         catalog = ItemCatalog.from_pretrained(source.name_or_folder, **source.options)

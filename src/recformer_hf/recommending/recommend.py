@@ -25,6 +25,10 @@ MOST_PAIRED = 1024
 """Excluded items that a search skips history by history. If there are more, they are removed from the candidates."""
 
 
+MOST_ITEMS = 2**31 - 1
+"""No catalogue has more rows; torch has no shapes for much larger numbers."""
+
+
 @dataclass
 class Recommendations:
     """Recommended items, best first.
@@ -139,6 +143,8 @@ def check_request(model: RecommendingModel, top_k: object, return_tensors: str) 
     model.check_item_vectors()
     if isinstance(top_k, bool) or not isinstance(top_k, numbers.Integral) or top_k < 1:
         raise ValueError(f"top_k must be a whole number of at least 1, got {shown(top_k)}.")
+    if int(top_k) > MOST_ITEMS:
+        raise ValueError(f"top_k is {shown(top_k)}, but there are only {model.config.num_items} items.")
     if return_tensors not in ("pt", "np"):
         raise ValueError(f"return_tensors is {return_tensors!r}; expected 'pt' or 'np'.")
 

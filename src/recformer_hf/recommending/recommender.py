@@ -309,6 +309,7 @@ class RecommenderMixin(_Model):
         """
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
+        self._check_consistent()
         self.item_store.check_vectors(self.item_embeddings)
 
     # The search index
@@ -360,9 +361,15 @@ class RecommenderMixin(_Model):
         """The state of a copy or pickle, which has an item store of its own."""
         return {**self.__dict__, "item_store": copy.copy(self.item_store)}
 
-    def _save_beside(self, folder: Path) -> None:
-        if self.config.num_items:
-            self.item_store.save(folder, self.item_embeddings)
+    def _check_consistent(self) -> None:
+        if self.config.num_items != len(self.item_embeddings):
+            raise ValueError(
+                f"config.num_items is {self.config.num_items:,}, but the model has {len(self.item_embeddings):,} item "
+                "embeddings. It was changed by hand: set it back, or set other items with model.set_item_embeddings."
+            )
+
+    def _save_beside(self, folder: Path, replaces: bool) -> None:
+        self.item_store.save(folder, self.item_embeddings, replaces)
 
 
 __all__ = ["RecommenderMixin"]

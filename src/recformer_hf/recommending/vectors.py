@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -36,6 +37,10 @@ NOT_FINITE = (
 )
 
 _PACKED = ("input_ids", "token_type_ids", "item_position_ids")
+
+_MODES_LOCK = threading.Lock()
+_BLOCKS_OF: dict[nn.Module, int] = {}
+"""The modules that [`evaluating`] took out of training, and how many of its blocks they are in."""
 
 
 class HasModules(Protocol):
@@ -259,14 +264,24 @@ def equal_rows(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def evaluating(model: HasModules) -> Iterator[None]:
-    """Puts a model into evaluation mode for the block; afterwards every module is in its own mode again."""
-    in_training = [module for module in model.modules() if module.training]
-    model.eval()
+    """Puts a model into evaluation mode for the block; afterwards every module is in its own mode again.
+
+    Several threads may share modules: those that were in training return to it when the last block ends.
+    """
+    with _MODES_LOCK:
+        mine = [module for module in model.modules() if module.training or module in _BLOCKS_OF]
+        for module in mine:
+            _BLOCKS_OF[module] = _BLOCKS_OF.get(module, 0) + 1
+        model.eval()
     try:
         yield
     finally:
-        for module in in_training:
-            module.training = True
+        with _MODES_LOCK:
+            for module in mine:
+                _BLOCKS_OF[module] -= 1
+                if not _BLOCKS_OF[module]:
+                    del _BLOCKS_OF[module]
+                    module.training = True
 
 
 def as_asked(vectors: Tensor, return_tensors: str) -> Any:
