@@ -9,7 +9,6 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-
 MOST_LAYERS = 1000
 """A file may ask for any number, and making the layers takes time and memory before a weight is read."""
 

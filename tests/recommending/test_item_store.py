@@ -42,6 +42,16 @@ class TestTheCatalogueBesideTheModel:
         loaded.save_pretrained(tmp_path)
         assert RecformerForSeqRec.from_pretrained(tmp_path).catalog == loaded.catalog
 
+    @pytest.mark.parametrize("wrong", [[{"item_id": "a", "title": "mug"}] * 32, {"a": {"title": "mug"}}, "shop"])
+    def test_other_kinds(self, model, wrong):
+        for use in (
+            lambda: setattr(model, "catalog", wrong),
+            lambda: model.set_item_embeddings(vectors(32, 64), wrong),
+        ):
+            with pytest.raises(TypeError, match=r"catalogue is an ItemCatalog, got a (list|dict|str)\. Create one"):
+                use()
+        assert isinstance(model.catalog, ItemCatalog)
+
     @pytest.mark.parametrize("kind", ["link", "folder"])
     def test_that_is_no_file(self, model, tmp_path, kind):
         """As a cached checkpoint has whose links were copied without what they point to."""
@@ -252,6 +262,15 @@ class TestChoiceOfIndex:
         assert loaded.index.kind == "exact"
         with pytest.raises(ImportError, match="no faiss here"):
             loaded.build_index("flat")
+
+    def test_is_found_from_another_folder(self, model, tmp_path, monkeypatch):
+        pytest.importorskip("faiss")
+        model.build_index("flat")
+        model.save_pretrained(tmp_path / "shop")
+        monkeypatch.chdir(tmp_path)
+        loaded = RecformerForSeqRec.from_pretrained("shop")
+        monkeypatch.chdir("/")
+        assert loaded.index.kind == "flat"
 
     def test_several_threads_may_open_it(self, model, tmp_path):
         pytest.importorskip("faiss")

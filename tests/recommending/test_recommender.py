@@ -100,5 +100,7 @@ class TestSetItemEmbeddings:
 
     @pytest.mark.parametrize("wrong", [[[0.0] * 64], None, "vectors"])
     def test_other_kinds(self, model, wrong):
-        with pytest.raises(TypeError, match=r"must be a tensor or a numpy array, got a .*model\.encode_items"):
+        with pytest.raises(
+            TypeError, match=r"must be a tensor or a numpy array of numbers, got a .*model\.encode_items"
+        ):
             model.set_item_embeddings(wrong)

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..items.catalog import ItemCatalog
+
+
+def as_vectors(vectors: object) -> Tensor:
+    """Vectors that a caller gives, a tensor or a numpy array, as a tensor.
+
+    Raises:
+        TypeError: for anything else, and for values that are no real numbers.
+    """
+    if isinstance(vectors, np.ndarray) and vectors.dtype.kind in "fiu":
+        # torch knows neither other byte orders, nor long doubles, nor negative strides.
+        vectors = torch.tensor(np.ascontiguousarray(vectors, np.float64 if vectors.dtype.itemsize > 4 else np.float32))
+    if not isinstance(vectors, Tensor):
+        kind = type(vectors).__name__ + (f" of {vectors.dtype}" if isinstance(vectors, np.ndarray) else "")
+        raise TypeError(
+            f"Item embeddings must be a tensor or a numpy array of numbers, got a {kind}. Items are encoded by "
+            "model.encode_items(items, tokenizer)."
+        )
+    if vectors.is_complex() or vectors.dtype == torch.bool or vectors.layout != torch.strided or vectors.is_meta:
+        kind = f"{vectors.dtype}, {vectors.layout}" + (", on the meta device" if vectors.is_meta else "")
+        raise TypeError(f"Item embeddings must be a dense tensor of real numbers, got one of {kind}.")
+    return vectors
 
 
 def check_finite(vectors: Tensor, catalog: ItemCatalog | None) -> None:
@@ -50,4 +72,4 @@ def _items(rows: Tensor, total: int, catalog: ItemCatalog | None) -> str:
     return f"{len(rows):,} of {total:,} items, the first is {name}"
 
 
-__all__ = ["check_encoded", "check_finite", "zero_rows"]
+__all__ = ["as_vectors", "check_encoded", "check_finite", "zero_rows"]

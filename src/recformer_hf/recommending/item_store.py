@@ -98,8 +98,10 @@ class ItemStore:
         """Sets or removes the catalogue.
 
         Raises:
+            TypeError: for anything but an `ItemCatalog`.
             ValueError: if it has another number of items than the model.
         """
+        check_catalog(catalog)
         if catalog is not None and len(catalog) != num_items:
             raise ValueError(
                 f"The catalogue has {len(catalog):,} items, but the model has {num_items:,}. To recommend other items, "
@@ -193,7 +195,7 @@ class ItemStore:
             # Without pyarrow the model still scores. Whoever asks for the catalogue is told what to install.
             self._unread = source
         if source.folder is not None and (source.folder / INDEX_INFO_FILE).is_file():
-            self._saved_index = source.folder
+            self._saved_index = source.folder.absolute()  # it is opened later
 
     def save(self, folder: Path, item_embeddings: Tensor, replaces: bool = False) -> None:
         """Writes the catalogue and a faiss index, where there are any, beside the weights.
@@ -225,6 +227,16 @@ class ItemStore:
         if (folder / INDEX_INFO_FILE).is_file() and not FaissIndex.fits(folder, item_embeddings):
             for name in (INDEX_INFO_FILE, INDEX_FILE):  # they belong to the model that was saved here before
                 (folder / name).unlink(missing_ok=True)
+
+
+def check_catalog(catalog: object) -> None:
+    """Raises TypeError for anything but an `ItemCatalog` or None."""
+    # A model whose code travels with its checkpoint meets catalogues of the installed package, and the reverse.
+    if catalog is not None and not hasattr(catalog, "rows_of"):
+        raise TypeError(
+            f"A model's catalogue is an ItemCatalog, got a {type(catalog).__name__}. Create one with "
+            "ItemCatalog.from_items, from_rows, from_arrow, ...; or use model.with_catalog(items, tokenizer)."
+        )
 
 
 def read_catalog(source: CheckpointSource, num_items: int) -> ItemCatalog | None:
@@ -276,4 +288,4 @@ def _is_known_to_be_absent(source: CheckpointSource, error: OSError) -> bool:
     return known is not None and not isinstance(known, str)  # the marker of a file that is not there
 
 
-__all__ = ["NO_ITEMS", "CheckpointSource", "IndexKind", "ItemStore", "as_catalog", "read_catalog"]
+__all__ = ["NO_ITEMS", "CheckpointSource", "IndexKind", "ItemStore", "as_catalog", "check_catalog", "read_catalog"]

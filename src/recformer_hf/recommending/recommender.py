@@ -17,11 +17,11 @@ from ..items.catalog import ItemCatalog
 from ..items.places import renumbered
 from ..tokenizing.check_tokenizer import check_tokenizer
 from .catalog_changes import add_items, remove_items, update_items
-from .checked_vectors import check_finite
+from .checked_vectors import as_vectors, check_finite
 from .export import write_embeddings
 from .faiss_index import FaissIndex
 from .histories import as_batch
-from .item_store import NO_ITEMS, IndexKind, ItemStore, as_catalog
+from .item_store import NO_ITEMS, IndexKind, ItemStore, as_catalog, check_catalog
 from .protocols import Entry, FlatItems, Items, ItemTokenizer
 from .recommend import Recommendations, needed, recommend, similar_items
 from .search import ExactIndex
@@ -186,18 +186,13 @@ class RecommenderMixin(_Model):
             TypeError: for anything but a tensor or an array.
             ValueError: for another shape, values that are not finite, or a catalogue of another number of items.
         """
-        if isinstance(embeddings, np.ndarray):
-            embeddings = torch.tensor(embeddings)
-        if not isinstance(embeddings, Tensor):
-            raise TypeError(
-                f"Item embeddings must be a tensor or a numpy array, got a {type(embeddings).__name__}. Items are "
-                "encoded by model.encode_items(items, tokenizer)."
-            )
+        embeddings = as_vectors(embeddings)
         width = self.config.hidden_size
         if embeddings.ndim != 2 or embeddings.shape[1] != width:
             raise ValueError(f"Item embeddings must be [num_items, {width}], got {list(embeddings.shape)}.")
         device = torch.device("cpu") if self.item_embeddings.is_meta else self.item_embeddings.device
         embeddings = embeddings.detach().to(device=device, dtype=torch.float32)
+        check_catalog(catalog)
         if catalog is not None and len(catalog) != len(embeddings):
             raise ValueError(f"There are {len(embeddings):,} item embeddings, but {len(catalog):,} items.")
         check_finite(embeddings, catalog)
