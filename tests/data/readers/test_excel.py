@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, time, timedelta
 
 import pytest
 
@@ -85,3 +85,39 @@ def test_what_is_no_workbook_or_cannot_be_read_is_named(tmp_path, log, items, mo
     monkeypatch.setattr(excel, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pip install 'recformer-hf\[data,excel\]'"):
         read_table(tmp_path / "log.xlsx", items)
+
+
+def test_cells_of_several_types_in_one_column_stay_what_they_are(tmp_path, log, items):
+    header = ["item_id", "title", "number", "day"]
+    rows = [
+        ("007", True, 5, datetime(2020, 1, 2, 3)),
+        (7, "true", True, time(1, 2)),
+        (True, "no id", 2.5, None),
+        (5.5, "no id", 1, None),
+        ("x", 1e-7, 12345678901234567890, "soon"),
+        ("y", datetime(2020, 1, 2, 3), None, None),
+        ("5.50", "5.50", None, None),
+    ]
+    source = read_table(log, write(tmp_path / "items.xlsx", [header, *rows]), max_damaged=0.5)
+    assert source.items.rows() == [
+        ("007", "True", "5", "2020-01-02 03:00:00"),
+        ("7", "true", "True", "01:02:00"),
+        ("x", "1e-07", "1.234567890123457e+19", "soon"),
+        ("y", "2020-01-02 03:00:00", None, None),
+        ("5.50", "5.50", None, None),
+    ]
+    assert [row for row, _ in source.report.files[1].examples] == [4, 5]
+    with pytest.raises(DataError, match=r"row 3, column 'title': .*timedelta"):
+        read_table(log, write(tmp_path / "long.xlsx", [header, ("1", "A"), ("2", timedelta(hours=30))]))
+    numbers = write(tmp_path / "log.xlsx", [["user_id", "item_id", "timestamp"], ("U", 1234567890123456789, 10)])
+    with pytest.raises(DataError, match=r"'item_id' are floats \(Excel's numbers\) and have lost digits"):
+        read_table(numbers, items)
+
+
+def test_dates_beside_text_that_excel_did_not_read_as_dates(tmp_path, items):
+    header = ["user_id", "item_id", "timestamp"]
+    rows = [("U", 1, datetime(2020, 1, 2, 3)), ("U", 1, "31/01/2020 04:00"), ("U", 1, True)]
+    path = write(tmp_path / "log.xlsx", [header, *rows])
+    source = read_table(path, items, timestamp_format="%d/%m/%Y %H:%M", max_damaged=0.5)
+    assert rows_of(source) == [("U", "1", 1577934000), ("U", "1", 1580443200)]
+    assert [row for row, _ in source.report.files[0].examples] == [4]
