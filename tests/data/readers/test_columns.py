@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from transformers.testing_utils import CaptureLogger
 
+from recformer_hf.data.readers import columns
 from recformer_hf.data.readers.columns import (
     InteractionCollector,
     attribute_columns,
@@ -83,3 +85,11 @@ def test_the_times_of_a_whole_log_are_checked_unless_told_otherwise():
                 log.interactions("a.csv", "b.csv")
         else:
             assert log.interactions().height == 2
+
+
+def test_odd_times_of_a_log_are_logged():
+    log = columns.InteractionCollector("who", "what", "when", unit="ms")
+    log.add(pl.DataFrame({"who": ["u", "u"], "what": ["a", "b"], "when": [1_500_000_000, 1_500_000]}))
+    with CaptureLogger(columns.logger) as logged:
+        log.interactions("log.csv")
+    assert "log.csv: 1 of 2 times of 'when' lie in 1970 (the first: 1970-01-18 08:40:00)" in logged.out

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 
 from recformer_hf.data.readers.source import DataError
-from recformer_hf.data.readers.timestamps import check_times, parse_timestamps, time_problem
+from recformer_hf.data.readers.timestamps import check_times, odd_times, parse_timestamps, time_problem
 from tests.support.data_sources import DAY
 
 
@@ -127,3 +129,23 @@ def test_floats_of_few_digits_are_no_times():
     assert parse_timestamps(pl.Series([5.0, None, float("nan"), float("inf")], dtype=pl.Float32)).to_list() == [
         5, None, None, None,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "problem"),
+    [
+        ([2017, 2018, 2017], 'numbers from 2017 to 2018. If these are years, pass timestamp_format="%Y"'),
+        ([43_555, 43_556, None], r"a spreadsheet's days \(43556 is 2019-04-01\)"),
+        ([1_500_000_000, 0, 1_500_000], r"2 of 3 times of 'when' lie in 1970 \(the first: 1970-01-01 00:00:00\)"),
+        ([1_500_000_000, 31_536_000], None),
+        ([1, 2, 3], None),
+        ([0, 50_000], None),
+        ([1970, 5000], None),
+        ([2000, 2000], None),
+        ([None], None),
+    ],
+)
+def test_times_that_may_be_wrong_are_described(seconds, problem):
+    found = odd_times(pl.Series(seconds, dtype=pl.Int64), "when")
+    assert found is None if problem is None else re.search(problem, found)
+    assert odd_times(pl.Series(seconds, dtype=pl.Int64), "when", format="%Y") is None

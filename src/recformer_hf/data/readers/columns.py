@@ -10,7 +10,7 @@ from transformers.utils import logging
 from ..polars_engine import pl
 from .cells import ids_as_text
 from .source import DataError, MissingColumnsError, ReadReport
-from .timestamps import TimeUnit, check_times
+from .timestamps import TimeUnit, check_times, odd_times
 
 logger = logging.get_logger(__name__)
 
@@ -117,7 +117,8 @@ class InteractionCollector:
             *files: names of the files that they were read from, for errors.
 
         Raises:
-            DataError: if the times look as if they had been read in a wrong unit or notation.
+            DataError: if the times look as if they had been read in a wrong unit or notation. Odd times that may be
+                right are logged as a warning.
         """
         if not self._blocks:
             return pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64})
@@ -127,6 +128,9 @@ class InteractionCollector:
                 check_times(log["timestamp"], self._timestamp, self._unit, self._format)
             except DataError as error:
                 raise DataError(f"{', '.join(files) or 'The log'}: {error}") from None
+            odd = odd_times(log["timestamp"], self._timestamp, self._unit, self._format)
+            if odd is not None:
+                logger.warning("%s: %s", ", ".join(files) or "The log", odd)
         return log
 
 

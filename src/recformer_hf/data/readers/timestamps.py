@@ -13,6 +13,10 @@ from .source import DataError
 LATEST_TIMESTAMP = 4_102_444_800
 # The first moment of February 1970. Seconds read as milliseconds, or milliseconds as microseconds, all lie before it.
 END_OF_JANUARY_1970 = 31 * 86_400
+END_OF_1970 = 365 * 86_400
+
+# Days since 1900, as spreadsheets count them: those of 1970 to 2100.
+_SPREADSHEET_DAYS = (25_569, 73_051)
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 UNITS_PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -106,6 +110,36 @@ def check_times(
             f"All numbers of {column!r} are dates, such as {latest}; read {read_as} they lie in "
             f'{_as_date(latest)[:4]}. Pass timestamp_format="{fitting}". {switch}'
         )
+
+
+def odd_times(seconds: pl.Series, column: str, unit: TimeUnit = "s", format: str | None = None) -> str | None:
+    """What is odd about the times of a whole log that may still be right.
+
+    Args:
+        seconds, column, unit, format: as for `check_times`.
+
+    Returns:
+        a sentence or two, or None.
+    """
+    earliest, latest = seconds.min(), seconds.max()
+    if format is not None or not isinstance(earliest, int) or not isinstance(latest, int):
+        return None
+    if unit == "s" and 1970 <= earliest <= latest < 2100 and earliest < latest:
+        advice = 'If these are years, pass timestamp_format="%Y".'
+        return f"All times of {column!r} are numbers from {earliest} to {latest}. {advice}"
+    if unit == "s" and _SPREADSHEET_DAYS[0] <= earliest <= latest < _SPREADSHEET_DAYS[1]:
+        return (
+            f"All times of {column!r} are numbers from {earliest} to {latest}, read as seconds of 1 January 1970. "
+            f"If these are a spreadsheet's days ({latest} is {_as_date((latest - 25_569) * 86_400)[:10]}), save the "
+            "column as dates."
+        )
+    if earliest < END_OF_1970 and _is_plausible(latest):
+        early = int((seconds < END_OF_1970).sum())
+        return (
+            f"{early:,} of {len(seconds):,} times of {column!r} lie in 1970 (the first: {_as_date(earliest)}), others "
+            f"as late as {_as_date(latest)}. Those may be missing times written as 0, or have another unit or notation."
+        )
+    return None
 
 
 def _check_format(format: str) -> None:
