@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from recformer_hf.data.readers.header import column_names, columns_of_text, nameless_columns, nameless_error
+from recformer_hf.data.readers.header import (
+    column_names,
+    columns_of_text,
+    nameless_columns,
+    nameless_error,
+    sequence_columns,
+)
 
 
 def test_names_have_no_white_space_around_them_and_no_types():
@@ -13,6 +19,7 @@ def test_names_have_no_white_space_around_them_and_no_types():
     assert column_names(names, typed=True) == ["item_id", "title", "price", "vector", "time:date", "x"]
     assert column_names(names) == names
     assert column_names(["item_id :token", "a"], typed=True) == ["item_id", "a"]
+    assert sequence_columns([*names, "id_seq", " items:token_seq "]) == ["title", "vector", "items"]
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,9 @@ def test_recbole_files_have_types_in_their_headers_and_no_quotes(tmp_path):
         {"item_id": "2", "title": '"A" story', "class": "Toys Games", "price": "2.5"},
         {"item_id": "3", "title": '"B', "class": None, "price": None},
     ]
+    split = write(tmp_path / "y.train.inter", "user_id:token\titem_id_list:token_seq\titem_id:token\n7\t2 3\t2\n")
+    with pytest.raises(DataError, match=r"y\.train\.inter: the column 'item_id_list' is declared as a sequence"):
+        read_table(split, items, item_column="item_id_list", items_id_column="item_id", timestamp_column=None)
 
 
 @pytest.mark.parametrize("compress", [bz2.compress, lzma.compress])

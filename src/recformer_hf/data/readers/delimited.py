@@ -19,7 +19,7 @@ from ..polars_engine import pl
 from .cells import WHITE_SPACE
 from .columns import check_columns
 from .files import decoded_block, existing_file, line_blocks
-from .header import column_names, columns_of_text, nameless_columns, nameless_error
+from .header import column_names, columns_of_text, nameless_columns, nameless_error, sequence_columns
 from .records import RecordSyntax
 from .required import Required
 from .source import DamagedFileError, DataError, FileReport, MissingColumnsError
@@ -92,7 +92,7 @@ def read_delimited(
     Raises:
         MissingColumnsError: if the file lacks a column, or a column without a name holds values.
         DamagedFileError: if the compressed data are corrupt, or the file has another encoding.
-        DataError: if the header names a column twice.
+        DataError: if the header names a column twice, or says that a required one holds sequences.
     """
     path = existing_file(path)
     table: _Table | None = None
@@ -104,6 +104,7 @@ def read_delimited(
             start = _header(path, block, first_line, dialect)
             if start is None:
                 continue
+            _refuse_sequences(path, start.sequences, required)
             table = _Table(path, start.names, columns, required, report, dialect)
             block, first_line = block[start.size :], start.first_line
         rows, rest = table.rows(block, first_line, is_last=False)
@@ -125,6 +126,15 @@ def has_columns(path: Path, dialect: Dialect, columns: Sequence[str]) -> bool:
     return False
 
 
+def _refuse_sequences(path: Path, sequences: Sequence[str], required: Required) -> None:
+    for name in required.names:
+        if name in sequences:
+            raise DataError(
+                f"{path.name}: the column {name!r} is declared as a sequence, a list of values in each row; expected "
+                "one id or time. Files of splits, such as .train.inter, hold such lists; read the whole log."
+            )
+
+
 class _Header(NamedTuple):
     """What stands before the first row of a file."""
 
@@ -133,6 +143,8 @@ class _Header(NamedTuple):
     """Number of bytes before the first row."""
     first_line: int
     """Number of the line that holds it."""
+    sequences: Sequence[str] = ()
+    """The columns with a list of values in each row."""
 
 
 def _header(path: Path, block: bytes, first_line: int, dialect: Dialect) -> _Header | None:
@@ -152,7 +164,8 @@ def _header(path: Path, block: bytes, first_line: int, dialect: Dialect) -> _Hea
         )
     before = text[: start + size]
     names = column_names(fields, typed=dialect.typed)
-    return _Header(names, len(before.encode()), first_line + before.count("\n"))
+    sequences = sequence_columns(fields) if dialect.typed else []
+    return _Header(names, len(before.encode()), first_line + before.count("\n"), sequences)
 
 
 class _Parsed(NamedTuple):

@@ -24,6 +24,11 @@ def column_names(fields: Sequence[str], *, typed: bool = False) -> list[str]:
     return [_RECBOLE_TYPE.sub("", name).rstrip() for name in names] if typed else names
 
 
+def sequence_columns(fields: Sequence[str]) -> list[str]:
+    """The names of the columns that RecBole's types declare to be sequences, "item_id_list:token_seq"."""
+    return column_names([field for field in fields if field.strip().endswith((":token_seq", ":float_seq"))], typed=True)
+
+
 def columns_of_text(names: Sequence[str]) -> list[str]:
     """The columns of a table that hold data: all with a name, except for pandas' index at the beginning."""
     first = 0
