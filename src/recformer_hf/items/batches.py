@@ -176,7 +176,8 @@ def column_choice(columns: Sequence[str], id_column: str, attributes: Sequence[s
     names = list(attributes or ())
     if attributes is None:
         names = [name for place, name in enumerate(columns) if name != id_column and not is_index(name, place)]
-    missing = [name for name in dict.fromkeys([id_column, *names]) if name not in columns]
+    present = set(columns)
+    missing = [name for name in dict.fromkeys([id_column, *names]) if name not in present]
     if missing or not names:
         problem = f"has no column {', '.join(map(repr, missing))}" if missing else "has no attribute besides the id"
         raise ValueError(
