@@ -21,6 +21,7 @@ from .configuration_recformer import RecformerConfig
 from .encoder.attention import IMPLEMENTATIONS, select_implementation
 from .encoder.checkpoint import (
     HeadChange,
+    check_loadable,
     check_names,
     check_numbers,
     check_savable,
@@ -163,6 +164,8 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         if kwargs.get("state_dict") is None:
             check_savable(self, [name for name, _ in self.named_parameters(recurse=False)])
             self._check_consistent()
+            if getattr(self, "hf_quantizer", None) is None:
+                check_loadable(self)
         folder = Path(save_directory)
         replaces = any(folder.glob("*.safetensors"))
         result = super().save_pretrained(save_directory, *args, **kwargs)
@@ -178,7 +181,8 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     save_pretrained.__doc__ = SavesCode.save_pretrained.__doc__
 
     def _check_consistent(self) -> None:
-        """Raises ValueError if the configuration does not describe the weights, so that they could not be loaded."""
+        """Raises ValueError if the configuration was changed to values that no model can have."""
+        self.config.validate_architecture()
 
     def _save_beside(self, folder: Path, replaces: bool) -> None:
         """Writes the files that lie beside the weights; `replaces`: another model was saved in the folder before."""

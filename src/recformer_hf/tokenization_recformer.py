@@ -32,7 +32,7 @@ from .tokenizing.encoded_items import (
 )
 from .tokenizing.history_layout import join_items
 from .tokenizing.item_tokens import encode_attributes
-from .tokenizing.other_models import HUB_ARGUMENTS, constructor_arguments, find_source
+from .tokenizing.other_models import HUB_ARGUMENTS, constructor_arguments, find_source, readable_tokenizer
 from .tokenizing.sentencepiece_model import read_sentencepiece
 from .tokenizing.special_tokens import USUAL_SPECIAL_TOKENS, without_special_tokens
 from .tokenizing.train_from_catalog import SPECIAL_TOKEN_ROLES, train_byte_level_bpe
@@ -160,10 +160,16 @@ class RecformerTokenizer(SavesCode, _ItemTokenizersBackend):
 
         Raises:
             OSError: if no tokenizer file is found.
-            ValueError: if the named class has no Rust backend, or the `.model` is not a Unigram model.
+            ValueError: if the named class has no Rust backend, the `.model` is not a Unigram model, or a file is
+                damaged; the message names it.
         """
         path = str(pretrained_model_name_or_path)
         hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+        with readable_tokenizer(path, hub):
+            return cls._read(path, hub, *init_inputs, **kwargs)
+
+    @classmethod
+    def _read(cls, path: str, hub: dict[str, Any], *init_inputs: Any, **kwargs: Any) -> RecformerTokenizer:
         source = Path(path) if path.endswith(".model") and Path(path).is_file() else find_source(path, cls, hub)
         if source is None:
             tokenizer: RecformerTokenizer = super().from_pretrained(path, *init_inputs, **kwargs)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn.utils.parametrizations import weight_norm
 from torch.testing._internal.two_tensor import TwoTensor
 from transformers import BertConfig, BertModel
 
-from recformer_hf.encoder.checkpoint import HeadChange, check_savable, first_few
+from recformer_hf.encoder.checkpoint import HeadChange, check_loadable, check_savable, first_few
 from recformer_hf.modeling_recformer import RecformerForPretraining, RecformerForSeqRec, RecformerModel
 from tests.support.models import enliven, small_config
 
@@ -168,6 +169,45 @@ class TestSaving:
         assert all(torch.equal(*pair) for pair in zip(loaded.parameters(), model.parameters(), strict=True))
         whole = [path.name for path in tmp_path.glob("*.safetensors*") if "-of-" not in path.name]
         assert len(whole) == 1  # the one file, or the index of several
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            (
+                lambda model: setattr(model.config, "num_hidden_layers", 1),
+                r"unknown weights recformer\.encoder\.layer\.1",
+            ),
+            (
+                lambda model: setattr(model.config, "vocab_size", 50),
+                r"word_embeddings\.weight is \[\d+, 64\], expected \[50",
+            ),
+            (lambda model: setattr(model.config, "temperature", 0.0), "temperature must be positive"),
+            (
+                lambda model: weight_norm(model.recformer.encoder.layer[0].output.dense),
+                r"missing weights recformer\.encoder\.layer\.0\.output\.dense\.weight",
+            ),
+            (
+                lambda model: setattr(model, "recformer", torch.compile(model.recformer, backend="eager")),
+                r"unknown weights recformer\._orig_mod",
+            ),
+        ],
+    )
+    def test_what_could_not_be_loaded_is_refused_before_anything_is_written(self, tmp_path, change, named):
+        model = RecformerForSeqRec(small_config(num_items=7))
+        check_loadable(model)
+        change(model)
+        with pytest.raises(ValueError, match=named):
+            model.save_pretrained(tmp_path / "x")
+        assert not (tmp_path / "x").exists()
+
+    def test_a_subclass_with_arguments_of_its_own(self, tmp_path):
+        class Larger(RecformerModel):
+            def __init__(self, config, width):
+                super().__init__(config)
+                self.more = torch.nn.Linear(width, width)
+
+        Larger(small_config(), 3).save_pretrained(tmp_path)
+        assert Larger.from_pretrained(tmp_path, 3).more.weight.shape == (3, 3)
 
     def test_what_transformers_can_save_is_let_through(self):
         model = BertModel(BertConfig(

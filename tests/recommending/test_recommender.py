@@ -29,6 +29,11 @@ class TestRecommender:
         rows = [{"item_id": key, **item} for key, item in MORE.items()]
         assert model.with_catalog(rows, tokenizer).catalog == other.catalog
 
+    def test_a_temperature_that_was_changed_to_nothing_possible(self, model, tokenizer):
+        model.config.temperature = float("nan")
+        with pytest.raises(ValueError, match="temperature must be positive and finite, got nan"):
+            model.recommend([["rkA"]], tokenizer)
+
     def test_a_number_of_items_that_was_changed_by_hand(self, model, tokenizer, tmp_path):
         """Such a model could be saved, but not loaded."""
         model.config.num_items = 10

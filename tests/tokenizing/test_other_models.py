@@ -71,3 +71,29 @@ def test_folders_that_hold_no_tokenizer(tmp_path):
     (tmp_path / "x.model").write_bytes(b"\x00 not protobuf")
     with pytest.raises(ValueError, match="not a SentencePiece"):
         RecformerTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "0 bytes; Expecting value"),
+        (b'{"version": "1.0"', "17 bytes; Expecting"),
+        (b"[]", "a JSON list instead of an object"),
+        (b"null", "a JSON NoneType instead of an object"),
+        (b"\xff\xfe{}", "can't decode byte 0xff"),
+    ],
+)
+def test_a_damaged_file_is_named(folders, tmp_path, name, content, problem):
+    shutil.copytree(folders["trained"], tmp_path / "x")
+    (tmp_path / "x" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"cannot be loaded: \S+{name} is damaged \(.*{problem}.*copy or download it"):
+        RecformerTokenizer.from_pretrained(tmp_path / "x")
+
+
+def test_a_tokenizer_json_without_a_model_is_named(folders, tmp_path):
+    shutil.copytree(folders["trained"], tmp_path / "x")
+    (tmp_path / "x" / "tokenizer.json").write_text('{"version": "1.0"}')
+    for path in (tmp_path / "x", tmp_path / "x" / "tokenizer.json"):
+        with pytest.raises(ValueError, match=r"tokenizer\.json is damaged \(18 bytes; "):
+            RecformerTokenizer.from_pretrained(path)

@@ -260,8 +260,42 @@ def check_savable(model: nn.Module, root_weights: Sequence[str] = ()) -> None:
         )
 
 
+def check_loadable(model: Any) -> None:
+    """Checks, before anything is written, that a model of the same class and configuration takes a model's weights.
+
+    Args:
+        model: the model to save.
+
+    Raises:
+        ValueError: if weights have other names (PEFT, `torch.compile` and parametrizations change them) or shapes (the
+            configuration was changed by hand); the message names them.
+    """
+    try:
+        with torch.device("meta"):
+            fresh = type(model)(model.config)
+    except TypeError:  # a caller's subclass that takes more than a configuration
+        return
+    expected, found = _shapes(fresh), _shapes(model)
+    if expected == found:
+        return
+    more, fewer = sorted(found.keys() - expected.keys()), sorted(expected.keys() - found.keys())
+    other = [name for name in sorted(found.keys() & expected.keys()) if found[name] != expected[name]]
+    shapes = [f"{name} is {found[name]}, expected {expected[name]}" for name in other]
+    raise ValueError(
+        f"from_pretrained could not load this model: unknown weights {first_few(more, 3)}; missing weights "
+        f"{first_few(fewer, 3)}; other shapes {first_few(shapes, 3)}. Undo what wrapped its modules (PEFT: "
+        "merge_and_unload; torch.compile: use model.compile(), which wraps none) or changed its configuration. Or keep "
+        "the numbers alone: torch.save(model.state_dict(), path)."
+    )
+
+
+def _shapes(model: nn.Module) -> dict[str, list[int]]:
+    return {name: list(weight.shape) for name, weight in model.named_parameters(remove_duplicate=False)}
+
+
 __all__ = [
     "HeadChange",
+    "check_loadable",
     "check_names",
     "check_numbers",
     "check_savable",

@@ -357,6 +357,7 @@ class RecommenderMixin(_Model):
         return {**self.__dict__, "item_store": copy.copy(self.item_store)}
 
     def _check_consistent(self) -> None:
+        self.config.validate_architecture()
         if self.config.num_items != len(self.item_embeddings):
             raise ValueError(
                 f"config.num_items is {self.config.num_items:,}, but the model has {len(self.item_embeddings):,} item "

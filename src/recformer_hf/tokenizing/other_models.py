@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TokenizersBackend
 from transformers.models.auto.tokenization_auto import (
     TOKENIZER_MAPPING_NAMES,
@@ -69,6 +72,44 @@ def find_source(path: str, own_class: type, hub: dict[str, Any]) -> type[PreTrai
     return source
 
 
+@contextmanager
+def readable_tokenizer(path: str, hub: dict[str, Any]) -> Iterator[None]:
+    """Names the damaged file if a tokenizer cannot be loaded in the block.
+
+    Args:
+        path: folder, Hub id or file.
+        hub: values of [`HUB_ARGUMENTS`].
+
+    Raises:
+        ValueError: if a file cannot be read. Other errors stay as they are.
+    """
+    try:
+        yield
+    except Exception as error:  # tokenizers raises plain exceptions, transformers whatever the content leads to
+        quiet = {f"_raise_exceptions_for_{kind}": False for kind in ("missing_entries", "connection_errors")}
+        local = {**hub, "local_files_only": True}
+        names = ("tokenizer.json", "tokenizer_config.json", "config.json")
+        found = [path] if Path(path).is_file() else [cached_file(path, name, **quiet, **local) for name in names]
+        damaged = [f"{file} is damaged ({problem})" for file in found if file and (problem := _problem_of(Path(file)))]
+        if not damaged:
+            raise
+        raise ValueError(
+            f"The tokenizer {path} cannot be loaded: {'; '.join(damaged)}. It was not copied, downloaded or written to "
+            "its end; copy or download it again."
+        ) from error
+
+
+def _problem_of(file: Path) -> str | None:
+    """Why a file of a tokenizer cannot be read, or None if it can."""
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        if isinstance(content, dict) and file.name == "tokenizer.json":
+            Tokenizer.from_file(str(file))
+    except Exception as error:  # of tokenizers, too
+        return f"{file.stat().st_size:,} bytes; {error}"
+    return None if isinstance(content, dict) else f"a JSON {type(content).__name__} instead of an object"
+
+
 def _sentencepiece_file(path: str, hub: dict[str, Any], find: Callable[[str], str | None]) -> Path | None:
     # A folder can be searched for any other name; a repository on the Hub can only be asked for known ones.
     folder = Path(path) / hub.get("subfolder", "")
@@ -95,4 +136,4 @@ def constructor_arguments(tokenizer: TokenizersBackend) -> dict[str, Any]:
     }
 
 
-__all__ = ["HUB_ARGUMENTS", "constructor_arguments", "find_source"]
+__all__ = ["HUB_ARGUMENTS", "constructor_arguments", "find_source", "readable_tokenizer"]
