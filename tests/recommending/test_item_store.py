@@ -206,6 +206,12 @@ class TestTheCatalogueBesideTheModel:
         other.catalog = None
         assert model.catalog is not None
 
+    def test_a_shallow_copy_has_vectors_of_its_own(self, model, tokenizer):
+        other = copy.copy(model)
+        other.add_items(MORE, tokenizer)
+        for each, count in ((model, 32), (other, 34)):
+            assert (len(each.catalog), len(each.item_embeddings), each.config.num_items) == (count,) * 3
+
     def test_pushing_while_saving_takes_it_along(self, model, tmp_path, monkeypatch):
         pushed = {}
 
@@ -295,6 +301,17 @@ class TestChoiceOfIndex:
         model.build_index("flat")
         assert copy.deepcopy(model).index.kind == "exact"
         assert model.index.kind == "flat"
+
+    def test_queries(self, model):
+        queries = torch.randn(3, 64)
+        assert model.build_index("exact", queries.numpy()) == model.build_index("exact", queries)
+        for wrong in (torch.randn(3, 5), torch.randn(0, 64), torch.randn(64)):
+            with pytest.raises(
+                ValueError, match=r"queries must be \[num_queries, 64\] with at least one query, got \["
+            ):
+                model.build_index("bfloat16", wrong)
+        with pytest.raises(TypeError, match="queries must be a tensor or a numpy array, got a list"):
+            model.build_index("bfloat16", [["rkA"]])
 
     def test_settings_of_exact_search(self, model):
         with pytest.raises(ValueError, match="exact search has no settings"):

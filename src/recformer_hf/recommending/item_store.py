@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor
@@ -170,6 +172,7 @@ class ItemStore:
     ) -> dict[str, float]:
         """Builds an index and returns its recall; see `RecformerForSeqRec.build_index`."""
         self.check_vectors(item_embeddings)
+        queries = None if queries is None else _checked_queries(queries, item_embeddings.shape[1])
         exact = self.exact(item_embeddings)
         self._built, self._saved_index = None, None
         if kind not in ("exact", "bfloat16"):
@@ -227,6 +230,20 @@ class ItemStore:
         if (folder / INDEX_INFO_FILE).is_file() and not FaissIndex.fits(folder, item_embeddings):
             for name in (INDEX_INFO_FILE, INDEX_FILE):  # they belong to the model that was saved here before
                 (folder / name).unlink(missing_ok=True)
+
+
+def _checked_queries(queries: Any, width: int) -> Tensor:
+    """Vectors of histories, a tensor or numpy array, as a tensor."""
+    if isinstance(queries, np.ndarray):
+        queries = torch.from_numpy(np.ascontiguousarray(queries, np.float32))
+    if not isinstance(queries, Tensor):
+        raise TypeError(f"queries must be a tensor or a numpy array, got a {type(queries).__name__}.")
+    if queries.ndim != 2 or queries.shape[1] != width or not len(queries):
+        raise ValueError(
+            f"queries must be [num_queries, {width}] with at least one query, got {list(queries.shape)}. "
+            "model.encode_histories(histories, tokenizer) gives such vectors."
+        )
+    return queries
 
 
 def check_catalog(catalog: object) -> None:

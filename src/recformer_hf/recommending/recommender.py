@@ -346,15 +346,16 @@ class RecommenderMixin(_Model):
 
         Raises:
             ImportError: if the kind needs faiss and faiss is not installed.
-            ValueError: for an unknown kind or setting.
+            TypeError, ValueError: for an unknown kind or setting, or queries of another kind or shape.
         """
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
         return self.item_store.build_index(self.item_embeddings, kind, queries, seed, progress, **settings)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state of a copy or pickle, which has an item store of its own."""
-        return {**self.__dict__, "item_store": copy.copy(self.item_store)}
+        """The state of a copy or pickle, which has items of its own: `copy.copy` alone would share the vectors."""
+        own = {"_parameters": dict(self._parameters), "config": copy.copy(self.config)}
+        return {**self.__dict__, **own, "item_store": copy.copy(self.item_store)}
 
     def _check_consistent(self) -> None:
         self.config.validate_architecture()
