@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -132,19 +133,7 @@ def read_json_rows(
         notation: how the lines write their objects.
     """
     for block in _blocks(existing_file(path), names, notation):
-        rows: list[Row] = []
-        damaged = _DamagedLines()
-        number = 0
-        for line, found in block.objects(notation):
-            number += 1
-            try:
-                if isinstance(found, CellError):
-                    raise found
-                rows.append(convert(found))
-            except CellError as error:
-                damaged.add(line, str(error))
-        report.add_lines(number, damaged.shown, damaged.more)
-        yield rows
+        yield [row for _, row in block.converted(convert, report, notation)]
 
 
 class _DamagedLines:
@@ -178,6 +167,24 @@ class _Block(NamedTuple):
         for number, line in enumerate(self.text.split(b"\n"), self.first_line):
             if line.strip():
                 yield number, parse_object(line, notation)
+
+    def converted(
+        self, convert: Callable[[dict[str, object]], Row], report: FileReport, notation: Notation
+    ) -> Iterator[tuple[int, Row]]:
+        """(number, what `convert` keeps) of each undamaged line; at the end, the report counts all lines."""
+        damaged = _DamagedLines()
+        lines = 0
+        for number, found in self.objects(notation):
+            lines += 1
+            try:
+                if isinstance(found, CellError):
+                    raise found
+                row = convert(found)
+            except CellError as error:
+                damaged.add(number, str(error))
+            else:
+                yield number, row
+        report.add_lines(lines, damaged.shown, damaged.more)
 
 
 def parse_object(line: bytes, notation: Notation) -> dict[str, object] | CellError:
@@ -312,21 +319,11 @@ def _parse_line_by_line(
 ) -> pl.DataFrame:
     values: dict[str, list[str | None]] = {name: [] for name in columns}
     line_of: list[int] = []
-    damaged = _DamagedLines()
-    number = 0
-    for line, found in block.objects(notation):
-        number += 1
-        try:
-            if isinstance(found, CellError):
-                raise found
-            interactions = _interactions(found, columns, required)
-        except CellError as error:
-            damaged.add(line, str(error))
-            continue
+    convert = partial(_interactions, columns=columns, required=required)
+    for line, interactions in block.converted(convert, report, notation):
         for name in columns:
             values[name] += interactions[name]
         line_of += [line] * len(interactions[columns[0]])
-    report.add_lines(number, damaged.shown, damaged.more)
     found_rows = pl.DataFrame(values, schema=dict.fromkeys(columns, pl.String))
     return usable_rows(found_rows, pl.Series(line_of, dtype=pl.Int64), required, report)
 
