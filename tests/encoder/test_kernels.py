@@ -14,17 +14,6 @@ from recformer_hf.encoder.window_blocks import WindowBlocks
 from tests.support.layouts import layout_of
 
 
-@pytest.fixture
-def layer() -> nn.Linear:
-    torch.manual_seed(0)
-    return nn.Linear(96, 160)
-
-
-@pytest.fixture
-def hidden() -> torch.Tensor:
-    return torch.randn(300, 96, generator=torch.Generator().manual_seed(1))
-
-
 def test_wrapped_and_hooked_modules_go_their_own_way(layer, hidden):
     class Scaled(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
