@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recformer_hf.items.arrow import attribute_dicts, record_batch
+from recformer_hf.items.arrow import attribute_dicts, is_list, is_string, record_batch
 from recformer_hf.items.catalog import ItemCatalog
 from tests.support.catalogs import as_dict
 
@@ -56,3 +56,18 @@ def test_a_record_batch_leaves_out_attributes_without_a_key_or_a_value():
     batch = record_batch(pa.array(["x", "y"]), np.array([0, 2, 4]), keys, values)
     assert list(attribute_dicts(batch)) == [{"a": "1"}, {"c": ""}]
     assert list(attribute_dicts(batch.slice(1))) == [{"c": ""}]
+
+
+def test_types_of_text_and_of_lists_are_recognised():
+    texts = [pa.string(), pa.large_string(), pa.string_view()]
+    lists = [kind(pa.int64()) for kind in (pa.list_, pa.large_list, pa.list_view, pa.large_list_view)]
+    lists.append(pa.list_(pa.string(), 2))
+    others = [
+        pa.null(),
+        pa.binary(),
+        pa.int64(),
+        pa.dictionary(pa.int8(), pa.string()),
+        pa.struct([("list", pa.string())]),
+    ]
+    for kind in [*texts, *lists, *others]:
+        assert (is_string(kind), is_list(kind)) == (kind in texts, kind in lists)

@@ -51,6 +51,17 @@ def arrow(module: str = "pyarrow") -> Any:
         raise ImportError(f"An item catalogue needs pyarrow ({error}). Install it: `pip install pyarrow`.") from error
 
 
+# By name, because the oldest pyarrow that `datasets` accepts has neither is_string_view() nor is_list_view().
+def is_string(kind: DataType) -> bool:
+    """Whether this is one of Arrow's types of text."""
+    return str(kind) in ("string", "large_string", "string_view")
+
+
+def is_list(kind: DataType) -> bool:
+    """Whether this is one of Arrow's types of lists."""
+    return str(kind).startswith(("list", "large_list", "fixed_size_list"))
+
+
 def schema() -> Schema:
     """Arrow schema of a catalogue: `item_id` string, `attributes` list of (key string, value string)."""
     pa = arrow()

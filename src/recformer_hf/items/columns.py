@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrow import Array, DataType, arrow
+from .arrow import Array, arrow, is_list, is_string
 from .ids import strings
 from .text import attribute_text
 
@@ -34,8 +34,7 @@ def text_column(column: Array, name: str, first_row: int = 0) -> Array:
     kind = column.type
     if types.is_dictionary(kind):
         return text_column(column.dictionary, name).take(column.indices)
-    # Text types are compared by name: the oldest pyarrow that `datasets` accepts has no is_string_view().
-    if types.is_integer(kind) or str(kind) in ("string", "large_string", "string_view", "null"):
+    if types.is_integer(kind) or is_string(kind) or types.is_null(kind):
         return column.cast(pa.string())
     if column.null_count == len(column):
         return pa.nulls(len(column), pa.string())
@@ -88,7 +87,7 @@ def python_values(column: Array) -> list[Any]:
         return _of_structs(column)
     if types.is_map(kind):
         return _of_maps(column)
-    if _is_list(kind):
+    if is_list(kind):
         return _of_lists(column)
     if str(kind).startswith(("timestamp[ns", "time64[ns")):
         return _of_nanoseconds(column)
@@ -99,10 +98,6 @@ def python_values(column: Array) -> list[Any]:
     if types.is_interval(kind) and column.null_count < len(column):
         raise TypeError("it holds intervals")  # a tuple of numbers in Python, which would look like a list
     return list(column.to_pylist())
-
-
-def _is_list(kind: DataType) -> bool:
-    return str(kind).startswith(("list", "large_list", "fixed_size_list"))
 
 
 def _of_lists(column: Array) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from .arrow import Array, ChunkedArray, arrow
+from .arrow import Array, ChunkedArray, arrow, is_string
 from .text import MAX_DIGITS, is_missing, shown, without_lone_surrogates
 
 
@@ -221,8 +221,7 @@ def id_texts(column: Array, first_row: int = 0) -> Array:
     if types.is_dictionary(kind):
         texts = id_texts(column.dictionary)
         return texts.take(column.indices).fill_null("")
-    # Text types are compared by name: the oldest pyarrow that `datasets` accepts has no is_string_view().
-    if types.is_integer(kind) or str(kind) in ("string", "large_string", "string_view", "null"):
+    if types.is_integer(kind) or is_string(kind) or types.is_null(kind):
         return column.cast(pa.string()).fill_null("")
     # numpy keeps a float32 apart from a float, which holds more digits.
     floating = types.is_floating(kind)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...items.arrow import is_list, is_string
 from ...items.batches import is_index
 from ...items.columns import python_values, text_column
 from ..polars_engine import pl
@@ -96,7 +97,7 @@ def interactions_of(
     typed = required.timestamp is not None and _is_date(_plain(schema.field(required.timestamp).type))
     latest: list[object] = []
     first_row = 1
-    has_lists = any(_is_list(schema.field(name).type) for name in columns)
+    has_lists = any(is_list(schema.field(name).type) for name in columns)
     for batch in table.batches(columns, LIST_BATCH_ROWS if has_lists else BATCH_ROWS):
         rows = _interactions(batch, first_row, required, report)
         first_row += batch.num_rows
@@ -193,7 +194,7 @@ def _interactions(batch: pa.RecordBatch, first_row: int, required: Required, rep
     """The usable interactions of a batch; the others go to the report."""
     line_of = pl.int_range(first_row, first_row + batch.num_rows, dtype=pl.Int64, eager=True)
     report.add_lines(batch.num_rows)
-    if any(_is_list(kind) for kind in batch.schema.types):
+    if any(is_list(kind) for kind in batch.schema.types):
         batch, line_of = _exploded(batch, line_of, required, report)
     columns = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -212,7 +213,7 @@ def _exploded(
     """One row for each element of the lists, and its line; rows whose lists do not fit together go to the report."""
     lists = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if _is_list(column.type):
+        if is_list(column.type):
             lists[name] = column.cast(pa.large_list(column.type.value_type))
     lengths = {name: pc.list_value_length(column).to_pylist() for name, column in lists.items()}
     good, damaged = [], []
@@ -242,8 +243,8 @@ def _check_type(table_name: str, name: str, kind: pa.DataType, required: Require
     # polars has no decimals of 256 bits.
     is_decimal = pa.types.is_decimal(inner) and not pa.types.is_decimal256(inner)
     is_number = pa.types.is_integer(inner) or pa.types.is_floating(inner) or is_decimal
-    if is_number or pa.types.is_null(inner) or str(inner) in ("string", "large_string", "string_view"):
-        fits = not _is_list(kind) or (name != required.names[0] and len(required.names) > 1)
+    if is_number or pa.types.is_null(inner) or is_string(inner):
+        fits = not is_list(kind) or (name != required.names[0] and len(required.names) > 1)
     else:
         fits = name == required.timestamp and _is_date(inner)
     if not fits:
@@ -257,14 +258,9 @@ def _check_type(table_name: str, name: str, kind: pa.DataType, required: Require
 
 def _plain(kind: pa.DataType) -> pa.DataType:
     """The type of the values in a column that may be dictionary-encoded or hold lists."""
-    if _is_list(kind) or pa.types.is_dictionary(kind):
+    if is_list(kind) or pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     return kind
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    # By name, because the oldest supported pyarrow has no is_list_view().
-    return str(kind).startswith(("list", "large_list", "fixed_size_list"))
 
 
 def _is_date(kind: pa.DataType) -> bool:
