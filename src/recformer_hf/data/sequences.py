@@ -169,7 +169,8 @@ def text_array(texts: pa.Array | pa.ChunkedArray | Sequence[str]) -> pa.Array:
             raise TypeError(f"user ids must be text, all of them ({error}). Turn them into text first.") from error
     if pa.types.is_dictionary(texts.type):
         texts = texts.cast(texts.type.value_type)
-    if pa.types.is_string_view(texts.type) or pa.types.is_integer(texts.type) or pa.types.is_null(texts.type):
+    # By name: the oldest pyarrow that `datasets` accepts has no is_string_view().
+    if str(texts.type) == "string_view" or pa.types.is_integer(texts.type) or pa.types.is_null(texts.type):
         texts = texts.cast(pa.string())
     if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
         raise TypeError(f"user ids are {texts.type}; expected text or whole numbers. Turn them into text first.")
