@@ -17,7 +17,7 @@ from .cells import WHITE_SPACE, CellError, ids_as_text
 from .columns import attribute_columns, check_columns
 from .list_columns import check_lists, usable_rows
 from .required import Required
-from .source import SHOWN_LINES, DataError, FileReport
+from .source import DataError, FileReport
 from .timestamps import UNITS_PER_SECOND, TimeUnit
 from .timestamps import check_times as check_log_times
 
@@ -142,7 +142,7 @@ def rows_of(
                 rows.append(convert(dict(zip(columns, cells, strict=True))))
             except CellError as error:
                 damaged.append((row, str(error)))
-        report.add_lines(batch.num_rows, damaged[:SHOWN_LINES], len(damaged[SHOWN_LINES:]))
+        report.add_lines(batch.num_rows, damaged)
         first_row += batch.num_rows
         yield rows
 
@@ -169,10 +169,10 @@ def items_of(
     present = [name for place, name in enumerate(schema.names) if not is_index(name, place)]
     names = attribute_columns(present, id_column, attributes)
     check_columns(table.name, schema.names, [id_column, *names], _ADVICE)
-    _check_type(table.name, id_column, schema.field(id_column).type, Required([id_column]))
+    required = Required([id_column])
+    _check_type(table.name, id_column, schema.field(id_column).type, required)
     columns = list(dict.fromkeys([id_column, *names]))
     blocks = [pl.DataFrame(schema=dict.fromkeys(columns, pl.String))]
-    required = Required([id_column])
     first_row = 1
     for batch in table.batches(columns, ITEM_BATCH_ROWS):
         found = (
@@ -226,7 +226,7 @@ def _exploded(
             good.append(row)
         except CellError as error:
             damaged.append((int(line_of[row]), str(error)))
-    report.add_damaged(damaged[:SHOWN_LINES], len(damaged[SHOWN_LINES:]))
+    report.add_damaged(damaged)
     kept = pa.array(good, pa.int64())
     lists = {name: column.take(kept) for name, column in lists.items()}
     rows = kept.take(pc.list_parent_indices(next(iter(lists.values()))))
