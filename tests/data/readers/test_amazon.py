@@ -250,3 +250,10 @@ def test_times_in_another_unit_are_found_out_unless_told_otherwise(tmp_path):
     with pytest.raises(DataError, match=r"r\.jsonl: All times of 'timestamp' lie in January 1970"):
         read_amazon(path, meta, "2023")
     assert read_amazon(path, meta, "2023", check_times=False).interactions.height == len(LOG)
+    columns = pa.Table.from_pylist(rows)
+    times = columns["timestamp"].cast(pa.timestamp("ms"))  # dates already
+    columns = columns.set_column(columns.column_names.index("timestamp"), "timestamp", times)
+    pq.write_table(columns, tmp_path / "r.parquet")
+    with pytest.raises(DataError, match=r"r\.parquet: All times of 'timestamp' lie in January 1970"):
+        read_amazon(tmp_path / "r.parquet", meta, "2023")
+    assert read_amazon(tmp_path / "r.parquet", meta, "2023", check_times=False).interactions.height == len(LOG)

@@ -205,15 +205,17 @@ def _read_reviews(
     log = InteractionCollector(layout.user, layout.item, layout.time, unit=layout.unit, check=check_times)
     for path in paths:
         file = report.add_file(path.name, max_damaged)
-        for block in _review_blocks(path, layout, required, file):
+        for block in _review_blocks(path, layout, required, file, check_times):
             log.add(required.rated(block, report))
         file.check()
     return log.interactions(*(path.name for path in paths))
 
 
-def _review_blocks(path: Path, layout: _Layout, required: Required, file: FileReport) -> Iterator[pl.DataFrame]:
+def _review_blocks(
+    path: Path, layout: _Layout, required: Required, file: FileReport, check_times: bool
+) -> Iterator[pl.DataFrame]:
     if _has_ending(path, ".parquet"):
-        return read_parquet_interactions(path, required.columns, required, file)
+        return read_parquet_interactions(path, required.columns, required, file, check_times=check_times)
     if _has_ending(path, ".csv"):
         return read_delimited(path, required.columns, required, file, layout.ratings)
     return read_json_lines(path, required.columns, required, file, layout.notation)
