@@ -13,7 +13,7 @@ from ...items.arrow import is_list, is_string
 from ...items.batches import is_index
 from ...items.columns import python_values, text_column
 from ..polars_engine import pl
-from .cells import WHITE_SPACE, CellError, ids_as_text
+from .cells import CellError, ids_as_text, stripped
 from .columns import attribute_columns, check_columns
 from .list_columns import check_lists, usable_rows
 from .required import Required
@@ -301,7 +301,7 @@ def _texts(column: pa.Array, table_name: str, name: str, first_row: int) -> pl.S
         texts = text_column(column, name, first_row)
     except TypeError as error:
         raise DataError(f"{table_name}: {error} Leave the column out with attributes=.") from error
-    return pl.Series(name, pl.from_arrow(texts)).str.strip_chars(WHITE_SPACE).replace("", None)
+    return stripped(pl.Series(name, pl.from_arrow(texts)))
 
 
 def _values(column: pa.Array, table_name: str, name: str) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -19,6 +20,8 @@ WHITE_SPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
+
+Texts = TypeVar("Texts", pl.Series, pl.Expr)
 
 
 class CellError(ValueError):
@@ -124,14 +127,14 @@ def ids_as_text(ids: pl.Series, written_as: str | None = None) -> pl.Series:
     return exact.set(~whole.fill_null(False), None).cast(pl.Int64).cast(pl.String)
 
 
-def id_as_text(name: str) -> pl.Expr:
-    """A column of ids, text or whole numbers, as text."""
-    return pl.col(name).map_batches(ids_as_text, return_dtype=pl.String)
-
-
 def column_as_text(name: str, dtype: pl.DataType) -> pl.Expr:
     """A column of this type as stripped text, lists joined by spaces; null where nothing is left."""
     column = pl.col(name)
     if isinstance(dtype, (pl.List, pl.Array)):
         column = column.cast(pl.List(pl.String)).list.drop_nulls().list.join(" ")
-    return column.cast(pl.String).str.strip_chars(WHITE_SPACE).replace("", None)
+    return stripped(column.cast(pl.String))
+
+
+def stripped(texts: Texts) -> Texts:
+    """Text without the white space around it; null where nothing is left."""
+    return texts.str.strip_chars(WHITE_SPACE).replace("", None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..polars_engine import pl
-from .cells import column_as_text, id_as_text
+from .cells import stripped
 from .columns import InteractionCollector, attribute_columns, check_join, first_of_each_item
 from .delimited import Dialect, read_delimited
 from .excel import read_excel_interactions, read_excel_items
@@ -189,8 +189,7 @@ def _read_items_file(
         table, found = _read_delimited_items(path, id_column, attributes, report, dialect)
     if not found:
         raise MissingColumnsError(f"{path.name} has no column besides the id {id_column!r}; an item needs text.")
-    schema = table.schema  # once: it is made anew for each use, which takes long for a table of thousands of columns
-    return table.select(id_as_text(id_column).alias("item_id"), *(column_as_text(name, schema[name]) for name in found))
+    return table.select(pl.col(id_column).alias("item_id"), stripped(pl.col(found)))
 
 
 def _read_delimited_items(
