@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...items.text import without_lone_surrogates
@@ -58,11 +58,8 @@ def read_json_items(
     names = attribute_columns(seen, id_column, attributes)
     if seen:
         check_columns(report.name, seen, names, "Name the columns.")
-    empty = pl.DataFrame(schema=dict.fromkeys([id_column, *names], pl.String))
-    table = pl.concat([empty, *blocks], how="diagonal")
-    if id_column in names:
-        return table.select(id_column, *(name for name in names if name != id_column)), names
-    return table.select(id_column, *names), names
+    empty = pl.DataFrame(schema=dict.fromkeys([id_column, *names], pl.String))  # an id may be an attribute, too
+    return pl.concat([empty, *blocks], how="diagonal").select(empty.columns), names
 
 
 def id_of(found: dict[str, object], name: str) -> str:
@@ -98,7 +95,6 @@ def _column_name(key: str) -> str:
     return without_lone_surrogates(key)
 
 
-def _frame(rows: Iterable[dict[str, str | None]]) -> pl.DataFrame:
-    rows = list(rows)
+def _frame(rows: Sequence[dict[str, str | None]]) -> pl.DataFrame:
     names = dict.fromkeys(name for row in rows for name in row)
     return pl.DataFrame([text_series(name, [row.get(name) for row in rows]) for name in names])
