@@ -113,6 +113,7 @@ def test_times_that_may_be_right_are_accepted():
     [
         (1_400_000_000_000, "in 's' ('ms' fits)"),
         (20170918120000, "in 's' (timestamp_format=\"%Y%m%d%H%M%S\" fits)"),
+        (10**400, "in 's'"),  # too large for a float
         ("11/15/2019", "in 's' (other notations: timestamp_format, such as \"%m/%d/%Y %H:%M\")"),
         (-5, "in 's'"),
         ("soon", "in 's'"),

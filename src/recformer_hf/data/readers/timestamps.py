@@ -128,10 +128,10 @@ def odd_times(seconds: pl.Series, column: str, unit: TimeUnit = "s", format: str
         advice = 'If these are years, pass timestamp_format="%Y".'
         return f"All times of {column!r} are numbers from {earliest} to {latest}. {advice}"
     if unit == "s" and _SPREADSHEET_DAYS[0] <= earliest <= latest < _SPREADSHEET_DAYS[1]:
+        day = _as_date((latest - _SPREADSHEET_DAYS[0]) * 86_400)[:10]
         return (
             f"All times of {column!r} are numbers from {earliest} to {latest}, read as seconds of 1 January 1970. "
-            f"If these are a spreadsheet's days ({latest} is {_as_date((latest - 25_569) * 86_400)[:10]}), save the "
-            "column as dates."
+            f"If these are a spreadsheet's days ({latest} is {day}), save the column as dates."
         )
     if earliest < END_OF_1970 and _is_plausible(latest):
         early = int((seconds < END_OF_1970).sum())
@@ -233,19 +233,24 @@ def _hint(value: object) -> str:
     fitting = _FORMATS_OF_DIGITS.get(len(str(number)))
     if fitting is not None and _seconds_of(str(number), fitting) is not None:
         return f' (timestamp_format="{fitting}" fits)'
-    units = [unit for unit, scale in UNITS_PER_SECOND.items() if _is_plausible(number / scale)]
-    return f" ({units[0]!r} fits)" if units else ""
+    unit = _plausible_unit(number)
+    return f" ({unit!r} fits)" if unit else ""
 
 
 def _fitting_unit(latest: int, unit: TimeUnit) -> str:
     """Which unit fits a number that was read as `latest` seconds in `unit`."""
     number = latest * UNITS_PER_SECOND[unit]
-    for other, scale in UNITS_PER_SECOND.items():
-        if _is_plausible(number / scale):
-            return f'Pass timestamp_unit="{other}", which gives {_as_date(number // scale)}'
+    other = _plausible_unit(number)
+    if other is not None:
+        return f'Pass timestamp_unit="{other}", which gives {_as_date(number // UNITS_PER_SECOND[other])}'
     if len(str(number)) in _FORMATS_OF_DIGITS:
         return 'Pass the right timestamp_unit, or timestamp_format (dates as 20170918: "%Y%m%d")'
     return 'Pass the right timestamp_unit; positions such as 1, 2, 3 are read with timestamp_unit="s"'
+
+
+def _plausible_unit(number: int) -> TimeUnit | None:
+    """The coarsest unit in which a number is a plausible time."""
+    return next((unit for unit, scale in UNITS_PER_SECOND.items() if _is_plausible(number // scale)), None)
 
 
 def _is_plausible(seconds: float) -> bool:
