@@ -149,10 +149,15 @@ def polars_table(frame: PolarsFrame, id_column: str, attributes: Sequence[str] |
 
 
 def _polars_column(series: Any, name: str, is_id: bool) -> Array:
-    # Python objects and whole numbers of 128 bits have no type in Arrow.
-    if not any(kind in str(series.dtype) for kind in ("Object", "Int128", "UInt128")):
-        return series.to_arrow()
-    return _by_value(series.to_list(), name, str(series.dtype), is_id)
+    values = polars_values(series)
+    return _by_value(values, name, str(series.dtype), is_id) if isinstance(values, list) else values
+
+
+def polars_values(series: Any) -> Array | list[Any]:
+    """A column of polars as an Arrow array, or as Python values if Arrow has no type for it."""
+    # Python objects and whole numbers of 128 bits have none; lists may hold them.
+    has_type = not any(kind in str(series.dtype) for kind in ("Object", "Int128"))
+    return series.to_arrow() if has_type else series.to_list()
 
 
 def only_split(dataset: Dataset) -> Dataset:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...items.catalog import ItemCatalog
-from ...items.frames import arrow_table, dataset_tables, frame_kind, only_split, pandas_series
+from ...items.frames import arrow_table, dataset_tables, frame_kind, only_split, pandas_series, polars_values
 from ...items.text import shown
 from ..polars_engine import pl
 from .source import DataError
@@ -119,12 +119,7 @@ def _collected(collect: Callable[[], Any], described: str) -> Any:
 def _polars_columns(frame: Any, names: Sequence[str], described: str) -> dict[str, Values]:
     chosen = frame.select(list(names))
     chosen = _collected(chosen.collect, described) if hasattr(chosen, "collect") else chosen
-    columns: dict[str, Values] = {}
-    for name in names:
-        # Python objects and whole numbers of 128 bits have no type in Arrow.
-        plain = not any(kind in str(chosen[name].dtype) for kind in ("Object", "Int128", "UInt128"))
-        columns[name] = chosen[name].to_arrow() if plain else chosen[name].to_list()
-    return columns
+    return {name: polars_values(chosen[name]) for name in names}
 
 
 def _dataset(dataset: Any, described: str) -> OpenedFrame:
