@@ -155,7 +155,7 @@ def batches_from_table(table: Table, id_column: str, attributes: Sequence[str] |
         ValueError: if the table lacks a column, or has one twice.
     """
     names = column_choice(table.column_names, id_column, attributes)
-    as_pairs = names == [ATTRIBUTES] and _is_pairs(table.schema.field(ATTRIBUTES).type)
+    as_pairs = names == [ATTRIBUTES] and is_pairs(table.schema.field(ATTRIBUTES).type)
     row = 0
     for batch in table.select([id_column, *names]).to_batches(max_chunksize=CHUNK_ROWS):
         ids = _id_column(batch.column(0), id_column, row)
@@ -240,7 +240,8 @@ def _id_column(column: Array, name: str, first_row: int) -> Array:
         raise TypeError(f"The column {name!r} ({column.type}): {error}") from None
 
 
-def _is_pairs(kind: DataType) -> bool:
+def is_pairs(kind: DataType) -> bool:
+    """Whether a column of this type holds attributes as a catalogue does: lists of keys and values."""
     types = arrow().types
     if not (types.is_list(kind) or types.is_large_list(kind)) or not types.is_struct(kind.value_type):
         return False

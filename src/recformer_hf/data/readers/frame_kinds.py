@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from ...items.arrow import ATTRIBUTES, ITEM_ID
+from ...items.batches import is_pairs
 from ...items.catalog import ItemCatalog
 from ...items.frames import arrow_table, dataset_tables, frame_kind, only_split, pandas_series, polars_values
 from ...items.text import shown
@@ -79,11 +81,7 @@ def _is_catalog(table: Any, kind: str) -> bool:
     """Whether this has the columns of a saved catalogue: `item_id`, and `attributes` as a list of keys and values."""
     schema = table.features.arrow_schema if kind == "dataset" and getattr(table, "features", None) else None
     schema = table.schema if kind == "arrow" and isinstance(getattr(table, "schema", None), pa.Schema) else schema
-    if schema is None or schema.names != ["item_id", "attributes"]:
-        return False
-    kind_of_attributes = schema.field("attributes").type
-    inner = getattr(kind_of_attributes, "value_type", kind_of_attributes)
-    return pa.types.is_struct(inner) and {inner.field(i).name for i in range(inner.num_fields)} == {"key", "value"}
+    return schema is not None and schema.names == [ITEM_ID, ATTRIBUTES] and is_pairs(schema.field(ATTRIBUTES).type)
 
 
 def _pandas(frame: Any, described: str) -> OpenedFrame:
