@@ -14,8 +14,9 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 # From the bottom to the top: a room imports from rooms above it in this list, and from itself.
 LAYERS = (
-    "storage", "configuration_recformer", "encoder", "items", "tokenizing", "tokenization_recformer", "recommending",
-    "modeling_recformer", "pipeline_recformer", "data", "evaluation", "training", "baselines", "conversion",
+    "storage", "configuration_recformer", "encoder", "heads", "items", "tokenizing", "tokenization_recformer",
+    "recommending", "modeling_recformer", "pipeline_recformer", "data", "evaluation", "training", "baselines",
+    "conversion",
 )  # fmt: skip
 # Inside training, the trainer of both tasks knows none of the two.
 TASKS = ("training/finetuning", "training/pretraining")

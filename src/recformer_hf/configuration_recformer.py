@@ -52,6 +52,21 @@ class RecformerConfig(PreTrainedConfig):
         use_token_type_embeddings, use_item_position_embeddings (`bool`, default to `True`): setting both to `False`
             gives the paper's ablation 6.
         tie_word_embeddings (`bool`, defaults to `True`): the MLM decoder shares the word embeddings.
+        sequence_head (`"flat"` or `"two_level"`, defaults to `"flat"`): how `RecformerForSeqRec` reads a history. Flat:
+            as one sequence of tokens (the paper). Two-level: a small causal transformer reads the vectors of its items.
+        item_projection (`bool`, defaults to `False`): a learned linear map of the item vectors.
+        item_residuals (`bool`, defaults to `False`): a learned vector for every item, which is added to that of its
+            text. It is zero for items that training has not seen.
+        history_bias (`bool`, defaults to `False`): a learned number that is added to the scores of the items of the
+            history, one for each place in it.
+        learned_temperature (`bool`, defaults to `False`): the temperature is learned, starting from `temperature`.
+        residual_dropout (`float`, defaults to 0.3): share of the items that a training step sees without their
+            residuals, in [0, 1), so that the score of an item does not depend on its residual alone.
+        head_size (`int`, *optional*): width of the two-level head, and of the vectors of items and histories that it
+            compares. By default `hidden_size`; another width needs `item_projection`.
+        head_num_layers (`int`, defaults to 2), head_num_attention_heads (`int`, defaults to 4): layers of the two-level
+            head, and heads of each; they must divide its width.
+        head_dropout (`float`, defaults to 0.3): dropout of the two-level head, in [0, 1).
 
     Raises:
         StrictDataclassClassValidationError: if values contradict each other (the message names both).
@@ -88,6 +103,16 @@ class RecformerConfig(PreTrainedConfig):
     use_token_type_embeddings: bool = True
     use_item_position_embeddings: bool = True
     tie_word_embeddings: bool = True
+    sequence_head: Literal["flat", "two_level"] = "flat"
+    item_projection: bool = False
+    item_residuals: bool = False
+    history_bias: bool = False
+    learned_temperature: bool = False
+    residual_dropout: float | int = 0.3
+    head_size: int | None = None
+    head_num_layers: int = 2
+    head_num_attention_heads: int = 4
+    head_dropout: float | int = 0.3
 
     def __post_init__(self, **kwargs: Any) -> None:
         # The replication's names come first, because its files also hold `temperature: 1.0`, a generation default of
@@ -131,17 +156,23 @@ class RecformerConfig(PreTrainedConfig):
             return [self.attention_window] * self.num_hidden_layers
         return list(self.attention_window)
 
+    @property
+    def vector_size(self) -> int:
+        """Width of the vectors of items and histories that are compared."""
+        return self.hidden_size if self.head_size is None else self.head_size
+
     def validate_architecture(self) -> None:
         """Checks the values of the fields and how they fit together; `@strict` calls it at the end of construction."""
         self._check_ranges()
         self._check_layers()
         self._check_tokens()
+        self._check_head()
         super().validate_architecture()  # type: ignore[no-untyped-call]
 
     def _check_ranges(self) -> None:
         positive = (
             "vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size max_token_num max_attr_num "
-            "max_attr_length temperature layer_norm_eps"
+            "max_attr_length temperature layer_norm_eps head_num_layers head_num_attention_heads"
         )
         for name in positive.split():
             if not 0 < getattr(self, name) < float("inf"):
@@ -151,7 +182,7 @@ class RecformerConfig(PreTrainedConfig):
         for name in ("num_items", "mlm_weight", "pad_token_id", "bos_token_id"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative or infinite, got {getattr(self, name)}.")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "residual_dropout", "head_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}.")
         if self.token_type_size < 4:
@@ -196,6 +227,24 @@ class RecformerConfig(PreTrainedConfig):
             raise ValueError(
                 f"bos_token_id and pad_token_id are both {self.pad_token_id}: <s> would have the embedding of padding, "
                 "which is never trained. Set them to different tokens."
+            )
+
+    def _check_head(self) -> None:
+        two_level = self.sequence_head == "two_level"
+        if self.head_size is not None and not (two_level and self.head_size > 0):
+            raise ValueError(
+                f"head_size ({self.head_size}) is the width of the two-level head: it must be positive, and needs "
+                f"sequence_head='two_level' (it is {self.sequence_head!r}). By default, it is hidden_size."
+            )
+        if self.vector_size != self.hidden_size and not self.item_projection:
+            raise ValueError(
+                f"head_size ({self.head_size}) differs from hidden_size ({self.hidden_size}), so item vectors must be "
+                "projected: set item_projection=True."
+            )
+        if two_level and self.vector_size % self.head_num_attention_heads:
+            raise ValueError(
+                f"The width of the two-level head ({self.vector_size}) must be a multiple of head_num_attention_heads "
+                f"({self.head_num_attention_heads})."
             )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, initialization
 from transformers.utils import logging
@@ -29,22 +28,19 @@ from .encoder.checkpoint import (
     remove_older_weights,
 )
 from .encoder.inputs import PackedInputs, check_range, check_tensors, pack_inputs
-from .encoder.item_arguments import check_item_arguments
+from .encoder.item_arguments import check_item_arguments, num_sequences
 from .encoder.kernels import align_weights
 from .encoder.layers import RecformerEmbeddings, RecformerEncoder
 from .encoder.lm_head import RecformerLMHead
-from .encoder.losses import (
-    candidate_scores,
-    contrastive_loss,
-    draw_negatives,
-    masked_token_losses,
-    similarity_scores,
-)
+from .encoder.losses import contrastive_loss, masked_token_losses, similarity_scores
 from .encoder.offloading import check_not_meta, execution_device, in_memory, keep_in_memory
 from .encoder.outputs import RecformerForPreTrainingOutput, RecformerForSeqRecOutput, RecformerModelOutput
 from .encoder.packing import SequenceLayout
+from .heads.history_items import checked_histories
+from .heads.scores import Queries, scores_and_loss
+from .heads.scoring_head import ScoringHead
 from .recommending.checked_vectors import check_finite
-from .recommending.item_store import NO_ITEMS, CheckpointSource, ItemStore
+from .recommending.item_store import ITEM_WEIGHTS, NO_ITEMS, CheckpointSource, ItemStore
 from .recommending.recommender import RecommenderMixin
 from .storage.remote_code import SavesCode
 
@@ -77,7 +73,7 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         "AutoModelForSequenceClassification": "modeling_recformer.RecformerForSeqRec",
     }
     # Weights of other heads, which are dropped. Any other weight that this class does not have is an error.
-    _droppable_weights: tuple[str, ...] = ("lm_head.", "item_embeddings")
+    _droppable_weights: tuple[str, ...] = ("lm_head.", *ITEM_WEIGHTS, "scoring_head.")
     # Weights of this head that the checkpoint of another head does not have.
     _optional_weights: tuple[str, ...] = ()
 
@@ -89,7 +85,11 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, RecformerForSeqRec):
-            initialization.zeros_(module.item_embeddings)
+            for name in ITEM_WEIGHTS:
+                if (weights := getattr(module, name)) is not None:
+                    initialization.zeros_(weights)
+        elif isinstance(module, ScoringHead):
+            module.init_weights()
 
     def _check_and_adjust_attn_implementation(  # type: ignore[override]
         self, attn_implementation: str | None, is_init_check: bool = False, **kwargs: Any
@@ -308,7 +308,7 @@ class RecformerForPretraining(RecformerPreTrainedModel):
 
     _tied_weights_keys = {"lm_head.decoder.weight": "recformer.embeddings.word_embeddings.weight"}
     _optional_weights = ("lm_head.",)
-    _droppable_weights = ("item_embeddings",)
+    _droppable_weights = (*ITEM_WEIGHTS, "scoring_head.")
 
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__(config)
@@ -445,6 +445,8 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
     the model. It stays in float32, and is not trained unless `requires_grad` is set. `catalog` names its rows if there
     is one; it is saved and loaded beside the weights.
 
+    Beyond the paper, the configuration can turn on parts of `scoring_head` and `item_residuals` (see docs/model.md).
+
     ```python
     >>> model = RecformerForSeqRec.from_pretrained(folder).with_catalog({"B01": {"title": "Hammer"}, ...}, tokenizer)
     >>> model.recommend([["B01", {"title": "Nails"}]], tokenizer, top_k=5).item_ids
@@ -452,29 +454,34 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
     """
 
     _droppable_weights = ("lm_head.",)
-    _optional_weights = ("item_embeddings",)
-    _keep_in_fp32_modules_strict = ["item_embeddings"]
+    _optional_weights = (*ITEM_WEIGHTS, "scoring_head.")
+    _keep_in_fp32_modules_strict = [*ITEM_WEIGHTS, "scoring_head"]
 
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__(copy.deepcopy(config))  # a copy, because `num_items` changes with the catalogue
         self.recformer = RecformerModel(self.config)
         empty = torch.zeros(config.num_items, config.hidden_size, dtype=torch.float32)
         self.item_embeddings = nn.Parameter(empty, requires_grad=False)
+        residuals = torch.zeros(config.num_items, config.vector_size, dtype=torch.float32)
+        self.item_residuals = nn.Parameter(residuals) if config.item_residuals else None
+        self.scoring_head = ScoringHead(self.config)
         self.item_store = ItemStore()
         self.post_init()  # type: ignore[no-untyped-call]
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the encoder; `item_embeddings` are always float32."""
+        """The dtype of the encoder; the weights of items and of the head are always float32."""
         dtype: torch.dtype = self.recformer.dtype
         return dtype
 
     def _apply(self, fn: Any, recurse: bool = True) -> RecformerForSeqRec:
-        # `half()` and the like cast every weight, so the item vectors are put back as they were.
-        exact = self.item_embeddings.data
+        # `half()` and the like cast every weight, so those of the items and the head are put back as they were.
+        weights = self.named_parameters()
+        exact = [(weight, weight.data) for name, weight in weights if not name.startswith("recformer.")]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.item_embeddings.dtype != torch.float32:
-            self.item_embeddings.data = exact.to(self.item_embeddings.device)
+        for weight, data in exact:
+            if weight.dtype != torch.float32:
+                weight.data = data.to(weight.device)
         return self
 
     def _after_loading(self, missing: set[str], source: CheckpointSource | None) -> None:
@@ -514,6 +521,8 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         labels: Tensor | None = None,
         num_negatives: int | None = None,
         negatives: Tensor | None = None,
+        history_rows: Tensor | None = None,
+        encode_only: bool = False,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -528,49 +537,50 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             num_negatives (`int`): compute the loss over the target and this many items instead of the whole catalogue
                 (sampled softmax). They are drawn for each row, without its target.
             negatives (`Tensor`, int `[batch, num_negatives]`): the same, but with these items as the negatives.
+            history_rows (`Tensor`, int `[batch, length]`): rows of the catalogue of the items of each history, oldest
+                first, padded with -1 at the end. A two-level head reads them instead of `input_ids`; a history bias
+                needs them too. With a two-level head, `labels` may also be `[batch, length]`, the item that came after
+                each of them (-100: no target).
+            encode_only: compute only `user_embeds`, the text encoder's vectors of the sequences.
 
         Returns:
             [`RecformerForSeqRecOutput`].
 
         Raises:
-            ValueError: as in [`RecformerModel`], and for items outside the catalogue, an empty catalogue, or arguments
-                that exclude each other.
+            ValueError: as in [`RecformerModel`], and for items outside the catalogue, an empty catalogue, missing
+                `history_rows`, or arguments that exclude each other.
         """
-        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, cu_seqlens=cu_seqlens)
-        tokens = input_ids if inputs_embeds is None else inputs_embeds
-        batch_size = None if tokens is None else tokens.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
-        check_item_arguments(self.config.num_items, batch_size, candidates, labels, num_negatives, negatives)
-        output = self.recformer(
-            input_ids, token_type_ids, item_position_ids, attention_mask, position_ids, inputs_embeds, cu_seqlens,
-            max_seqlen, pooled_only=True, output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions, return_dict=True,
+        check_tensors(
+            input_ids=input_ids, inputs_embeds=inputs_embeds, cu_seqlens=cu_seqlens,
+            history_rows=history_rows, labels=labels,
         )  # fmt: skip
-        users, temperature = output.pooler_output, self.config.temperature
-        labels, candidates, negatives = (None if x is None else x.long() for x in (labels, candidates, negatives))
-        scores = loss = None
-        if labels is not None and num_negatives:
-            negatives = draw_negatives(labels, self.config.num_items, num_negatives)
-        if negatives is not None and labels is not None:
-            sampled = torch.cat([labels[:, None], negatives], dim=1)
-            sampled_scores = candidate_scores(users, self.item_embeddings[sampled], temperature)
-            loss = F.cross_entropy(sampled_scores, torch.zeros_like(labels))  # the target is column 0
-        elif candidates is not None:
-            scores = candidate_scores(users, self.item_embeddings[candidates], temperature)
-            if labels is not None:
-                loss = F.cross_entropy(scores, (candidates == labels[:, None]).int().argmax(1))
+        reads_rows = self.config.sequence_head == "two_level" and not encode_only
+        batch_size, histories = num_sequences(input_ids, inputs_embeds, cu_seqlens), None
+        if reads_rows or history_rows is not None:
+            histories, labels = checked_histories(history_rows, labels, self.config)
+            batch_size = len(histories.places) if reads_rows else batch_size
+        check_item_arguments(self.config.num_items, batch_size, candidates, labels, num_negatives, negatives)
+        items = self._item_vectors()
+        if reads_rows and histories is not None:
+            users = self.scoring_head.read(items, histories)
+            result = RecformerForSeqRecOutput(user_embeds=users)
         else:
-            scores = similarity_scores(users, self.item_embeddings, temperature)
-            if labels is not None:
-                loss = F.cross_entropy(scores, labels)
-        result = RecformerForSeqRecOutput(
-            loss=loss,
-            scores=scores,
-            user_embeds=users,
-            hidden_states=output.hidden_states,
-            attentions=output.attentions,
-        )
+            output = self.recformer(
+                input_ids, token_type_ids, item_position_ids, attention_mask, position_ids, inputs_embeds, cu_seqlens,
+                max_seqlen, pooled_only=True, output_hidden_states=output_hidden_states,
+                output_attentions=output_attentions, return_dict=True,
+            )  # fmt: skip
+            users = output.pooler_output
+            result = RecformerForSeqRecOutput(
+                user_embeds=users, hidden_states=output.hidden_states, attentions=output.attentions
+            )
+        if not encode_only:
+            result.scores, result.loss = scores_and_loss(
+                self.scoring_head, Queries(users, histories), items, candidates, labels, num_negatives,
+                negatives,
+            )  # fmt: skip
         return result if self._returns_dict(return_dict) else result.to_tuple()
 
 

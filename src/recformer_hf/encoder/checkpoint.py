@@ -53,11 +53,13 @@ class HeadChange(NamedTuple):
             num_items (`int`): items that the checkpoint's configuration names.
         """
         parts = []
-        for head in ("lm_head", "item_embeddings"):
+        for head in ("lm_head", "item_embeddings", "item_residuals", "scoring_head"):
             if any(name.startswith(head) for name in self.dropped):
-                parts.append(f"its {head} {'was' if head == 'lm_head' else 'were'} dropped")
+                parts.append(f"its {head} {'were' if head.startswith('item') else 'was'} dropped")
         if any(name.startswith("lm_head") for name in self.missing):
             parts.append("lm_head starts with new weights")
+        if any(name.startswith(("scoring_head", "item_residuals")) for name in self.missing):
+            parts.append("its scoring head has not been trained")
         if "item_embeddings" in self.missing and num_items:
             parts.append(
                 f"it names {num_items} items but holds no item_embeddings, so the catalogue is empty now; fill it with "

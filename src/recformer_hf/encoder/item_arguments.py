@@ -9,6 +9,14 @@ from torch import Tensor
 from .inputs import check_range, check_tensors
 
 
+def num_sequences(input_ids: Tensor | None, inputs_embeds: Tensor | None, cu_seqlens: Tensor | None) -> int | None:
+    """Sequences of a batch; None if tokens are missing, which the encoder reports."""
+    tokens = input_ids if inputs_embeds is None else inputs_embeds
+    if tokens is None:
+        return None
+    return tokens.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
+
+
 def check_item_arguments(
     num_items: int,
     batch_size: int | None,
@@ -60,4 +68,4 @@ def check_item_arguments(
             raise ValueError(f"Row {row}: the label ({int(labels[row])}) is not among the row's candidates.")
 
 
-__all__ = ["check_item_arguments"]
+__all__ = ["check_item_arguments", "num_sequences"]

@@ -10,13 +10,13 @@ EPSILON = 1e-8
 """Vectors shorter than this have a cosine near 0 with everything, as in `torch.nn.functional.cosine_similarity`."""
 
 
-def similarity_scores(users: Tensor, items: Tensor, temperature: float) -> Tensor:
+def similarity_scores(users: Tensor, items: Tensor, temperature: float | Tensor) -> Tensor:
     """Cosine similarity over temperature of every user with every item (Recformer, equation 9), as one product.
 
     Args:
         users (`Tensor` `[num_users, hidden_size]`): user vectors, of any length.
         items (`Tensor` `[num_items, hidden_size]`): item vectors, of any length.
-        temperature (`float`, positive): divides the cosine.
+        temperature (`float` or scalar `Tensor`, positive): divides the cosine.
 
     Returns:
         scores `[num_users, num_items]` in at least float32.
@@ -31,13 +31,13 @@ def similarity_scores(users: Tensor, items: Tensor, temperature: float) -> Tenso
     return scores
 
 
-def candidate_scores(users: Tensor, candidates: Tensor, temperature: float) -> Tensor:
+def candidate_scores(users: Tensor, candidates: Tensor, temperature: float | Tensor) -> Tensor:
     """Cosine similarity over temperature of every user with its own candidates.
 
     Args:
         users (`Tensor` `[num_users, hidden_size]`): user vectors.
         candidates (`Tensor` `[num_users, num_candidates, hidden_size]`): vectors of each user's candidates.
-        temperature (`float`, positive): divides the cosine.
+        temperature (`float` or scalar `Tensor`, positive): divides the cosine.
 
     Returns:
         scores `[num_users, num_candidates]` in at least float32.

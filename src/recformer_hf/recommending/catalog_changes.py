@@ -22,7 +22,11 @@ def add_items(
     # A model without items may have no catalogue yet.
     catalog = more if model.config.num_items == 0 else needed(model.catalog, "adding items").add(more)
     vectors = encode_items(model, more, tokenizer, max_tokens, progress).to(model.item_embeddings.device)
-    model.set_item_embeddings(torch.cat([model.item_embeddings.detach(), vectors]), catalog)
+    residuals = None
+    if model.item_residuals is not None:  # nothing has been learned about the new items yet
+        old = model.item_residuals.detach()
+        residuals = torch.cat([old, old.new_zeros(len(more), old.shape[1])])
+    model._set_items(torch.cat([model.item_embeddings.detach(), vectors]), catalog, residuals)
 
 
 def remove_items(model: RecommendingModel, item_ids: Sequence[Any]) -> None:
@@ -31,8 +35,9 @@ def remove_items(model: RecommendingModel, item_ids: Sequence[Any]) -> None:
     kept = np.ones(len(catalog), dtype=bool)
     kept[rows_in_order(catalog, item_ids, "Item")] = False
     rows = np.flatnonzero(kept)
-    vectors = model.item_embeddings.detach()[torch.from_numpy(rows).to(model.item_embeddings.device)]
-    model.set_item_embeddings(vectors, catalog.select(rows))
+    on_device = torch.from_numpy(rows).to(model.item_embeddings.device)
+    residuals = None if model.item_residuals is None else model.item_residuals.detach()[on_device]
+    model._set_items(model.item_embeddings.detach()[on_device], catalog.select(rows), residuals)
 
 
 def update_items(
@@ -48,7 +53,8 @@ def update_items(
     vectors = model.item_embeddings.detach().clone()
     new = encode_items(model, changed, tokenizer, max_tokens, progress).to(vectors.device)
     vectors[torch.from_numpy(rows).to(vectors.device)] = new
-    model.set_item_embeddings(vectors, catalog.select(others).add(changed).select(place))
+    residuals = None if model.item_residuals is None else model.item_residuals.detach()
+    model._set_items(vectors, catalog.select(others).add(changed).select(place), residuals)
 
 
 __all__ = ["add_items", "remove_items", "update_items"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,9 @@ NO_ITEMS = (
     "This model has no items to score. Give it some: model.with_catalog(items, tokenizer), or "
     "model.set_item_embeddings(model.encode_items(items, tokenizer))."
 )
+
+ITEM_WEIGHTS = ("item_embeddings", "item_residuals")
+"""Weights of a model that have a row for each item."""
 
 _OPENING = threading.Lock()
 
@@ -79,9 +82,10 @@ class ItemStore:
         self._built: FaissIndex | BFloat16Index | None = None
         self._saved_index: Path | None = None
         self._checked: tuple[object, ...] | None = None
+        self._derived: tuple[object, Tensor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_exact": None, "_built": None, "_checked": None}
+        return {**self.__dict__, "_exact": None, "_built": None, "_checked": None, "_derived": None}
 
     # The catalogue
 
@@ -130,7 +134,14 @@ class ItemStore:
 
     def forget_check(self) -> None:
         """The vectors have changed in a way that torch does not count."""
-        self._checked = None
+        self._checked = self._derived = None
+
+    def derived(self, sources: Sequence[Tensor | None], compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` makes of weights; computed again once torch has counted a change of one of them."""
+        state = [None if each is None else (*counted_changes(each), each.device) for each in sources]
+        if self._derived is None or self._derived[0] != state:
+            self._derived = state, compute()
+        return self._derived[1]
 
     # The search index
 
@@ -171,7 +182,6 @@ class ItemStore:
         **settings: int,
     ) -> dict[str, float]:
         """Builds an index and returns its recall; see `RecformerForSeqRec.build_index`."""
-        self.check_vectors(item_embeddings)
         queries = None if queries is None else _checked_queries(queries, item_embeddings.shape[1])
         exact = self.exact(item_embeddings)
         self._built, self._saved_index = None, None
@@ -200,12 +210,12 @@ class ItemStore:
         if source.folder is not None and (source.folder / INDEX_INFO_FILE).is_file():
             self._saved_index = source.folder.absolute()  # it is opened later
 
-    def save(self, folder: Path, item_embeddings: Tensor, replaces: bool = False) -> None:
+    def save(self, folder: Path, item_embeddings: Tensor, item_vectors: Tensor, replaces: bool = False) -> None:
         """Writes the catalogue and a faiss index, where there are any, beside the weights.
 
         Args:
             folder: where the weights are.
-            item_embeddings: the model's.
+            item_embeddings, item_vectors: the model's.
             replaces: whether another model was saved there before. Its catalogue would name the items of this one.
         """
         catalog = self.catalog(len(item_embeddings))
@@ -223,11 +233,11 @@ class ItemStore:
                 "encoded, and cannot be recommended. Encode them with model.encode_items, then save the model again."
             )
         if self._built is not None or self._saved_index is not None:
-            index = self.index(item_embeddings)
+            index = self.index(item_vectors)
             if isinstance(index, FaissIndex):
                 index.save_pretrained(folder)
                 return
-        if (folder / INDEX_INFO_FILE).is_file() and not FaissIndex.fits(folder, item_embeddings):
+        if (folder / INDEX_INFO_FILE).is_file() and not FaissIndex.fits(folder, item_vectors):
             for name in (INDEX_INFO_FILE, INDEX_FILE):  # they belong to the model that was saved here before
                 (folder / name).unlink(missing_ok=True)
 
@@ -305,4 +315,13 @@ def _is_known_to_be_absent(source: CheckpointSource, error: OSError) -> bool:
     return known is not None and not isinstance(known, str)  # the marker of a file that is not there
 
 
-__all__ = ["NO_ITEMS", "CheckpointSource", "IndexKind", "ItemStore", "as_catalog", "check_catalog", "read_catalog"]
+__all__ = [
+    "ITEM_WEIGHTS",
+    "NO_ITEMS",
+    "CheckpointSource",
+    "IndexKind",
+    "ItemStore",
+    "as_catalog",
+    "check_catalog",
+    "read_catalog",
+]

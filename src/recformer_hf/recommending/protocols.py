@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..configuration_recformer import RecformerConfig
 from ..encoder.packing import FlatItems
+from ..heads.scoring_head import ScoringHead
 from ..items.catalog import ItemCatalog
 
 Items = ItemCatalog | Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
@@ -72,13 +73,18 @@ class RecommendingModel(EncodingModel, Protocol):
     """A `RecformerForSeqRec`: an encoder with an embedding, and perhaps a name, for every item."""
 
     item_embeddings: nn.Parameter
+    item_residuals: nn.Parameter | None
+    scoring_head: ScoringHead
 
+    @property
+    def item_vectors(self) -> Tensor: ...
     @property
     def catalog(self) -> ItemCatalog | None: ...
     @property
     def index(self) -> SearchIndex: ...
     def check_item_vectors(self) -> None: ...
     def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None: ...
+    def _set_items(self, embeddings: Tensor, catalog: ItemCatalog | None, residuals: Tensor | None = None) -> None: ...
 
 
 __all__ = [

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..configuration_recformer import RecformerConfig
+from ..heads.scoring_head import ScoringHead
 from ..items.catalog import ItemCatalog
 from ..items.places import renumbered
 from ..tokenizing.check_tokenizer import check_tokenizer
@@ -21,7 +22,7 @@ from .checked_vectors import as_vectors, check_finite
 from .export import write_embeddings
 from .faiss_index import FaissIndex
 from .histories import as_batch
-from .item_store import NO_ITEMS, IndexKind, ItemStore, as_catalog, check_catalog
+from .item_store import ITEM_WEIGHTS, NO_ITEMS, IndexKind, ItemStore, as_catalog, check_catalog
 from .protocols import Entry, FlatItems, Items, ItemTokenizer
 from .recommend import Recommendations, needed, recommend, similar_items
 from .search import ExactIndex
@@ -39,6 +40,8 @@ class RecommenderMixin(_Model):
     config: RecformerConfig
     recformer: Any
     item_embeddings: nn.Parameter
+    item_residuals: nn.Parameter | None
+    scoring_head: ScoringHead
     item_store: ItemStore
 
     # Vectors
@@ -180,7 +183,8 @@ class RecommenderMixin(_Model):
             embeddings (`Tensor` or numpy array, float `[num_items, hidden_size]`): one vector per item; copied, in
                 float32.
             catalog: names the rows. By default the model has no catalogue afterwards, because the previous one may name
-                other items. To encode the same items again: `set_item_embeddings(vectors, model.catalog)`.
+                other items. To encode the same items again: `set_item_embeddings(vectors, model.catalog)`; only then
+                `item_residuals` stay, otherwise they are zeros.
 
         Raises:
             TypeError: for anything but a tensor or an array.
@@ -196,14 +200,50 @@ class RecommenderMixin(_Model):
         if catalog is not None and len(catalog) != len(embeddings):
             raise ValueError(f"There are {len(embeddings):,} item embeddings, but {len(catalog):,} items.")
         check_finite(embeddings, catalog)
-        if embeddings.shape == self.item_embeddings.shape and not self.item_embeddings.is_meta:
-            self.item_embeddings.data.copy_(embeddings)
-        else:
-            trainable = self.item_embeddings.requires_grad
-            self.item_embeddings = nn.Parameter(embeddings.clone(), requires_grad=trainable)
+        same_items = catalog is not None and catalog is self.catalog
+        residuals = self.item_residuals.detach() if same_items and self.item_residuals is not None else None
+        self._set_items(embeddings, catalog, residuals)
+
+    def _set_items(self, embeddings: Tensor, catalog: ItemCatalog | None, residuals: Tensor | None = None) -> None:
+        """Sets checked vectors of items, and what was learned about each; by default nothing, which is zeros."""
+        self._set_weight("item_embeddings", embeddings)
+        if self.item_residuals is not None:
+            empty = embeddings.new_zeros(len(embeddings), self.config.vector_size)
+            self._set_weight("item_residuals", empty if residuals is None else residuals)
         self.config.num_items = embeddings.shape[0]
         self.item_store.forget_check()
         self.catalog = catalog
+
+    def _set_weight(self, name: str, values: Tensor) -> None:
+        weight = getattr(self, name)
+        if values.shape == weight.shape and not weight.is_meta:
+            weight.data.copy_(values)
+        else:
+            setattr(self, name, nn.Parameter(values.clone(), requires_grad=weight.requires_grad))
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """What the vectors of histories are compared with, float32 `[num_items, config.vector_size]`.
+
+        These are `item_embeddings`, changed by the projection and the residuals where the configuration has them
+        ([`ScoringHead.item_vectors`]); without both, `item_embeddings` themselves. They have no graph.
+        """
+        head = self.scoring_head
+        if not head.changes_items(self.item_residuals):
+            return self.item_embeddings
+        sources = [self.item_embeddings, self.item_residuals, *head.item_weights()]
+
+        def compute() -> Tensor:
+            with torch.no_grad():
+                return head.item_vectors(self.item_embeddings, self.item_residuals)
+
+        return self.item_store.derived(sources, compute)
+
+    def _item_vectors(self) -> Tensor:
+        """[`item_vectors`], with their graph while the model trains."""
+        if not (self.training and torch.is_grad_enabled()):
+            return self.item_vectors
+        return self.scoring_head.item_vectors(self.item_embeddings, self.item_residuals, drop_residuals=True)
 
     @property
     def catalog(self) -> ItemCatalog | None:
@@ -228,18 +268,20 @@ class RecommenderMixin(_Model):
             tokenizer, max_tokens, progress: as in [`encode_items`].
 
         Returns:
-            a new model with a catalogue of its own. It shares the encoder's weights with this one, so that moving or
-            training one moves or trains both.
+            a new model with a catalogue of its own. It shares the weights of the encoder and of the head with this one,
+            so that moving or training one moves or trains both. It has learned nothing about its items yet
+            (`item_residuals` are zeros).
         """
         catalog = as_catalog(items)
         vectors = encode_items(self, catalog, tokenizer, max_tokens, progress)
         with torch.device("meta"):  # the new encoder is replaced at once, so it needs no memory
             model = type(self)(self.config)
-        model.recformer = self.recformer
+        model.recformer, model.scoring_head = self.recformer, self.scoring_head
         device = self.item_embeddings.device
-        model.item_embeddings = nn.Parameter(
-            torch.zeros(0, self.config.hidden_size, device=device), requires_grad=False
-        )
+        for name in ITEM_WEIGHTS:
+            if (weight := getattr(self, name)) is not None:
+                empty = torch.zeros(0, weight.shape[1], device=device)
+                setattr(model, name, nn.Parameter(empty, requires_grad=weight.requires_grad))
         model.train(self.training)
         model.name_or_path = self.name_or_path
         if hasattr(self, "hf_device_map"):
@@ -295,7 +337,7 @@ class RecommenderMixin(_Model):
             ValueError: for a model without items or catalogue, or another file extension.
         """
         self.check_item_vectors()
-        write_embeddings(path, self.item_embeddings.detach(), needed(self.catalog, "exporting").ids, normalize)
+        write_embeddings(path, self.item_vectors.detach(), needed(self.catalog, "exporting").ids, normalize)
 
     def check_item_vectors(self) -> None:
         """Raises ValueError if the model has no items, or an item's vector is not finite or was never encoded (zeros).
@@ -312,7 +354,7 @@ class RecommenderMixin(_Model):
     @property
     def exact_index(self) -> ExactIndex:
         """Exact search over the item embeddings. Every search reads them again."""
-        return self.item_store.exact(self.item_embeddings)
+        return self.item_store.exact(self.item_vectors)
 
     @property
     def index(self) -> FaissIndex | ExactIndex:
@@ -323,7 +365,7 @@ class RecommenderMixin(_Model):
         warning says so. A change through `.data` of more than 64 MiB of embeddings is noticed after some searches
         ([`VectorChecksums`]); call [`build_index`] after one.
         """
-        return self.item_store.index(self.item_embeddings)
+        return self.item_store.index(self.item_vectors)
 
     def build_index(
         self,
@@ -350,7 +392,8 @@ class RecommenderMixin(_Model):
         """
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
-        return self.item_store.build_index(self.item_embeddings, kind, queries, seed, progress, **settings)
+        self.check_item_vectors()
+        return self.item_store.build_index(self.item_vectors, kind, queries, seed, progress, **settings)
 
     def __getstate__(self) -> dict[str, Any]:
         """The state of a copy or pickle, which has items of its own: `copy.copy` alone would share the vectors."""
@@ -366,7 +409,7 @@ class RecommenderMixin(_Model):
             )
 
     def _save_beside(self, folder: Path, replaces: bool) -> None:
-        self.item_store.save(folder, self.item_embeddings, replaces)
+        self.item_store.save(folder, self.item_embeddings, self.item_vectors, replaces)
 
 
 __all__ = ["RecommenderMixin"]

@@ -1,0 +1,70 @@
+"""The two-level head: a small causal transformer that reads a history as a sequence of item vectors.
+
+The text encoder is the first level: it turns the text of an item into a vector. A history then costs one look-up an
+item and a few small layers. Every item of a training sequence can be a target of the same pass, because no place sees a
+later one (as in SASRec, Kang and McAuley 2018).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization
+
+from ..configuration_recformer import RecformerConfig
+
+
+class HistoryTransformer(nn.Module):
+    """Pre-norm transformer layers over the item vectors of histories.
+
+    Every layer is the identity at first, so that a history's vector begins as that of its newest item.
+
+    Args:
+        config: `vector_size`, `head_num_layers`, `head_num_attention_heads`, `head_dropout`, and `max_item_embeddings`,
+            which limits a history to that many items less one.
+    """
+
+    def __init__(self, config: RecformerConfig) -> None:
+        super().__init__()
+        width = config.vector_size
+        self.most_items = config.max_item_embeddings - 1
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.position_embeddings = nn.Embedding(self.most_items, width)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, config.head_num_attention_heads, 4 * width, config.head_dropout, "gelu",
+                layer_norm_eps=config.layer_norm_eps, batch_first=True, norm_first=True,
+            )
+            for _ in range(config.head_num_layers)
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Makes every layer the identity, where it has no loaded weights."""
+        for layer in self.layers:
+            assert isinstance(layer, nn.TransformerEncoderLayer)
+            for last in (layer.self_attn.out_proj, layer.linear2):
+                initialization.zeros_(last.weight)
+                initialization.zeros_(last.bias)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """A vector for every place of every history, of the items up to it.
+
+        Args:
+            items (`Tensor` `[batch, length, vector_size]`): item vectors, oldest first. Shorter histories end in
+                places of any values, which no item sees.
+
+        Returns:
+            `[batch, length, vector_size]`.
+        """
+        length = items.shape[1]
+        positions = torch.arange(length, device=items.device)
+        hidden: Tensor = self.dropout(self.norm(items) + self.position_embeddings(positions))
+        mask = nn.Transformer.generate_square_subsequent_mask(length, device=hidden.device, dtype=hidden.dtype)
+        for layer in self.layers:
+            hidden = layer(hidden, src_mask=mask, is_causal=True)
+        return hidden
+
+
+__all__ = ["HistoryTransformer"]

@@ -1,0 +1,97 @@
+"""Scores of a catalogue's items for histories, and the loss over them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..encoder.losses import candidate_scores, draw_negatives, similarity_scores
+from .history_items import Histories, bias_of_candidates, biased, items_of
+from .scoring_head import ScoringHead
+
+
+class Queries(NamedTuple):
+    """What items are scored for.
+
+    Args:
+        vectors (`Tensor` `[num_queries, vector_size]`): the vectors of the histories.
+        histories (*optional*): their items, for the history bias.
+    """
+
+    vectors: Tensor
+    histories: Histories | None = None
+
+
+def scores_of_all(head: ScoringHead, queries: Queries, items: Tensor) -> Tensor:
+    """Scores of the whole catalogue: cosine / temperature, and the history bias where there is one.
+
+    Args:
+        head: with the temperature and the bias.
+        queries: the histories.
+        items (`Tensor` `[num_items, vector_size]`): `ScoringHead.item_vectors` of the catalogue.
+
+    Returns:
+        float32 `[num_queries, num_items]`.
+    """
+    scores = similarity_scores(queries.vectors, items, head.temperature)
+    if head.history_bias is not None:
+        scores = biased(scores, items_of(_needed(queries.histories)), head.history_bias)
+    return scores
+
+
+def scores_of_some(head: ScoringHead, queries: Queries, items: Tensor, candidates: Tensor) -> Tensor:
+    """[`scores_of_all`] for each query's own candidates.
+
+    Args:
+        candidates (`Tensor`, int64 `[num_queries, num_candidates]`): rows of the catalogue.
+
+    Returns:
+        float32 `[num_queries, num_candidates]`.
+    """
+    scores = candidate_scores(queries.vectors, items[candidates], head.temperature)
+    if head.history_bias is not None:
+        scores = scores + bias_of_candidates(candidates, _needed(queries.histories), head.history_bias)
+    return scores
+
+
+def _needed(histories: Histories | None) -> Histories:
+    if histories is None:
+        raise ValueError(
+            "This model has a history bias, so it needs to know the items of each history: pass history_rows, int "
+            "[batch, length], rows of the catalogue, oldest first, padded with -1 at the end."
+        )
+    return histories
+
+
+def scores_and_loss(
+    head: ScoringHead,
+    queries: Queries,
+    items: Tensor,
+    candidates: Tensor | None,
+    labels: Tensor | None,
+    num_negatives: int | None,
+    negatives: Tensor | None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """What `RecformerForSeqRec.forward` returns, whose arguments these are.
+
+    Returns:
+        the scores, None with sampled negatives; and the loss, None without labels.
+    """
+    labels, candidates, negatives = (None if x is None else x.long() for x in (labels, candidates, negatives))
+    if labels is not None and num_negatives:
+        negatives = draw_negatives(labels, len(items), num_negatives)
+    if negatives is not None and labels is not None:
+        sampled = scores_of_some(head, queries, items, torch.cat([labels[:, None], negatives], dim=1))
+        return None, F.cross_entropy(sampled, torch.zeros_like(labels))  # the target is column 0
+    if candidates is not None:
+        scores = scores_of_some(head, queries, items, candidates)
+        target = None if labels is None else (candidates == labels[:, None]).int().argmax(1)
+    else:
+        scores, target = scores_of_all(head, queries, items), labels
+    return scores, None if target is None else F.cross_entropy(scores, target)
+
+
+__all__ = ["Queries", "scores_and_loss", "scores_of_all", "scores_of_some"]
