@@ -14,7 +14,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 # From the bottom to the top: a room imports from rooms above it in this list, and from itself.
 LAYERS = (
-    "storage", "configuration_recformer", "encoder", "heads", "items", "tokenizing", "tokenization_recformer",
+    "storage", "configuration_recformer", "encoder", "heads", "items", "tokenizing", "tokenization_recformer", "memory",
     "recommending", "modeling_recformer", "pipeline_recformer", "data", "evaluation", "training", "baselines",
     "conversion",
 )  # fmt: skip

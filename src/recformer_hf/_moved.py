@@ -17,6 +17,7 @@ MOVED = {
     "attention_recformer": "encoder.attention",
     "baselines.frequency": "baselines",
     "baselines.text": "baselines.last_item_text",
+    "baselines.text_index": "memory.text_index",
     "catalog_arrow_recformer": "items.arrow",
     "catalog_ids_recformer": "items.ids",
     "catalog_recformer": "items.catalog",

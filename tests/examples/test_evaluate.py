@@ -132,7 +132,7 @@ def test_the_same_items_in_another_order_are_another_catalogue(script, folders, 
     ("arguments", "message"),
     [
         ([], "nothing to rank with"),
-        (["--baselines", "bm25"], "No baseline bm25; there are popularity, markov, last_item_text, last_item_v"),
+        (["--baselines", "bm25"], "No baseline bm25; there are popularity, markov, last_item_text, cooccurrence"),
         (["--baselines", "last_item_vectors"], "last_item_vectors compares the item vectors of a --model: give one"),
         (["--baselines", "markov", "--encode_items"], "--encode_items needs a --model"),
         (["--baselines", "oracle", "--split", "validation"], "The oracle's scores are of the test choice"),

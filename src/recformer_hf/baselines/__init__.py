@@ -5,12 +5,14 @@ returns the scorer itself, and `scores(histories)` scores every item of the cata
 export its class here, add it to `BASELINES` of `examples/evaluate.py` and to the table of docs/evaluation.md, and test
 it in `tests/baselines/`, against values computed by hand.
 
-What several baselines share is a module, too, such as `text_index`. A baseline may import from `data`, `evaluation` and
-`training`, never from another baseline.
+What baselines share with a model is in `memory/`. A baseline imports from any room above this one, never from
+another baseline.
 """
 
+from .cooccurrence import Cooccurrence
 from .last_item_text import LastItemText
 from .markov import Markov
 from .popularity import Popularity
+from .text_neighbours import TextNeighbours
 
-__all__ = ["LastItemText", "Markov", "Popularity"]
+__all__ = ["Cooccurrence", "LastItemText", "Markov", "Popularity", "TextNeighbours"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .text_index import TextIndex
+from ..memory.text_index import TextIndex
 
 if TYPE_CHECKING:
     from ..data.dataset import SequentialDataset

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from recformer_hf.baselines.text_index import TextIndex
+from recformer_hf.memory.text_index import TextIndex
 
 
 def test_words_have_two_letters_and_no_case() -> None:
