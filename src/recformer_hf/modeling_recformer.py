@@ -522,6 +522,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         num_negatives: int | None = None,
         negatives: Tensor | None = None,
         history_rows: Tensor | None = None,
+        equal_items: Tensor | None = None,
         encode_only: bool = False,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
@@ -541,6 +542,8 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
                 first, padded with -1 at the end. A two-level head reads them instead of `input_ids`; a history bias
                 needs them too. With a two-level head, `labels` may also be `[batch, length]`, the item that came after
                 each of them (-100: no target).
+            equal_items (`Tensor`, int `[2, num_repeated]`): `model.equal_items`, to make items with equal vectors tie
+                in the scores of the whole catalogue, where rounding could order them.
             encode_only: compute only `user_embeds`, the text encoder's vectors of the sequences.
 
         Returns:
@@ -579,7 +582,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         if not encode_only:
             result.scores, result.loss = scores_and_loss(
                 self.scoring_head, Queries(users, histories), items, candidates, labels, num_negatives,
-                negatives,
+                negatives, equal_items,
             )  # fmt: skip
         return result if self._returns_dict(return_dict) else result.to_tuple()
 

@@ -11,8 +11,11 @@ from recformer_hf.data.tokenized_catalog import TokenizedCatalog
 from recformer_hf.evaluation import RecformerScorer, rank_split
 from recformer_hf.items.catalog import ItemCatalog
 from recformer_hf.modeling_recformer import RecformerForSeqRec
+from recformer_hf.recommending import recommender
+from recformer_hf.recommending.vectors import equal_rows
 from recformer_hf.tokenization_recformer import RecformerTokenizer
-from tests.support.models import enliven, small_config
+from tests.support.heads import HEADS, trained
+from tests.support.models import assert_parity, enliven, small_config
 
 DATASET = load_demo_domain("kitchen", num_users=20, num_items=60)
 TOKENIZER = RecformerTokenizer.train_from_catalog(list(DATASET.catalog), vocab_size=320)
@@ -112,3 +115,49 @@ def test_the_models_own_catalogue_in_another_order_is_refused(model) -> None:
 def test_wrong_kinds(model, change, problem: str) -> None:
     with pytest.raises(TypeError, match=problem):
         RecformerScorer(**{"model": model, "tokenizer": TOKENIZER, "catalog": DATASET.catalog, **change})
+
+
+@pytest.mark.parametrize("parts", HEADS)
+def test_the_scores_of_forward_with_every_head(parts: str) -> None:
+    model = trained(DATASET.catalog, TOKENIZER, parts)
+    tokenizer = None if model.config.sequence_head == "two_level" else TOKENIZER
+    histories = [*HISTORIES, np.arange(60), np.array([3, 3, 3])]
+    scores = RecformerScorer(model, tokenizer, DATASET.catalog).fit(DATASET).scores(histories)
+    assert not scores.requires_grad
+    with torch.no_grad():
+        for row, history in enumerate(histories):
+            tokens = TOKENIZER([DATASET.catalog[item] for item in history[-50:]], return_tensors="pt")
+            rows = torch.from_numpy(history)[None]
+            alone = model(**({} if tokenizer is None else tokens), history_rows=rows).scores[0]
+            assert_parity(scores[row], alone, 2e-6)
+
+
+def test_a_two_level_head_needs_no_tokens(monkeypatch) -> None:
+    model = trained(DATASET.catalog, TOKENIZER, "two_level")
+    monkeypatch.setattr(TokenizedCatalog, "build", None)
+    monkeypatch.setattr(type(model.recformer), "forward", None)
+    with_one = RecformerScorer(model, TOKENIZER, DATASET.catalog).scores(HISTORIES)
+    assert torch.equal(RecformerScorer(model, None, DATASET.catalog).scores(HISTORIES), with_one)
+    one_by_one = torch.cat([RecformerScorer(model, None, DATASET.catalog, 1).scores([each]) for each in HISTORIES])
+    assert_parity(with_one, one_by_one, 2e-6)
+    with pytest.raises(ValueError, match="history_rows"):
+        RecformerScorer(model, None, DATASET.catalog).scores([np.array([60])])
+
+
+def test_items_of_equal_text_are_compared_once_for_each_state_of_the_vectors(monkeypatch) -> None:
+    catalog = ItemCatalog.from_items({f"{c}{row}": item for c in "ab" for row, item in enumerate(DATASET.catalog)})
+    model = trained(catalog, TOKENIZER, {"item_residuals": True, "history_bias": True})
+    calls = []
+    monkeypatch.setattr(recommender, "equal_rows", lambda *given: calls.append(1) or equal_rows(*given))
+    scorer = RecformerScorer(model, TOKENIZER, catalog)
+    scores = torch.cat([scorer.scores([each]) for each in HISTORIES])
+    assert len(calls) == 1
+    assert not torch.equal(scores[:, :60], scores[:, 60:])  # their residuals differ
+    with torch.no_grad():
+        model.item_residuals.zero_()
+    scores = torch.cat([scorer.scores([each]) for each in HISTORIES])
+    assert len(calls) == 2
+    for row, history in enumerate(HISTORIES):
+        others = np.setdiff1d(np.arange(60), history)
+        assert torch.equal(scores[row, others], scores[row, others + 60])
+        assert (scores[row, history] != scores[row, history + 60]).all()  # the history has only one of the two

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -8,16 +9,25 @@ from recformer_hf.heads.history_items import (
     biased,
     checked_histories,
     items_of,
-    newest_items,
+    padded,
+    whole_histories,
 )
 
 CONFIG = RecformerConfig(num_items=10, max_item_embeddings=5)  # histories of at most 4 items
 ROWS = torch.tensor([[3, 7, 3, -1], [5, -1, -1, -1], [0, 1, 2, 9]])
 
 
-def test_newest_items():
-    assert newest_items(ROWS, 4) is ROWS
-    assert newest_items(ROWS, 2).tolist() == [[7, 3], [5, -1], [2, 9]]
+def test_the_newest_items():
+    histories = whole_histories(ROWS)
+    assert histories.newest(4) is histories
+    newest = histories.newest(2)
+    assert newest.rows.tolist() == [[7, 3], [5, -1], [2, 9]]
+    assert newest.places.tolist() == [[0, 1], [1, 0], [2, 1]]
+
+
+def test_padded():
+    assert torch.equal(padded([[3, 7, 3], np.array([5], np.int32), [0, 1, 2, 9]]), ROWS)
+    assert padded([]).shape == (0, 0)
 
 
 def test_one_query_for_each_history():
@@ -27,11 +37,12 @@ def test_one_query_for_each_history():
     assert histories.places.tolist() == [[0, 2], [1, 0], [2, 3]]
 
 
-def test_a_long_history_keeps_its_newest_items():
+def test_a_long_history_is_kept_whole():
+    """A bias is for all of its items, although a head reads only the newest."""
     rows = torch.tensor([[0, 1, 2, 3, 4, 5], [6, 7, -1, -1, -1, -1]])
     histories, labels = checked_histories(rows, torch.tensor([1, 2]), CONFIG)
-    assert histories.rows.tolist() == [[2, 3, 4, 5], [6, 7, -1, -1]]
-    assert histories.places.tolist() == [[0, 3], [1, 1]]
+    assert histories.rows is rows
+    assert histories.places.tolist() == [[0, 5], [1, 1]]
     assert labels.tolist() == [1, 2]
 
 

@@ -40,6 +40,17 @@ def test_a_bias_for_the_items_of_the_history():
     torch.testing.assert_close(some, scores.gather(1, candidates))
 
 
+def test_equal_items_tie_but_for_the_bias():
+    items = ITEMS[[0, 1, 0, 3, 1, 5]]
+    head = head_with(history_bias=True)
+    head.history_bias.data[:2] = torch.tensor([-3.0, 2.0])
+    scores = scores_of_all(head, Queries(USERS, HISTORIES), items, torch.tensor([[2, 4], [0, 1]])).detach()
+    assert scores[0, 2] == scores[0, 0]
+    assert scores[1, 2] - scores[1, 0] == pytest.approx(-3)  # only item 2 is in the second history
+    assert scores[0, 4] - scores[0, 1] == pytest.approx(5, abs=1e-5)  # both are in the first, 4 before 1
+    assert scores[1, 4] == scores[1, 1]
+
+
 def test_a_bias_needs_the_history():
     with pytest.raises(ValueError, match="pass history_rows"):
         scores_of_all(head_with(history_bias=True), Queries(USERS), ITEMS)

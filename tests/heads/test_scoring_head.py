@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from recformer_hf import RecformerConfig
+from recformer_hf.heads.history_items import whole_histories
 from recformer_hf.heads.scoring_head import ScoringHead, whitening
 
 
@@ -92,6 +93,14 @@ def test_equal_vectors_are_whitened_to_zero():
     weight, bias = whitening(torch.ones(5, 8), 8)
     assert torch.isfinite(weight).all()
     torch.testing.assert_close(torch.ones(8) @ weight.T + bias, torch.zeros(8), atol=1e-3, rtol=0)
+
+
+def test_reading_a_long_history_reads_its_newest_items():
+    head = head_with(sequence_head="two_level", head_num_attention_heads=2, max_item_embeddings=4, head_dropout=0.0)
+    items, rows = torch.randn(5, 8), torch.tensor([[0, 1, 2, 3, 4], [3, 1, -1, -1, -1]])
+    vectors = head.read(items, whole_histories(rows))
+    torch.testing.assert_close(vectors[:1], head.read(items, whole_histories(rows[:1, 2:])))
+    torch.testing.assert_close(vectors[1:], head.read(items, whole_histories(rows[1:, :2])))
 
 
 def test_start_from_sets_the_projection():

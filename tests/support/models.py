@@ -29,7 +29,7 @@ def enliven(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     for name, weight in model.named_parameters():
         scale = (
             0.4
-            if "LayerNorm" in name or "layer_norm" in name or name.endswith("bias")
+            if not weight.ndim or "LayerNorm" in name or "layer_norm" in name or name.endswith("bias")
             else 1.6 * weight.shape[-1] ** -0.5
         )
         noise = torch.randn(weight.shape, generator=generator) * scale

@@ -14,11 +14,13 @@ from ..data.collators import EvaluationCollator
 from ..data.sequences import Sequences
 from ..data.tokenized_catalog import TokenizedCatalog
 from ..data.torch_datasets import EvaluationSequences
-from ..encoder.losses import similarity_scores
 from ..encoder.packing import length_sorted_batches
+from ..heads.history_items import Histories, checked_histories, padded
+from ..heads.scores import Queries, scores_of_all
 from ..items.arrow import ITEM_ID
 from ..items.catalog import ItemCatalog
-from ..recommending.vectors import equal_rows, evaluating
+from ..recommending.read_rows import read_rows
+from ..recommending.vectors import evaluating
 from ..tokenizing.check_tokenizer import check_tokenizer
 
 if TYPE_CHECKING:
@@ -28,16 +30,17 @@ if TYPE_CHECKING:
 
 
 class RecformerScorer:
-    """Scores a catalogue by the cosine of item and history vectors over the temperature (Recformer, equation 9).
+    """Scores a catalogue by the cosine of item and history vectors over the temperature (Recformer, equation 9), with
+    what the model's head adds to it (docs/model.md).
 
     Nothing is padded: the histories of a call are sorted by length and go through the encoder packed, at most
     `max_tokens` tokens at a time. Then one matrix product scores all of them. During a call the model is in evaluation
-    mode.
+    mode. A two-level head reads the vectors of a history's items, so nothing is tokenized for it.
 
     Args:
         model: a model with item embeddings, on any device.
-        tokenizer: the model's tokenizer.
-        catalog: the items that the embeddings belong to; an `ItemCatalog` is tokenized here.
+        tokenizer: the model's tokenizer; a model with a two-level head needs none (`None`).
+        catalog: the items that the embeddings belong to; an `ItemCatalog` is tokenized here if the model reads tokens.
         max_tokens (`int`): the most tokens of one forward pass.
 
     Raises:
@@ -49,13 +52,15 @@ class RecformerScorer:
     def __init__(
         self,
         model: RecformerForSeqRec,
-        tokenizer: RecformerTokenizer,
+        tokenizer: RecformerTokenizer | None,
         catalog: TokenizedCatalog | ItemCatalog,
         max_tokens: int = 8192,
     ) -> None:
         if not hasattr(model, "item_embeddings"):
             raise TypeError(f"Expected a RecformerForSeqRec, got a {type(model).__name__}.")
-        check_tokenizer(tokenizer)
+        reads_tokens = model.config.sequence_head == "flat"
+        if reads_tokens or tokenizer is not None:
+            check_tokenizer(tokenizer)
         if not isinstance(catalog, (ItemCatalog, TokenizedCatalog)):
             raise TypeError(
                 f"Expected an ItemCatalog or a TokenizedCatalog, got a {type(catalog).__name__}; a dataset's is "
@@ -63,7 +68,9 @@ class RecformerScorer:
             )
         if isinstance(catalog, ItemCatalog):
             _check_rows(model.catalog, catalog)
-            catalog = TokenizedCatalog.build(catalog, tokenizer)
+            if reads_tokens:
+                assert tokenizer is not None
+                catalog = TokenizedCatalog.build(catalog, tokenizer)
         if len(catalog) != model.config.num_items:
             raise ValueError(
                 f"The model has {model.config.num_items:,} item embeddings, the catalogue {len(catalog):,} items; "
@@ -72,7 +79,9 @@ class RecformerScorer:
             )
         self.model = model
         self.catalog = catalog
-        self.collator = EvaluationCollator(catalog, tokenizer)
+        self.collator: EvaluationCollator | None = None
+        if isinstance(catalog, TokenizedCatalog) and tokenizer is not None:
+            self.collator = EvaluationCollator(catalog, tokenizer)
         self.max_tokens = max_tokens
 
     def fit(self, dataset: SequentialDataset) -> RecformerScorer:
@@ -82,7 +91,11 @@ class RecformerScorer:
             ValueError: if the catalogues differ.
         """
         _check_rows(self.model.catalog, dataset.catalog)
-        mine, theirs = self.catalog.catalog_fingerprint, dataset.catalog.fingerprint
+        theirs = dataset.catalog.fingerprint
+        if isinstance(self.catalog, TokenizedCatalog):
+            mine = self.catalog.catalog_fingerprint
+        else:
+            mine = self.catalog.fingerprint
         if len(self.catalog) != len(dataset.catalog) or mine not in ("", theirs):
             raise ValueError(
                 f"The scorer's catalogue ({len(self.catalog):,} items, fingerprint {mine!r}) is not the dataset's "
@@ -100,28 +113,39 @@ class RecformerScorer:
             ValueError: for an empty history, items that are not in the catalogue, or item vectors that were never
                 encoded or are not finite.
         """
-        self.model.check_item_vectors()
+        model, head = self.model, self.model.scoring_head
+        model.check_item_vectors()
+        items, equal, found = model.item_vectors, model.equal_items, None
+        if head.history_transformer is not None or head.history_bias is not None:
+            found, _ = checked_histories(padded(histories), None, model.config)
+            found = Histories(*(each.to(items.device) for each in found))
+        with evaluating(model):
+            if head.history_transformer is not None:
+                vectors = read_rows(head, histories, items, self.max_tokens)
+            else:
+                vectors = self._encode(histories)
+        return scores_of_all(head, Queries(vectors, found), items, equal)
+
+    def _encode(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """Vectors of histories by the text encoder, float32 `[batch, hidden_size]`."""
+        assert self.collator is not None
         batch = len(histories)
         offsets = offsets_from_lengths([len(history) for history in histories])
         # The collator's data needs users and targets, but no score depends on them.
         split = Sequences([""] * batch, np.concatenate(histories), offsets, np.zeros(batch, np.int32))
         data = EvaluationSequences(split)
-        model, config = self.model, self.model.config
-        vectors = torch.empty(batch, config.hidden_size, device=model.device)
-        with evaluating(model):
-            for rows in length_sorted_batches(self.collator.lengths(data), self.max_tokens):
-                inputs = self.collator(data[rows])
-                pooled = model.recformer(
-                    **{name: inputs[name].to(model.device) for name in _TOKENS},
-                    cu_seqlens=inputs["cu_seqlens"],  # on the CPU the model reads it without synchronising with a GPU
-                    max_seqlen=inputs["max_seqlen"],
-                    pooled_only=True,
-                ).pooler_output
-                vectors[torch.from_numpy(rows).to(model.device)] = pooled.float()
-        scores = similarity_scores(vectors, model.item_embeddings, config.temperature)
-        equal, firsts = equal_rows(model.item_embeddings)
-        scores[:, equal] = scores[:, firsts]  # else the rounding of the product could order items of equal text
-        return scores
+        model = self.model
+        vectors = torch.empty(batch, model.config.hidden_size, device=model.device)
+        for rows in length_sorted_batches(self.collator.lengths(data), self.max_tokens):
+            inputs = self.collator(data[rows])
+            pooled = model.recformer(
+                **{name: inputs[name].to(model.device) for name in _TOKENS},
+                cu_seqlens=inputs["cu_seqlens"],  # on the CPU the model reads it without synchronising with a GPU
+                max_seqlen=inputs["max_seqlen"],
+                pooled_only=True,
+            ).pooler_output
+            vectors[torch.from_numpy(rows).to(model.device)] = pooled.float()
+        return vectors
 
 
 def _check_rows(mine: ItemCatalog | None, theirs: ItemCatalog) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,15 +14,6 @@ from ..encoder.inputs import check_range
 
 PADDING = -1
 """Row of a place in a batch of histories that holds no item."""
-
-
-def newest_items(rows: Tensor, most: int) -> Tensor:
-    """The last `most` items of padded histories, int `[batch, at most `most`]`, padded at the end."""
-    if rows.shape[1] <= most:
-        return rows
-    counts = (rows != PADDING).sum(1)
-    places = torch.arange(most, device=rows.device) + (counts - most).clamp_min(0)[:, None]
-    return rows.gather(1, places)
 
 
 class Histories(NamedTuple):
@@ -34,6 +27,29 @@ class Histories(NamedTuple):
     rows: Tensor
     places: Tensor
 
+    def newest(self, most: int) -> Histories:
+        """The last `most` items of each history. Longer histories must have one query each, at their newest item."""
+        if self.rows.shape[1] <= most:
+            return self
+        counts = (self.rows != PADDING).sum(1)
+        columns = torch.arange(most, device=self.rows.device) + (counts - most).clamp_min(0)[:, None]
+        return whole_histories(self.rows.gather(1, columns))
+
+
+def padded(histories: Sequence[np.ndarray | Sequence[int]]) -> Tensor:
+    """Histories of rows, oldest first, as one tensor: int64 `[batch, longest]`, padded at the end."""
+    lengths = np.array([len(history) for history in histories], dtype=np.int64)
+    rows = np.full((len(histories), int(lengths.max(initial=0))), PADDING, dtype=np.int64)
+    if len(histories):
+        rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.concatenate([np.asarray(h) for h in histories])
+    return torch.from_numpy(rows)
+
+
+def whole_histories(rows: Tensor) -> Histories:
+    """One query for each padded history, int `[batch, length]`: what comes after its newest item."""
+    newest = (rows != PADDING).sum(1) - 1
+    return Histories(rows, torch.stack([torch.arange(len(rows), device=rows.device), newest], 1))
+
 
 def checked_histories(
     rows: Tensor | None, labels: Tensor | None, config: RecformerConfig
@@ -44,7 +60,7 @@ def checked_histories(
         rows (`Tensor`, int `[batch, length]`): as in [`Histories`].
         labels (`Tensor`, int `[batch]` or `[batch, length]`, *optional*): the item that came next; in the second form
             after each item of a history, -100 where there is no target.
-        config: `num_items`, and `max_item_embeddings`: of longer histories, the newest items are read.
+        config: `num_items`, and `max_item_embeddings`, which limits histories with a target after each item.
 
     Returns:
         the queries, and their labels, `[num_queries]`.
@@ -59,10 +75,9 @@ def checked_histories(
         raise ValueError(f"history_rows must be [batch, length], got shape {list(rows.shape)}.")
     if rows.device.type == "cpu":
         _check_values(rows, config.num_items)
-    most_items = config.max_item_embeddings - 1
     if labels is None or labels.ndim != 2:
-        rows = newest_items(rows, most_items)
-        return Histories(rows, _last_places(rows)), labels
+        return whole_histories(rows), labels
+    most_items = config.max_item_embeddings - 1
     if rows.shape[1] > most_items:
         raise ValueError(
             f"history_rows have {rows.shape[1]} places, but with a target after each item at most {most_items} "
@@ -107,11 +122,6 @@ def items_of(histories: Histories) -> HistoryItems:
     columns = torch.arange(histories.rows.shape[1], device=owners.device)
     queries, found = (columns <= newest[:, None]).nonzero(as_tuple=True)
     return HistoryItems(queries, histories.rows[owners[queries], found].long(), newest[queries] - found)
-
-
-def _last_places(rows: Tensor) -> Tensor:
-    """Where each padded history has its newest item: int64 `[batch, 2]`, history and place."""
-    return torch.stack([torch.arange(len(rows), device=rows.device), (rows != PADDING).sum(1) - 1], 1)
 
 
 def _places_of_targets(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,5 +182,6 @@ __all__ = [
     "biased",
     "checked_histories",
     "items_of",
-    "newest_items",
+    "padded",
+    "whole_histories",
 ]

@@ -25,18 +25,23 @@ class Queries(NamedTuple):
     histories: Histories | None = None
 
 
-def scores_of_all(head: ScoringHead, queries: Queries, items: Tensor) -> Tensor:
+def scores_of_all(head: ScoringHead, queries: Queries, items: Tensor, equal_items: Tensor | None = None) -> Tensor:
     """Scores of the whole catalogue: cosine / temperature, and the history bias where there is one.
 
     Args:
         head: with the temperature and the bias.
         queries: the histories.
         items (`Tensor` `[num_items, vector_size]`): `ScoringHead.item_vectors` of the catalogue.
+        equal_items (`Tensor`, int64 `[2, num_repeated]`, *optional*): rows of items whose vectors are equal to that of
+            an earlier item, and the first such item of each: they get its cosine. The matrix product alone may round
+            theirs differently, and so put items of equal text in an order.
 
     Returns:
         float32 `[num_queries, num_items]`.
     """
     scores = similarity_scores(queries.vectors, items, head.temperature)
+    if equal_items is not None:
+        scores[:, equal_items[0]] = scores[:, equal_items[1]]
     if head.history_bias is not None:
         scores = biased(scores, items_of(_needed(queries.histories)), head.history_bias)
     return scores
@@ -74,6 +79,7 @@ def scores_and_loss(
     labels: Tensor | None,
     num_negatives: int | None,
     negatives: Tensor | None,
+    equal_items: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """What `RecformerForSeqRec.forward` returns, whose arguments these are.
 
@@ -90,7 +96,7 @@ def scores_and_loss(
         scores = scores_of_some(head, queries, items, candidates)
         target = None if labels is None else (candidates == labels[:, None]).int().argmax(1)
     else:
-        scores, target = scores_of_all(head, queries, items), labels
+        scores, target = scores_of_all(head, queries, items, equal_items), labels
     return scores, None if target is None else F.cross_entropy(scores, target)
 
 

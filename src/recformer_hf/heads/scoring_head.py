@@ -97,12 +97,13 @@ class ScoringHead(nn.Module):
 
         Args:
             items (`Tensor` `[num_items, vector_size]`): [`item_vectors`] of the catalogue.
-            histories: what is read.
+            histories: what is read; of histories longer than `max_item_embeddings - 1` items, the newest.
 
         Returns:
             `[num_queries, vector_size]`.
         """
         assert self.history_transformer is not None
+        histories = histories.newest(self.history_transformer.most_items)
         # Padding takes the vector of any item: it comes last, and no item sees a later one.
         states: Tensor = self.history_transformer(items[histories.rows.clamp_min(0)])
         return states[histories.places[:, 0], histories.places[:, 1]]

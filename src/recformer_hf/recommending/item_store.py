@@ -82,10 +82,10 @@ class ItemStore:
         self._built: FaissIndex | BFloat16Index | None = None
         self._saved_index: Path | None = None
         self._checked: tuple[object, ...] | None = None
-        self._derived: tuple[object, Tensor] | None = None
+        self._derived: dict[str, tuple[object, Tensor]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_exact": None, "_built": None, "_checked": None, "_derived": None}
+        return {**self.__dict__, "_exact": None, "_built": None, "_checked": None, "_derived": {}}
 
     # The catalogue
 
@@ -134,14 +134,15 @@ class ItemStore:
 
     def forget_check(self) -> None:
         """The vectors have changed in a way that torch does not count."""
-        self._checked = self._derived = None
+        self._checked, self._derived = None, {}
 
-    def derived(self, sources: Sequence[Tensor | None], compute: Callable[[], Tensor]) -> Tensor:
+    def derived(self, name: str, sources: Sequence[Tensor | None], compute: Callable[[], Tensor]) -> Tensor:
         """What `compute` makes of weights; computed again once torch has counted a change of one of them."""
-        state = [None if each is None else (*counted_changes(each), each.device) for each in sources]
-        if self._derived is None or self._derived[0] != state:
-            self._derived = state, compute()
-        return self._derived[1]
+        state = [None if each is None else (*counted_changes(each), each.device, each.shape) for each in sources]
+        known = self._derived.get(name)
+        if known is None or known[0] != state:
+            self._derived[name] = known = state, compute()
+        return known[1]
 
     # The search index
 

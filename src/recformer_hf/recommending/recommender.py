@@ -26,7 +26,7 @@ from .item_store import ITEM_WEIGHTS, NO_ITEMS, IndexKind, ItemStore, as_catalog
 from .protocols import Entry, FlatItems, Items, ItemTokenizer
 from .recommend import Recommendations, needed, recommend, similar_items
 from .search import ExactIndex
-from .vectors import as_asked, encode_histories, encode_items, the_only_history
+from .vectors import as_asked, encode_histories, encode_items, equal_rows, the_only_history
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _Model
@@ -231,13 +231,29 @@ class RecommenderMixin(_Model):
         head = self.scoring_head
         if not head.changes_items(self.item_residuals):
             return self.item_embeddings
-        sources = [self.item_embeddings, self.item_residuals, *head.item_weights()]
 
         def compute() -> Tensor:
             with torch.no_grad():
                 return head.item_vectors(self.item_embeddings, self.item_residuals)
 
-        return self.item_store.derived(sources, compute)
+        return self.item_store.derived("item vectors", self._item_weights(), compute)
+
+    @property
+    def equal_items(self) -> Tensor:
+        """Rows of items whose vectors are equal to that of an earlier item, and the first such item of each.
+
+        int64 `[2, num_repeated]`. Items of equal text are such items, unless training has given them residuals. It
+        passes over the vectors only if they have changed since the last call.
+        """
+
+        def compute() -> Tensor:
+            return torch.stack(equal_rows(self.item_vectors))
+
+        return self.item_store.derived("equal items", self._item_weights(), compute)
+
+    def _item_weights(self) -> list[Tensor | None]:
+        """What [`item_vectors`] is computed from."""
+        return [self.item_embeddings, self.item_residuals, *self.scoring_head.item_weights()]
 
     def _item_vectors(self) -> Tensor:
         """[`item_vectors`], with their graph while the model trains."""

@@ -86,11 +86,11 @@ def rank_sequences(
     parts: list[dict[RankingProtocol, RankedBatch]] = []
     losses: list[tuple[np.ndarray, np.ndarray]] = []
     with evaluating(model), accelerator.autocast():
-        equal, firsts = equal_rows(model.item_embeddings)
+        # Not `model.equal_items`, which would not notice that a sharded matrix has changed.
+        equal = torch.stack(equal_rows(model.item_vectors))
         for batch in loader:
             users, labels = batch.pop("user_index").cpu().numpy(), batch.pop("labels")
-            scores = model(**batch).scores
-            scores[:, equal] = scores[:, firsts]  # else the rounding of the product could order items of equal text
+            scores = model(**batch, equal_items=equal).scores
             parts.append(rank_batch(scores, split, users, protocols, ties=ties, top_k=top_k))
             losses.append((users, F.cross_entropy(scores, labels, reduction="none").cpu().numpy()))
     if accelerator.num_processes > 1:

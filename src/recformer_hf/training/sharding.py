@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.utils import SAFE_WEIGHTS_NAME
@@ -70,9 +71,13 @@ def reshard(model: nn.Module) -> None:
 
 
 def copy_into(weight: nn.Parameter, values: Tensor) -> None:
-    """Sets a weight, sharded or not, to values that every process holds as a whole."""
+    """Sets a weight, sharded or not, to values that every process holds as a whole.
+
+    torch counts the change, so that what a model has derived from the weight is derived again.
+    """
     if hasattr(weight, "device_mesh"):
         from torch.distributed.tensor import distribute_tensor
 
         values = distribute_tensor(values, weight.device_mesh, weight.placements)  # type: ignore[attr-defined]
-    weight.data.copy_(values)
+    with torch.no_grad():
+        weight.copy_(values)
