@@ -33,7 +33,7 @@ from accelerate import Accelerator
 from transformers import HfArgumentParser
 
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
-from recformer_hf.baselines import Cooccurrence, LastItemText, Markov, Popularity, TextNeighbours
+from recformer_hf.baselines import Blend, Cooccurrence, LastItemText, Markov, Popularity, TextNeighbours
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import DemoOracle
 from recformer_hf.data.opening import open_dataset
@@ -47,7 +47,8 @@ BASELINES: dict[str, Callable[[], Scorer]] = {
     "markov": Markov,
     "last_item_text": LastItemText,
     "cooccurrence": Cooccurrence,
-    "text-neighbours": TextNeighbours,
+    "text_neighbours": TextNeighbours,
+    "blend": lambda: Blend([Cooccurrence(), Cooccurrence(directed=True), TextNeighbours()]),
 }
 MORE_BASELINES = ("last_item_vectors", "oracle")  # they need the model, and the demo shop's dataset
 

@@ -9,10 +9,11 @@ What baselines share with a model is in `memory/`. A baseline imports from any r
 another baseline.
 """
 
+from .blend import Blend, Probabilities
 from .cooccurrence import Cooccurrence
 from .last_item_text import LastItemText
 from .markov import Markov
 from .popularity import Popularity
 from .text_neighbours import TextNeighbours
 
-__all__ = ["Cooccurrence", "LastItemText", "Markov", "Popularity", "TextNeighbours"]
+__all__ = ["Blend", "Cooccurrence", "LastItemText", "Markov", "Popularity", "Probabilities", "TextNeighbours"]

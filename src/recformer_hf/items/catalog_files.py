@@ -113,19 +113,20 @@ def download_file(
     cache_dir: str | Path | None,
     force_download: bool,
     local_files_only: bool,
+    name: str = CATALOG_FILE,
 ) -> str:
-    """Downloads the catalogue of a repository; arguments as in `huggingface_hub.hf_hub_download`.
+    """Downloads the catalogue of a repository, or the file `name`; arguments as in `huggingface_hub.hf_hub_download`.
 
     Returns:
         The file's path in the cache.
 
     Raises:
-        FileNotFoundError: if there is no such repository, or it has no catalogue.
+        FileNotFoundError: if there is no such repository, or it has no such file.
     """
     try:
         path: str = hf_hub_download(
             repo_id,
-            CATALOG_FILE,
+            name,
             subfolder=subfolder or None,
             repo_type=repo_type,
             revision=revision,
@@ -138,7 +139,7 @@ def download_file(
     except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
         raise FileNotFoundError(
             f"{repo_id!r} is neither a local folder nor an accessible {repo_type} repository with "
-            f"{'/'.join(filter(None, [subfolder, CATALOG_FILE]))}: {error}"
+            f"{'/'.join(filter(None, [subfolder, name]))}: {error}"
         ) from error
     return path
 

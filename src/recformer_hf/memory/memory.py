@@ -1,0 +1,387 @@
+"""`Memory`: what simple counting knows of a shop, mixed with a model's probabilities."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..items.catalog_files import RepoType, download_file
+from ..storage.atomic import atomic_file
+from .cooccurrence import cooccurrence
+from .sparse_rows import SparseRows
+from .text_index import TextIndex
+from .text_neighbours import text_neighbours, whitened
+from .weights import Candidates, WeightProtocol, choose_weights
+
+MEMORY_FILE = "memory.safetensors"
+"""Name of a saved memory, beside a model's files or alone."""
+
+_FORMAT = "1"
+
+_HISTORY_FACTORS = (1.0, 0.25, 0.05, 0.0)
+"""What is tried for `history_factor`."""
+
+_TIE = 1e-6
+"""Weight of the model's probabilities where the memory is said to be better alone: they order what it does not know."""
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryPart:
+    """One matrix of a memory.
+
+    Args:
+        name: what it is called in the file and in messages.
+        rows: `[num_items, num_items]`, values of at least 0.
+        decay: how fast the weight of a history's items falls with their age, at least 0.
+        weight: of its scores in the sum, at least 0.
+
+    Raises:
+        ValueError: for a number outside these ranges, or a matrix that is not square.
+    """
+
+    name: str
+    rows: SparseRows
+    decay: float
+    weight: float
+
+    def __post_init__(self) -> None:
+        for name, number in (("decay", self.decay), ("weight", self.weight)):
+            if not (number >= 0 and math.isfinite(number)):
+                raise ValueError(f"The {name} of {self.name!r} is {number}; expected a number of at least 0.")
+        if len(self.rows) != self.rows.num_columns:
+            raise ValueError(f"{self.name!r} is {len(self.rows)} x {self.rows.num_columns}; expected a square matrix.")
+        if self.rows.num_entries and self.rows.values.min() < 0:
+            raise ValueError(f"{self.name!r} has the value {self.rows.values.min()}; expected values of at least 0.")
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """Scores of a catalogue that are added up from a history's items, and their mixture with a model's probabilities.
+
+    `m = sum over parts of weight * (weighted sum of the part's rows of the history's items)`, and for an item of the
+    history itself this times `history_factor`. A model's probabilities p become `(c p + m) / (c + sum(m))`, as if m had
+    been counted besides c observations that follow the model. So an item that nothing points to keeps its order, and a
+    history about which nothing is known keeps the model's probabilities.
+
+    Args:
+        parts: the matrices, of the same items; their names differ.
+        history_factor: at least 0; 1 changes nothing, 0 recommends no item of the history again.
+        model_weight: c, at least 0. With 0 the model only orders the items that the memory does not score.
+
+    Raises:
+        ValueError: if there are no parts, they have different sizes or equal names, or a number is outside its range.
+    """
+
+    parts: tuple[MemoryPart, ...]
+    history_factor: float = 0.05
+    model_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.parts))
+        names = [part.name for part in self.parts]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"A memory has at least one part, and each has its own name; got {names}.")
+        sizes = sorted({len(part.rows) for part in self.parts})
+        if len(sizes) > 1:
+            raise ValueError(f"The parts of a memory are of {sizes} items; expected all of the same.")
+        for name in ("history_factor", "model_weight"):
+            number = getattr(self, name)
+            if not (number >= 0 and math.isfinite(number)):
+                raise ValueError(f"{name} is {number}; expected a number of at least 0.")
+
+    @classmethod
+    def fit(
+        cls,
+        items: np.ndarray,
+        offsets: np.ndarray,
+        num_items: int,
+        *,
+        texts: Sequence[str] | None = None,
+        vectors: Tensor | np.ndarray | None = None,
+        history_factor: float = 0.05,
+    ) -> Memory:
+        """Counts the pairs of training sequences, and compares texts. Takes seconds for tens of thousands of items.
+
+        Its parts are `cooccurrence`, `directed` and, with texts or vectors, `text`; the weights are defaults for a
+        model that was finetuned on the same sequences, and [`~Memory.tuned`] chooses them.
+
+        Args:
+            items: int `[total]`, the items of all sequences end to end, oldest first.
+            offsets: int64 `[num_sequences + 1]`: sequence i has `items[offsets[i] : offsets[i + 1]]`.
+            num_items: how many items the catalogue has.
+            texts: `[num_items]`, compared by TF-IDF.
+            vectors: float `[num_items, width]` of an encoder, compared instead of texts once they are whitened.
+            history_factor: see the class.
+
+        Raises:
+            ValueError: if both texts and vectors are given, or more or fewer than items; or items outside the
+                catalogue.
+        """
+        both = cooccurrence(items, offsets, num_items)
+        after = cooccurrence(items, offsets, num_items, window=3, decay=0.5, directed=True)
+        parts = [MemoryPart("cooccurrence", both, 0.3, 0.03), MemoryPart("directed", after, 0.8, 0.03)]
+        if texts is not None or vectors is not None:
+            neighbours = _neighbours(texts, vectors)
+            if len(neighbours) != num_items:
+                raise ValueError(f"{len(neighbours):,} texts or vectors for {num_items:,} items; expected as many.")
+            parts.append(MemoryPart("text", neighbours, 0.8, 0.3))
+        return cls(tuple(parts), history_factor)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.parts[0].rows)
+
+    # Scores
+
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """What the memory alone says: float32 `[batch, num_items]`, at least 0.
+
+        Args:
+            histories: `[batch]` int arrays of items, oldest first; they may be empty.
+
+        Raises:
+            IndexError: for an item that is not in the catalogue.
+        """
+        total = np.zeros((len(histories), self.num_items), np.float32)
+        for part in self.parts:
+            if part.weight > 0:
+                total += np.float32(part.weight) * part.rows.sum_of_rows(histories, part.decay)
+        if self.history_factor != 1:
+            owners, items = _pairs(histories)
+            total[owners, items] = total[owners, items] * np.float32(self.history_factor)
+        return torch.from_numpy(total)
+
+    def sparse_scores(self, histories: Sequence[np.ndarray]) -> SparseRows:
+        """The same as `[batch, num_items]` sparse rows: only items that something points to, for large catalogues."""
+        sums = [
+            (part.weight, part.rows.sparse_sum_of_rows(histories, part.decay)) for part in self.parts if part.weight > 0
+        ]
+        values = [np.zeros(0), *(weight * found.values.astype(np.float64) for weight, found in sums)]
+        columns = [np.zeros(0, np.int32), *(found.columns for _, found in sums)]
+        rows = [np.zeros(0, np.int64), *(np.repeat(np.arange(len(found)), np.diff(found.offsets)) for _, found in sums)]
+        total = SparseRows.from_triples(
+            np.concatenate(rows), np.concatenate(columns), np.concatenate(values), len(histories), self.num_items
+        )
+        owners, items = _pairs(histories)
+        places = np.repeat(np.arange(len(histories)), np.diff(total.offsets)) * self.num_items + total.columns
+        seen = np.isin(places, owners * self.num_items + items)
+        scaled = np.where(seen, total.values * np.float32(self.history_factor), total.values)
+        return replace(total, values=scaled)
+
+    def mixed(self, logits: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
+        """Log-probabilities of the mixture with a model: float32 `[batch, num_items]`, on the device of the logits.
+
+        Args:
+            logits: float `[batch, num_items]`, a model's scores, whose softmax are its probabilities.
+            histories: `[batch]` int arrays of items, oldest first.
+
+        Raises:
+            ValueError: if the logits are of another batch or catalogue.
+            IndexError: for an item that is not in the catalogue.
+        """
+        if tuple(logits.shape) != (len(histories), self.num_items):
+            raise ValueError(
+                f"The logits are {list(logits.shape)}; expected [{len(histories)}, {self.num_items}] for these "
+                "histories and the items of the memory."
+            )
+        scores = self.scores(histories).to(logits.device)
+        return self.mixture(torch.log_softmax(logits.float(), 1), scores, scores.sum(1, keepdim=True))
+
+    def mixture(self, log_probabilities: Tensor, scores: Tensor, totals: Tensor) -> Tensor:
+        """`log((c p + m) / (c + sum(m)))`, item by item, for some items or all.
+
+        Args:
+            log_probabilities: float `[batch, n]` of the model.
+            scores: float `[batch, n]`, those of the memory for the same items.
+            totals: float `[batch, 1]`, the memory's scores of all items added up.
+        """
+        weight = max(self.model_weight, _TIE)
+        return torch.logaddexp(log_probabilities + math.log(weight), scores.log()) - (totals + weight).log()
+
+    # Weights
+
+    def candidates(
+        self, histories: Sequence[np.ndarray], targets: np.ndarray, logits: Tensor | None = None
+    ) -> Candidates:
+        """What each part, and a model before them, scores its best items for a batch of validation users.
+
+        Args:
+            histories: `[batch]` int arrays of items, oldest first.
+            targets: int `[batch]`, the item that came next.
+            logits: float `[batch, num_items]` of a model; None for a memory alone.
+        """
+        sums = [torch.from_numpy(part.rows.sum_of_rows(histories, part.decay)) for part in self.parts]
+        model = [] if logits is None else [torch.softmax(logits.float(), 1)]
+        return Candidates.of([*model, *sums], histories, targets)
+
+    def tuned(self, candidates: Candidates, protocol: WeightProtocol = "both") -> Memory:
+        """The memory with the weights and the history factor that rank the targets of validation users best.
+
+        Args:
+            candidates: those of all users, [`~Candidates.joined`] from batches; with the model's scores or without.
+            protocol: what is ranked, see [`choose_weights`].
+        """
+        with_model = candidates.num_parts == len(self.parts) + 1
+        if not with_model and candidates.num_parts != len(self.parts):
+            raise ValueError(
+                f"The candidates have scores of {candidates.num_parts} parts; expected those of the {len(self.parts)} "
+                "parts of this memory, and before them a model's."
+            )
+        scaled = [True] * len(self.parts)
+        chosen = choose_weights(
+            candidates, protocol=protocol, factors=_HISTORY_FACTORS, scaled=[False, *scaled] if with_model else scaled
+        )
+        found = chosen.weights.tolist()
+        model_weight, weights = (found[0], found[1:]) if with_model else (self.model_weight, found)
+        if with_model and model_weight > 0:  # only ratios matter; with 1, a weight says how many observations it adds
+            model_weight, weights = 1.0, [weight / model_weight for weight in weights]
+        named = {part.name: weight for part, weight in zip(self.parts, weights, strict=True)}
+        return self.with_weights(named, chosen.history_factor, model_weight)
+
+    def with_weights(
+        self, weights: Mapping[str, float], history_factor: float | None = None, model_weight: float | None = None
+    ) -> Memory:
+        """The same matrices with other weights, by the names of parts; what is not given stays.
+
+        Raises:
+            ValueError: for a name that no part has, or a number below 0.
+        """
+        unknown = sorted(set(weights) - {part.name for part in self.parts})
+        if unknown:
+            raise ValueError(f"No part {', '.join(unknown)}; there are {', '.join(part.name for part in self.parts)}.")
+        return Memory(
+            tuple(replace(part, weight=float(weights.get(part.name, part.weight))) for part in self.parts),
+            self.history_factor if history_factor is None else history_factor,
+            self.model_weight if model_weight is None else model_weight,
+        )
+
+    # Other catalogues
+
+    def extended(self, num_more: int) -> Memory:
+        """The memory of a catalogue with items added at its end, of which nothing is known yet."""
+        return replace(self, parts=tuple(replace(part, rows=part.rows.extended(num_more)) for part in self.parts))
+
+    def select(self, rows: np.ndarray) -> Memory:
+        """The memory of a catalogue with these items in this order; int `[n]`, each at most once."""
+        return replace(self, parts=tuple(replace(part, rows=part.rows.select(rows)) for part in self.parts))
+
+    # Files
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes `memory.safetensors` into a folder, whole or not at all.
+
+        Returns:
+            The file's path.
+        """
+        path = Path(folder) / MEMORY_FILE
+        if path.parent.exists() and not path.parent.is_dir():
+            raise NotADirectoryError(f"{path.parent} is a file; name a folder to save the memory in.")
+        tensors = {
+            f"{part.name}.{name}": tensor for part in self.parts for name, tensor in part.rows.to_tensors().items()
+        }
+        about = {
+            "num_items": self.num_items,
+            "history_factor": self.history_factor,
+            "model_weight": self.model_weight,
+            "parts": [{"name": part.name, "decay": part.decay, "weight": part.weight} for part in self.parts],
+        }
+        with atomic_file(path) as temporary:
+            save_file(tensors, temporary, {"format": "pt", "version": _FORMAT, "memory": json.dumps(about)})
+        return path
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | os.PathLike[str],
+        *,
+        subfolder: str = "",
+        repo_type: RepoType = "model",
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> Memory:
+        """Reads a saved memory.
+
+        Args:
+            name_or_folder: a folder that holds `memory.safetensors`, or a repository on the Hub.
+            subfolder: folder inside it.
+            repo_type: `"model"` (beside a model, or alone), or `"dataset"`.
+            revision, token, cache_dir, force_download, local_files_only: as in `huggingface_hub.hf_hub_download`.
+
+        Raises:
+            FileNotFoundError: if there is no such file, folder or repository.
+            ValueError: if the file is not a memory's, or is damaged.
+        """
+        if os.path.isdir(name_or_folder):
+            path = Path(name_or_folder, subfolder, MEMORY_FILE)
+            if not path.is_file():
+                raise FileNotFoundError(f"No {MEMORY_FILE} in {path.parent}. memory.save_pretrained(folder) writes it.")
+            return _read(path)
+        repo_id = os.fspath(name_or_folder)
+        return _read(
+            download_file(
+                repo_id, subfolder, repo_type, revision, token, cache_dir, force_download, local_files_only, MEMORY_FILE
+            )
+        )
+
+
+def _neighbours(texts: Sequence[str] | None, vectors: Tensor | np.ndarray | None) -> SparseRows:
+    if vectors is None:
+        assert texts is not None
+        return text_neighbours(TextIndex.build(texts))
+    if texts is not None:
+        raise ValueError("Both texts and vectors were given; give one of them.")
+    return text_neighbours(whitened(vectors))
+
+
+def _pairs(histories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Each history's number, and its item, for every item of all histories."""
+    owners = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    return owners, np.concatenate([np.zeros(0, np.int64), *histories]).astype(np.int64)
+
+
+def _read(path: str | os.PathLike[str]) -> Memory:
+    """Raises ValueError for a file that is damaged, or not a memory's."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}). Save or download it again.") from error
+    if metadata.get("version") != _FORMAT:
+        raise ValueError(
+            f"{path} has the version {metadata.get('version')!r} of a memory's file; expected {_FORMAT!r}. A newer "
+            "recformer_hf may be needed, or it is another kind of file."
+        )
+    try:
+        return _from_parts(json.loads(metadata["memory"]), tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a memory's file, or is damaged: {error!r}. Save it again.") from error
+
+
+def _from_parts(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> Memory:
+    size = about["num_items"]
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"num_items is {size!r}")
+    parts = []
+    for part in about["parts"]:
+        own = {name.rpartition(".")[2]: t for name, t in tensors.items() if name.rpartition(".")[0] == part["name"]}
+        rows = SparseRows.from_tensors(own, size)
+        parts.append(MemoryPart(part["name"], rows, float(part["decay"]), float(part["weight"])))
+    return Memory(tuple(parts), float(about["history_factor"]), float(about["model_weight"]))
+
+
+__all__ = ["MEMORY_FILE", "Memory", "MemoryPart"]

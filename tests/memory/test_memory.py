@@ -1,0 +1,261 @@
+"""The memory: its scores, the mixture with a model, tuning, other catalogues, and its file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from recformer_hf.memory.cooccurrence import cooccurrence
+from recformer_hf.memory.memory import MEMORY_FILE, Memory, MemoryPart
+from recformer_hf.memory.sparse_rows import SparseRows
+from recformer_hf.memory.text_index import TextIndex
+from recformer_hf.memory.text_neighbours import text_neighbours, whitened
+from recformer_hf.memory.weights import Candidates
+from tests.memory.test_sparse_rows import dense
+from tests.support.faults import full_disk
+
+HISTORIES = [np.array([0, 2]), np.array([1]), np.array([], int), np.array([3, 3, 1])]
+
+
+def matrix(rows: list[list[float]]) -> SparseRows:
+    array = np.array(rows)
+    places = np.nonzero(array)
+    return SparseRows.from_triples(*places, array[places], *array.shape)
+
+
+FIRST = matrix([[0, 2, 1, 0], [0, 0, 0, 4], [1, 0, 0, 0], [0, 0, 0, 0]])
+SECOND = matrix([[0, 0, 0, 1], [0, 0, 0, 0], [0, 3, 0, 1], [2, 0, 0, 0]])
+
+
+def memory(factor: float = 1.0) -> Memory:
+    parts = (MemoryPart("first", FIRST, math.log(2), 1.0), MemoryPart("second", SECOND, 0.0, 0.5))
+    return Memory(parts, factor)
+
+
+def fitted(num_items: int = 30, **more: object) -> Memory:
+    draw = np.random.default_rng(0)
+    return Memory.fit(draw.integers(0, num_items, 200), np.arange(0, 201, 10), num_items, **more)  # type: ignore[arg-type]
+
+
+class TestScores:
+    def test_by_hand(self) -> None:
+        """History 0, 2: half of row 0 and row 2 of the first, and half of rows 0 and 2 of the second."""
+        scores = memory().scores(HISTORIES)
+        assert scores.dtype == torch.float32
+        assert scores.tolist() == [[1, 2.5, 0.5, 1], [0, 0, 0, 4], [0, 0, 0, 0], [2, 0, 0, 4]]
+
+    def test_items_of_the_history_are_multiplied(self) -> None:
+        assert memory(0.5).scores(HISTORIES).tolist() == [[0.5, 2.5, 0.25, 1], [0, 0, 0, 4], [0] * 4, [2, 0, 0, 2]]
+        assert memory(0).scores(HISTORIES).tolist() == [[0, 2.5, 0, 1], [0, 0, 0, 4], [0] * 4, [2, 0, 0, 0]]
+
+    @pytest.mark.parametrize("factor", [1.0, 0.3, 0.0])
+    def test_sparse_scores_are_the_same(self, factor: float) -> None:
+        draw = np.random.default_rng(1)
+        whole = fitted(texts=[f"word{item % 7} word{item % 5}" for item in range(30)], history_factor=factor)
+        histories = [draw.integers(0, 30, length) for length in (3, 0, 12, 1)]
+        sparse = whole.sparse_scores(histories)
+        assert dense(sparse) == pytest.approx(whole.scores(histories).numpy(), rel=1e-6)
+        assert dense(memory(factor).sparse_scores([])).shape == (0, 4)
+
+    def test_a_part_of_weight_0_says_nothing(self) -> None:
+        without = memory().with_weights({"second": 0})
+        assert torch.equal(without.scores(HISTORIES), torch.from_numpy(FIRST.sum_of_rows(HISTORIES, math.log(2))))
+
+
+class TestFit:
+    def test_parts_are_the_three_matrices(self) -> None:
+        draw = np.random.default_rng(0)
+        items, offsets = draw.integers(0, 30, 200), np.arange(0, 201, 10)
+        texts = [f"word{item % 7} word{item % 5}" for item in range(30)]
+        found = {part.name: part for part in Memory.fit(items, offsets, 30, texts=texts).parts}
+        assert list(found) == ["cooccurrence", "directed", "text"]
+        expected = [
+            cooccurrence(items, offsets, 30),
+            cooccurrence(items, offsets, 30, window=3, decay=0.5, directed=True),
+            text_neighbours(TextIndex.build(texts)),
+        ]
+        for part, rows in zip(found.values(), expected, strict=True):
+            assert np.array_equal(dense(part.rows), dense(rows))
+        assert [part.decay for part in found.values()] == [0.3, 0.8, 0.8]
+
+    def test_vectors_are_whitened(self) -> None:
+        vectors = np.random.default_rng(2).standard_normal((30, 8))
+        part = fitted(vectors=vectors).parts[2]
+        assert np.array_equal(dense(part.rows), dense(text_neighbours(whitened(vectors))))
+
+    def test_texts_may_be_missing_but_not_twofold_or_too_few(self) -> None:
+        assert [part.name for part in fitted().parts] == ["cooccurrence", "directed"]
+        with pytest.raises(ValueError, match="3 texts or vectors for 30 items"):
+            fitted(texts=["a b"] * 3)
+        with pytest.raises(ValueError, match="Both texts and vectors"):
+            fitted(texts=["a b"] * 30, vectors=np.eye(30))
+
+
+class TestMixture:
+    def test_is_counting_beside_the_model(self) -> None:
+        logits = torch.tensor([[0.0, 1, 2, 3]]).repeat(4, 1)
+        p, m = torch.softmax(logits, 1), memory(0.5).scores(HISTORIES)
+        expected = (p + m) / (1 + m.sum(1, keepdim=True))
+        found = memory(0.5).mixed(logits, HISTORIES)
+        assert torch.allclose(found.exp(), expected, atol=1e-6)
+        assert torch.allclose(found.exp().sum(1), torch.ones(4))
+        heavier = Memory(memory().parts, 0.5, model_weight=3.0).mixed(logits, HISTORIES)
+        assert torch.allclose(heavier.exp(), (3 * p + m) / (3 + m.sum(1, keepdim=True)), atol=1e-6)
+
+    def test_a_history_without_memories_keeps_the_models_probabilities(self) -> None:
+        logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(memory().mixed(logits, HISTORIES)[2], torch.log_softmax(logits, 1)[2])
+
+    def test_without_weight_the_model_orders_the_rest(self) -> None:
+        alone = Memory(memory().parts, 1.0, model_weight=0.0)
+        found = alone.mixed(torch.tensor([[9.0, 5, 7, -2]]), HISTORIES[1:2])
+        assert found.isfinite().all()
+        assert found[0].argsort(descending=True).tolist() == [3, 0, 2, 1]
+
+    def test_small_probabilities_stay_finite(self) -> None:
+        found = memory().mixed(torch.tensor([[0.0, -300, -200, 0]]), HISTORIES[2:3])
+        assert found[0, 1:3].tolist() == pytest.approx([-300 - math.log(2), -200 - math.log(2)])
+
+    def test_some_items_are_as_in_the_whole(self) -> None:
+        logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
+        some = torch.tensor([[3, 1], [0, 2], [1, 2], [2, 0]])
+        scores = memory().scores(HISTORIES)
+        found = memory().mixture(
+            torch.log_softmax(logits, 1).gather(1, some), scores.gather(1, some), scores.sum(1, keepdim=True)
+        )
+        assert torch.equal(found, memory().mixed(logits, HISTORIES).gather(1, some))
+
+    def test_logits_of_another_catalogue_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"logits are \[4, 5\]; expected \[4, 4\]"):
+            memory().mixed(torch.zeros(4, 5), HISTORIES)
+
+
+class TestTuning:
+    @staticmethod
+    def users(target: int) -> tuple[list[np.ndarray], np.ndarray]:
+        return [np.array([0])] * 8, np.full(8, target)
+
+    def test_the_part_that_knows_gets_the_weight(self) -> None:
+        """After item 0 the first part says 1, the second 3, and the model says nothing of use."""
+        logits = torch.zeros(8, 4)
+        for target, name, other in ((1, "first", "second"), (3, "second", "first")):
+            histories, targets = self.users(target)
+            tuned = memory().tuned(memory().candidates(histories, targets, logits))
+            weights = {part.name: part.weight for part in tuned.parts}
+            assert weights[name] > weights[other]
+            assert tuned.mixed(logits, histories).argmax(1).tolist() == targets.tolist()
+
+    def test_a_model_that_knows_keeps_its_say(self) -> None:
+        histories, targets = self.users(2)
+        logits = torch.tensor([[0.0, 0, 5, 0]]).repeat(8, 1)
+        tuned = memory().tuned(memory().candidates(histories, targets, logits))
+        assert tuned.model_weight == 1
+        assert tuned.mixed(logits, histories).argmax(1).tolist() == targets.tolist()
+
+    def test_a_memory_alone(self) -> None:
+        histories, targets = self.users(3)
+        parts = [memory().candidates(histories[:3], targets[:3]), memory().candidates(histories[3:], targets[3:])]
+        tuned = memory().tuned(Candidates.joined(parts))
+        assert tuned.scores(histories).argmax(1).tolist() == targets.tolist()
+
+    def test_candidates_of_other_parts_are_refused(self) -> None:
+        histories, targets = self.users(1)
+        one = Memory(memory().parts[:1]).candidates(histories, targets)
+        with pytest.raises(ValueError, match="scores of 1 parts; expected those of the 2 parts"):
+            memory().tuned(one)
+
+    def test_weights_by_name(self) -> None:
+        changed = memory().with_weights({"second": 2}, history_factor=0.1)
+        assert [part.weight for part in changed.parts] == [1, 2]
+        assert (changed.history_factor, changed.model_weight) == (0.1, 1.0)
+        with pytest.raises(ValueError, match="No part third; there are first, second"):
+            memory().with_weights({"third": 1})
+
+
+def test_other_catalogues() -> None:
+    longer = memory().extended(2)
+    assert longer.num_items == 6
+    assert torch.equal(longer.scores(HISTORIES)[:, :4], memory().scores(HISTORIES))
+    assert not longer.scores(HISTORIES)[:, 4:].any()
+    chosen = np.array([2, 0, 1])
+    for part, fewer in zip(memory().parts, memory().select(chosen).parts, strict=True):
+        assert np.array_equal(dense(fewer.rows), dense(part.rows)[np.ix_(chosen, chosen)])
+
+
+class TestFile:
+    def test_there_and_back(self, tmp_path) -> None:
+        saved = fitted(texts=[f"word{item % 7}" for item in range(30)]).with_weights({"text": 0.1}, 0.25, 2.0)
+        assert saved.save_pretrained(tmp_path / "new") == tmp_path / "new" / MEMORY_FILE
+        loaded = Memory.from_pretrained(tmp_path, subfolder="new")
+        assert (loaded.history_factor, loaded.model_weight) == (0.25, 2.0)
+        for mine, theirs in zip(loaded.parts, saved.parts, strict=True):
+            assert (mine.name, mine.decay, mine.weight) == (theirs.name, theirs.decay, theirs.weight)
+            assert np.array_equal(dense(mine.rows), dense(theirs.rows))
+        assert torch.equal(loaded.scores([np.array([1, 2])]), saved.scores([np.array([1, 2])]))
+
+    def test_a_full_disk_leaves_the_old_file(self, tmp_path) -> None:
+        memory().save_pretrained(tmp_path)
+        with full_disk(after=1000), pytest.raises(OSError, match=r"memory\.safetensors could not be written"):
+            fitted(500).save_pretrained(tmp_path)
+        assert Memory.from_pretrained(tmp_path).num_items == 4
+        assert os.listdir(tmp_path) == [MEMORY_FILE]
+
+    def test_what_is_not_there(self, tmp_path) -> None:
+        with pytest.raises(FileNotFoundError, match=r"No memory\.safetensors in .*save_pretrained"):
+            Memory.from_pretrained(tmp_path)
+        with pytest.raises(FileNotFoundError, match="neither a local folder nor an accessible model repository"):
+            Memory.from_pretrained("no such/name at all", local_files_only=True)
+
+    def test_damaged_files_are_refused(self, tmp_path) -> None:
+        path = memory().save_pretrained(tmp_path)
+        whole, tensors = path.read_bytes(), load_file(path)
+        path.write_bytes(whole[:-3])
+        with pytest.raises(ValueError, match="not a whole safetensors file"):
+            Memory.from_pretrained(tmp_path)
+        save_file(tensors, path, {"version": "7"})
+        with pytest.raises(ValueError, match="has the version '7' of a memory's file; expected '1'"):
+            Memory.from_pretrained(tmp_path)
+        about = {
+            "num_items": 4, "history_factor": 1.0, "model_weight": 1.0,
+            "parts": [{"name": "first", "decay": 0.3, "weight": 1.0}],
+        }  # fmt: skip
+        wrong = tensors["first.columns"].clone()
+        wrong[0] = 9
+        cases = [
+            ({**tensors, "first.columns": wrong}, about, "expected 0 to 3"),
+            ({}, about, "no offsets, columns, values"),
+            (tensors, {**about, "num_items": 5}, "5"),
+            (tensors, {**about, "parts": []}, "at least one part"),
+            (tensors, {**about, "parts": [{"name": "first", "decay": -1, "weight": 1}]}, "decay of 'first' is -1"),
+            (tensors, {"num_items": 4}, "parts"),
+            (tensors, [1], "is not a memory's file"),
+        ]
+        for content, said, message in cases:
+            save_file(content, path, {"version": "1", "memory": json.dumps(said)})
+            with pytest.raises(ValueError, match=message):
+                Memory.from_pretrained(tmp_path)
+        save_file(tensors, path, {"version": "1", "memory": "{"})
+        with pytest.raises(ValueError, match="is not a memory's file"):
+            Memory.from_pretrained(tmp_path)
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    small = MemoryPart("small", SparseRows.empty(3, 3), 0.0, 1.0)
+    with pytest.raises(ValueError, match=r"of \[3, 4\] items"):
+        Memory((small, memory().parts[0]))
+    with pytest.raises(ValueError, match="each has its own name"):
+        Memory((small, small))
+    with pytest.raises(ValueError, match="3 x 4; expected a square matrix"):
+        MemoryPart("wide", SparseRows.empty(3, 4), 0.0, 1.0)
+    with pytest.raises(ValueError, match=r"weight of 'small' is -1"):
+        MemoryPart("small", SparseRows.empty(3, 3), 0.0, -1)
+    with pytest.raises(ValueError, match=r"has the value -2"):
+        MemoryPart("small", matrix([[0, -2], [1, 0]]), 0.0, 1)
+    with pytest.raises(ValueError, match="history_factor is nan"):
+        Memory((small,), math.nan)

@@ -1,0 +1,136 @@
+"""Candidates of users, and the search for the weights that rank their targets best."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from recformer_hf.memory.weights import Candidates, choose_weights
+
+HISTORIES = [np.array([0]), np.array([1, 1, 2])]
+
+
+def ndcg(parts: list[np.ndarray], weights: np.ndarray, histories: list[np.ndarray], targets: np.ndarray) -> list[float]:
+    """NDCG@10 of the whole catalogue, history kept and excluded, by comparing every item with the target."""
+    gains = np.zeros((len(targets), 2))
+    for user, target in enumerate(targets):
+        total = sum(weight * part[user].astype(np.float64) for weight, part in zip(weights, parts, strict=True))
+        for protocol, others in enumerate([set(), set(histories[user].tolist())]):
+            if target in others:
+                continue
+            rivals = [item for item in range(len(total)) if item != target and item not in others]
+            rank = 1 + sum((total[i] > total[target]) + (total[i] == total[target]) / 2 for i in rivals)
+            gains[user, protocol] = 1 / math.log2(rank + 1) if rank <= 10 else 0
+    return gains.mean(0).tolist()
+
+
+def random_users(seed: int, users: int = 80, items: int = 40, parts: int = 3):
+    """Sparse scores of which each part knows some targets, histories, targets."""
+    draw = np.random.default_rng(seed)
+    histories = [draw.integers(0, items, draw.integers(1, 4)) for _ in range(users)]
+    targets = draw.integers(0, items, users)
+    scores = []
+    for scale in (1.0, 50.0, 0.01)[:parts]:
+        part = np.where(draw.random((users, items)) < 0.3, draw.random((users, items)), 0)
+        known = draw.random(users) < 0.4
+        part[known, targets[known]] += 0.6
+        for row, history in zip(part, histories, strict=True):
+            row[history] += draw.random(len(history)) * 0.7
+        scores.append((scale * part).astype(np.float32))
+    return scores, histories, targets
+
+
+def test_candidates_are_the_best_of_each_part() -> None:
+    """User 0: items 3 and 1 of the first part, 3 and 0 of the second; 3 is the target. User 1 has all but item 2."""
+    scores = [
+        torch.tensor([[0.0, 2, 1, 3, 0.5], [5.0, 4, 0, 0, 0]]),
+        torch.tensor([[7.0, 0, 0, 9, 1], [0.0, 1, 0, 2, -torch.inf]]),
+    ]
+    found = Candidates.of(scores, HISTORIES, np.array([3, 2]), top_k=2)
+    assert found.offsets.tolist() == [0, 2, 5]
+    assert found.scores.tolist() == [[0, 2, 5, 4, 0], [7, 0, 0, 1, 2]]
+    assert found.in_history.tolist() == [True, False, False, True, False]
+    assert found.target_scores.tolist() == [[3, 0], [9, 0]]
+    assert found.target_in_history.tolist() == [False, True]
+    joined = Candidates.joined([found, found])
+    assert joined.offsets.tolist() == [0, 2, 5, 7, 10]
+    assert joined.scores.tolist() == np.concatenate([found.scores, found.scores], 1).tolist()
+
+
+@pytest.mark.parametrize(("protocol", "column"), [("kept", 0), ("excluded", 1)])
+def test_parts_alone_have_the_figures_of_the_whole_catalogue(protocol, column) -> None:
+    scores, histories, targets = random_users(0)
+    candidates = Candidates.of([torch.from_numpy(part) for part in scores], histories, targets)
+    chosen = choose_weights(candidates, protocol=protocol)
+    for part, found in enumerate(chosen.part_ndcg):
+        assert found == pytest.approx(ndcg(scores, np.eye(3)[part], histories, targets)[column])
+
+
+@pytest.mark.parametrize("protocol", ["kept", "excluded", "both"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_weights_are_about_the_best_of_a_grid(protocol, seed: int) -> None:
+    scores, histories, targets = random_users(seed)
+    candidates = Candidates.of([torch.from_numpy(part) for part in scores], histories, targets)
+    chosen = choose_weights(candidates, protocol=protocol)
+    columns = {"kept": [0], "excluded": [1], "both": [0, 1]}[protocol]
+
+    def figure(weights: np.ndarray) -> float:
+        return float(np.mean([ndcg(scores, weights, histories, targets)[column] for column in columns]))
+
+    assert chosen.ndcg == pytest.approx(figure(chosen.weights), abs=1e-9)
+    assert chosen.ndcg >= max(chosen.part_ndcg)
+    scales = 1 / np.array([1, 50, 0.01])
+    best = max(figure(scales * weights) for weights in itertools.product([0, 0.25, 1, 4], repeat=3) if any(weights))
+    assert chosen.ndcg >= best - 0.01
+    assert chosen.ndcg > max(chosen.part_ndcg) + 0.02
+    again = choose_weights(candidates, protocol=protocol)
+    assert again.weights.tolist() == chosen.weights.tolist()
+
+
+def test_a_part_that_knows_nothing_gets_no_weight() -> None:
+    scores, histories, targets = random_users(3, parts=1)
+    nothing = torch.zeros(scores[0].shape)
+    chosen = choose_weights(Candidates.of([nothing, torch.from_numpy(scores[0])], histories, targets))
+    assert chosen.weights[0] == 0
+    assert chosen.weights[1] > 0
+    assert chosen.ndcg == chosen.part_ndcg[1]
+
+
+def test_one_part() -> None:
+    scores, histories, targets = random_users(4, parts=1)
+    chosen = choose_weights(Candidates.of([torch.from_numpy(scores[0])], histories, targets))
+    assert chosen.weights[0] > 0
+    assert [chosen.ndcg] == chosen.part_ndcg
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_the_factor_of_the_history_is_that_of_the_shop(repeats: bool) -> None:
+    """Item 0 is the history, item 1 almost as good; people come back for the one or the other."""
+    scores = torch.tensor([[1.0, 0.9, *[0.0] * 18]]).repeat(6, 1)
+    model = torch.rand(6, 20, generator=torch.Generator().manual_seed(0)) / 100
+    targets = np.full(6, 0 if repeats else 1)
+    candidates = Candidates.of([model, scores], [np.array([0])] * 6, targets)
+    chosen = choose_weights(candidates, protocol="kept", factors=(1.0, 0.25, 0.0), scaled=[False, True])
+    assert chosen.history_factor == (1.0 if repeats else 0.25)
+    assert chosen.ndcg == 1
+
+
+def test_an_item_that_is_never_recommended_harms_nothing() -> None:
+    scores, histories, targets = random_users(5)
+    tensors = [torch.from_numpy(part.copy()) for part in scores]
+    rows = torch.arange(len(targets))
+    never = torch.from_numpy((targets + 1) % 40)
+    tensors[0][rows, never] = -torch.inf
+    chosen = choose_weights(Candidates.of(tensors, histories, targets))
+    assert np.isfinite(chosen.weights).all()
+    assert 0 < chosen.ndcg <= 1
+
+
+def test_users_are_needed() -> None:
+    empty = Candidates(np.zeros(1, int), np.zeros((2, 0)), np.zeros(0, bool), np.zeros((2, 0)), np.zeros(0, bool))
+    with pytest.raises(ValueError, match="Weights are chosen on validation users, got none"):
+        choose_weights(empty)
