@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -27,6 +29,7 @@ from recformer_hf import (
     SequentialRecommendationPipeline,
     UnknownItemError,
 )
+from tests.support.heads import HEADS, trained
 from tests.support.models import enliven, small_config
 
 TASK = "sequential-recommendation"
@@ -303,6 +306,55 @@ class TestAnyInput:
         assert plain != recommender([{"title": "red mug"}], exclude_history=False)
 
 
+@pytest.mark.parametrize("parts", HEADS)
+class TestHeads:
+    """What a model of any head recommends survives whatever may happen to the model."""
+
+    HISTORIES = [HISTORY, ["blue-tent"], ["red-mug", "red-mug", "green-tent"]]
+
+    def answers(self, model, tokenizer):
+        found = model.recommend(self.HISTORIES, tokenizer, 6, exclude_history=False)
+        return found.item_ids, found.scores
+
+    def test_saved_and_loaded(self, tokenizer, tmp_path, parts):
+        model = trained(ITEMS, tokenizer, parts)
+        recommender = pipeline(TASK, model=model, tokenizer=tokenizer, device="cpu")
+        recommender.save_pretrained(tmp_path)
+        loaded = pipeline(TASK, model=str(tmp_path), device="cpu")
+        expected = self.answers(model, tokenizer)
+        for each in (recommender, loaded):
+            found = each(self.HISTORIES, top_k=6, exclude_history=False)
+            assert [ids(answer) for answer in found] == expected[0]
+            assert [[item["score"] for item in answer] for answer in found] == expected[1].tolist()
+
+    def test_copies(self, tokenizer, parts):
+        model = trained(ITEMS, tokenizer, parts)
+        names, scores = self.answers(model, tokenizer)
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            found = self.answers(other, tokenizer)
+            assert found[0] == names
+            assert torch.equal(found[1], scores)
+            for weight in other.parameters():
+                weight.data.zero_()
+        assert torch.equal(self.answers(model, tokenizer)[1], scores)
+
+    def test_half_precision_is_for_the_encoder_alone(self, tokenizer, tmp_path, parts):
+        model = trained(ITEMS, tokenizer, parts)
+        model.save_pretrained(tmp_path)
+        half = RecformerForSeqRec.from_pretrained(tmp_path, dtype=torch.bfloat16)
+        assert half.recformer.dtype == torch.bfloat16
+        assert {weight.dtype for name, weight in half.named_parameters() if "recformer." not in name} == {torch.float32}
+        assert torch.equal(half.item_vectors, model.item_vectors)
+        found = half.recommend([["red-mug", "green-tent"]], tokenizer, 6, exclude_history=False)
+        expected = model.recommend([["red-mug", "green-tent"]], tokenizer, 12, exclude_history=False)
+        if model.config.sequence_head == "two_level":  # it reads nothing but float32
+            assert torch.equal(found.scores, expected.scores[:, :6])
+        else:
+            scores = dict(zip(expected.rows[0].tolist(), expected.scores[0].tolist(), strict=True))
+            near = torch.tensor([scores[row] for row in found.rows[0].tolist()])
+            torch.testing.assert_close(found.scores[0], near, atol=0.6, rtol=0)
+
+
 class TestCodeOnTheSide:
     def test_every_file_is_imported_by_each_entry_module_itself(self, model, tmp_path):
         """Older transformers copy a module's own imports, not theirs in turn."""
@@ -325,7 +377,10 @@ class TestCodeOnTheSide:
             assert type(loaded.model) is RecformerForSeqRec
         assert ids(loaded(HISTORY)) == ids(recommender(HISTORY))
 
-    def test_works_where_the_package_is_not_installed(self, model, tokenizer, recommender, tmp_path):
+    @pytest.mark.parametrize("parts", ["paper", "flat", "narrow"])
+    def test_works_where_the_package_is_not_installed(self, tokenizer, tmp_path, parts):
+        model = trained(ITEMS, tokenizer, parts)
+        recommender = pipeline(TASK, model=model, tokenizer=tokenizer, device="cpu")
         folder = tmp_path / "checkpoint"
         model.save_pretrained(folder, with_code=True)
         tokenizer.save_pretrained(folder, with_code=True)

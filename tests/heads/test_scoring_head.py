@@ -30,6 +30,7 @@ def test_every_part_starts_without_effect():
     torch.testing.assert_close(vectors, embeddings / embeddings.norm(dim=1, keepdim=True) * math.sqrt(8))
     assert not head.history_bias.any()
     assert float(head.temperature.detach()) == pytest.approx(0.07)
+    assert head.temperature_now == pytest.approx(0.07)
 
 
 def test_a_projection_to_another_width_starts_orthogonal():

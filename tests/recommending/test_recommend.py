@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer, UnknownItemError
-from recformer_hf.recommending.recommend import _pairs
+from recformer_hf.recommending.history_scores import pairs_of_rows
 from tests.support.models import enliven, small_config
 from tests.support.shop import ITEMS, MORE, assert_close
 
@@ -65,8 +65,8 @@ class TestRecommend:
         monkeypatch.setattr("recformer_hf.recommending.recommend.MOST_PAIRED", 16)
         paired = []
         monkeypatch.setattr(
-            "recformer_hf.recommending.recommend._pairs",
-            lambda *given: paired.append(given[1]) or _pairs(*given),
+            "recformer_hf.recommending.recommend.pairs_of_rows",
+            lambda *given: paired.append(given[1]) or pairs_of_rows(*given),
         )
         many = model.recommend(histories, tokenizer, **asked)
         assert paired == [None]  # pairs of histories and items would outgrow memory

@@ -58,6 +58,11 @@ class ScoringHead(nn.Module):
         """What cosines are divided by."""
         return self.temperature_at_first if self.log_temperature is None else self.log_temperature.exp()
 
+    @property
+    def temperature_now(self) -> float:
+        """The temperature as a number, without a graph."""
+        return self.temperature_at_first if self.log_temperature is None else self.log_temperature.detach().exp().item()
+
     def changes_items(self, residuals: Tensor | None) -> bool:
         """Whether [`item_vectors`] differs from the vectors of the texts in more than length."""
         return self.projection is not None or residuals is not None

@@ -27,10 +27,12 @@ class HistoryResolver:
 
     Args:
         catalog: where ids are looked up. None: histories may hold dictionaries only.
+        read_texts: whether the texts of ids are wanted; otherwise they are `{}`.
     """
 
-    def __init__(self, catalog: ItemCatalog | None) -> None:
+    def __init__(self, catalog: ItemCatalog | None, read_texts: bool = True) -> None:
         self.catalog = catalog
+        self.read_texts = read_texts
         self._texts: dict[int, dict[str, str]] = {}
 
     def resolve(self, histories: Sequence[Any]) -> tuple[list[list[dict[str, str]]], list[list[int]]]:
@@ -62,6 +64,8 @@ class HistoryResolver:
                 return dict(item_attributes(attributes, EVERY_ATTRIBUTE, place)), -1
             entry = item_id
         row = self._row(entry, place)
+        if not self.read_texts:
+            return {}, row
         # Histories share items, so each is read from the catalogue once.
         if row not in self._texts:
             self._texts[row] = self.catalog[row]  # type: ignore[index]

@@ -16,10 +16,17 @@ from ..items.arrow import ITEM_ID
 from ..items.catalog import ItemCatalog
 from ..items.places import Place, renumbered
 from ..items.text import shown
-from ..tokenizing.check_tokenizer import check_tokenizer
 from .histories import HistoryResolver, as_batch, as_list, given_id, id_text, is_list, row_of_id, rows_of_equal_text
+from .history_scores import items_seen, pairs_of_rows, rows_seen, search_biased
 from .protocols import Entry, ItemTokenizer, RecommendingModel
-from .vectors import as_asked, encode_histories, encode_items, the_only_history
+from .vectors import (
+    as_asked,
+    check_needed_tokenizer,
+    encode_histories,
+    encode_items,
+    the_only_history,
+    vectors_of_new_items,
+)
 
 MOST_PAIRED = 1024
 """Excluded items that a search skips history by history. If there are more, they are removed from the candidates."""
@@ -34,7 +41,8 @@ class Recommendations:
     """Recommended items, best first.
 
     Args:
-        scores (float32 `[num_histories, top_k]`, torch or numpy): cosine / temperature; for `similar_items`, the
+        scores (float32 `[num_histories, top_k]`, torch or numpy): those of the model: cosine / temperature, and the
+            history bias where there is one; for `similar_items`, the
             cosine.
         rows (int64 `[num_histories, top_k]`): rows of the catalogue.
         catalog: names the rows; None if the model has no catalogue.
@@ -68,7 +76,7 @@ class Recommendations:
 def recommend(
     model: RecommendingModel,
     histories: Sequence[Sequence[Entry]],
-    tokenizer: ItemTokenizer,
+    tokenizer: ItemTokenizer | None,
     top_k: int,
     *,
     exclude_history: bool,
@@ -81,7 +89,7 @@ def recommend(
 ) -> Recommendations:
     """See `RecformerForSeqRec.recommend`."""
     check_request(model, top_k, return_tensors)
-    check_tokenizer(tokenizer)
+    check_needed_tokenizer(model, tokenizer)
     if not isinstance(exclude_history, (bool, np.bool_)):
         raise TypeError(f"exclude_history must be True or False, got {shown(exclude_history)}.")
     histories = as_batch(histories)
@@ -91,20 +99,25 @@ def recommend(
     if unwanted is not None and len(unwanted) > MOST_PAIRED:
         pool = np.setdiff1d(np.arange(model.config.num_items) if pool is None else pool, unwanted)
         unwanted = None
-    index, temperature = model.index, model.config.temperature
+    index, head = model.index, model.scoring_head
+    temperature, biased = head.temperature_now, head.history_bias is not None
     scores, rows = [torch.zeros(0, top_k)], [torch.zeros(0, top_k, dtype=torch.int64)]
     first = None if number_from is None and len(histories) == 1 else number_from or 0
     with renumbered(the_only_history if first is None else partial(Place.moved, histories=first)):
         for block in encode_histories(model, model.catalog, histories, tokenizer, max_tokens, progress):
-            if exclude_history:
-                _add_equal_texts(model.catalog, block.rows, block.described)
-            pairs = _pairs(block.rows if exclude_history else [], unwanted, len(block.rows))
+            seen = rows_seen(model.catalog, block, exclude_history) if exclude_history or biased else []
+            own = [[row for rows in history for row in rows] for history in seen] if exclude_history else []
+            pairs = pairs_of_rows(own, unwanted, len(block.rows))
             number = None if first is None else first + sum(len(each) for each in rows)
             _check_enough(model.config.num_items, top_k, total, pool, pairs, len(block.rows), number)
-            candidate_rows = None if pool is None else torch.from_numpy(pool)
-            found = index.search(block.vectors, top_k, candidate_rows, _tensors(pairs))
-            scores.append(found[0].cpu() / temperature)
-            rows.append(found[1].cpu())
+            if biased and not exclude_history:
+                found = search_biased(model, block.vectors, items_seen(seen), top_k, pool, unwanted)
+            else:
+                candidate_rows = None if pool is None else torch.from_numpy(pool)
+                found = index.search(block.vectors, top_k, candidate_rows, _tensors(pairs))
+                found = found[0].cpu() / temperature, found[1].cpu()
+            scores.append(found[0])
+            rows.append(found[1])
     return _recommendations(model, torch.cat(scores), torch.cat(rows), return_tensors)
 
 
@@ -118,13 +131,13 @@ def similar_items(
     attributes, row = HistoryResolver(model.catalog).item(item, Place())
     own = [row]
     if row >= 0:
-        vector = model.item_embeddings.detach()[own]
+        vector = model.item_vectors.detach()[own]
     else:
         if tokenizer is None:
             raise ValueError("An item that is given by its attributes has to be encoded: pass the tokenizer too.")
-        vector = encode_items(model, [attributes], tokenizer)
+        vector = vectors_of_new_items(model, encode_items(model, [attributes], tokenizer))
         own = [] if model.catalog is None else rows_of_equal_text(model.catalog, [attributes])[0]
-    pairs = _pairs([own], None, 1)
+    pairs = pairs_of_rows([own], None, 1)
     _check_enough(model.config.num_items, top_k, f"{model.config.num_items} items", None, pairs, 1, None)
     scores, rows = model.index.search(vector, top_k, None, _tensors(pairs))
     return _recommendations(model, scores, rows, return_tensors)
@@ -193,38 +206,6 @@ def needed(catalog: ItemCatalog | None, purpose: str = "item ids") -> ItemCatalo
 
 
 # Items to leave out
-
-
-def _add_equal_texts(
-    catalog: ItemCatalog | None, known: list[list[int]], described: list[list[dict[str, str]]]
-) -> None:
-    """Adds to each history's rows the rows of the items that were given as dictionaries."""
-    flat = [item for items in described for item in items]
-    if not flat:
-        return
-    if catalog is None:
-        raise ValueError(
-            "Without a catalogue the model cannot tell which of its items are in the history. Attach it: model.catalog "
-            "= ItemCatalog.from_pretrained(folder), or pass exclude_history=False."
-        )
-    # One call for all histories, because it passes over the texts of the whole catalogue.
-    found = iter(rows_of_equal_text(catalog, flat))
-    for rows, items in zip(known, described, strict=True):
-        for _ in items:
-            rows.extend(next(found))
-
-
-def _pairs(
-    rows_of: Sequence[Sequence[int]], unwanted: np.ndarray | None, num_histories: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(history, row) pairs to leave out, each once, int64 `[num_pairs]` each."""
-    histories = np.repeat(np.arange(len(rows_of)), [len(rows) for rows in rows_of]).astype(np.int64)
-    rows = np.array([row for rows in rows_of for row in rows], dtype=np.int64)
-    if unwanted is not None:
-        histories = np.concatenate([histories, np.repeat(np.arange(num_histories), len(unwanted))])
-        rows = np.concatenate([rows, np.tile(unwanted, num_histories)])
-    pairs = np.unique(np.stack([histories, rows]), axis=1)
-    return np.ascontiguousarray(pairs[0]), np.ascontiguousarray(pairs[1])
 
 
 def _tensors(pairs: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,6 @@ from ..configuration_recformer import RecformerConfig
 from ..heads.scoring_head import ScoringHead
 from ..items.catalog import ItemCatalog
 from ..items.places import renumbered
-from ..tokenizing.check_tokenizer import check_tokenizer
 from .catalog_changes import add_items, remove_items, update_items
 from .checked_vectors import as_vectors, check_finite
 from .export import write_embeddings
@@ -26,7 +25,14 @@ from .item_store import ITEM_WEIGHTS, NO_ITEMS, IndexKind, ItemStore, as_catalog
 from .protocols import Entry, FlatItems, Items, ItemTokenizer
 from .recommend import Recommendations, needed, recommend, similar_items
 from .search import ExactIndex
-from .vectors import as_asked, encode_histories, encode_items, equal_rows, the_only_history
+from .vectors import (
+    as_asked,
+    check_needed_tokenizer,
+    encode_histories,
+    encode_items,
+    equal_rows,
+    the_only_history,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _Model
@@ -74,33 +80,35 @@ class RecommenderMixin(_Model):
     def encode_histories(
         self,
         histories: Sequence[Sequence[Entry]],
-        tokenizer: ItemTokenizer,
+        tokenizer: ItemTokenizer | None,
         max_tokens: int = 8192,
         progress: bool | None = None,
         return_tensors: Literal["pt", "np"] = "pt",
     ) -> Any:
         """Encodes histories.
 
+        A two-level head reads the vectors of their items: it looks up those of ids, and only encodes dictionaries.
+
         Args:
             histories: a list of histories (or an array, a column of a frame or dataset, a generator). Each is a list of
                 items, oldest first: dictionaries of attributes, ids of the attached catalogue, rows of it (a dictionary
                 with its `item_id`), or a mix. The newest `max_item_embeddings - 1` items are read.
-            tokenizer: a `RecformerTokenizer`.
+            tokenizer: a `RecformerTokenizer`. With a two-level head, histories of ids need none (`None`).
             max_tokens (`int`): tokens of one forward pass; a longer history gets a forward pass of its own.
             progress (`bool`): whether to show a progress bar; by default from 512 histories on.
             return_tensors: `"pt"` for torch, `"np"` for numpy.
 
         Returns:
-            float32 `[num_histories, hidden_size]` on the CPU, in the order of `histories`. The vectors are not
+            float32 `[num_histories, config.vector_size]` on the CPU, in the order of `histories`. The vectors are not
             normalised.
 
         Raises:
             TypeError, ValueError, UnknownItemError: for a history or an item that cannot be read; the message names
                 it.
         """
-        check_tokenizer(tokenizer)
+        check_needed_tokenizer(self, tokenizer)
         histories = as_batch(histories)
-        found = [torch.zeros(0, self.config.hidden_size, device="cpu")]
+        found = [torch.zeros(0, self.config.vector_size, device="cpu")]
         with renumbered(the_only_history if len(histories) == 1 else lambda place: place):
             blocks = encode_histories(self, self.catalog, histories, tokenizer, max_tokens, progress)
             found += [block.vectors for block in blocks]
@@ -111,7 +119,7 @@ class RecommenderMixin(_Model):
     def recommend(
         self,
         histories: Sequence[Sequence[Entry]],
-        tokenizer: ItemTokenizer,
+        tokenizer: ItemTokenizer | None,
         top_k: int = 10,
         *,
         exclude_history: bool = True,
@@ -125,11 +133,11 @@ class RecommenderMixin(_Model):
         """Finds the items with the highest scores for each history.
 
         Args:
-            histories: as in [`encode_histories`].
-            tokenizer: a `RecformerTokenizer`.
+            histories, tokenizer: as in [`encode_histories`].
             top_k: how many items, at least 1.
             exclude_history: leave out the items of the history itself. An item that is given as a dictionary stands for
-                every item of the catalogue with exactly these attributes.
+                every item of the catalogue with exactly these attributes. If they are not left out, a history bias is
+                for the items of the history; a dictionary is then the first item with exactly these attributes.
             candidates: ids to choose from, for all histories; by default all items.
             exclude: ids that are not recommended for any history.
             max_tokens, progress: as in [`encode_histories`].
@@ -342,11 +350,11 @@ class RecommenderMixin(_Model):
         update_items(self, items, tokenizer, max_tokens, progress)
 
     def export_embeddings(self, path: str | os.PathLike[str], normalize: bool = False) -> None:
-        """Writes the item vectors for another vector database.
+        """Writes the item vectors ([`item_vectors`]) for another vector database.
 
         Args:
             path: a `.parquet` file gets the columns `item_id` and `embedding` (a fixed-size list of float32). A `.npy`
-                file gets float32 `[num_items, hidden_size]`, and `<name>.ids.json` beside it holds the ids.
+                file gets float32 `[num_items, config.vector_size]`, and `<name>.ids.json` beside it holds the ids.
             normalize: scale every vector to length 1, so that its inner products are cosines.
 
         Raises:

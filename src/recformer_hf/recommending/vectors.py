@@ -22,7 +22,8 @@ from ..items.frames import frame_kind
 from ..items.places import Place, PlacedText, renumbered
 from ..tokenizing.check_tokenizer import check_tokenizer
 from .histories import HistoryResolver, given_id
-from .protocols import EncodingModel, Entry, FlatItems, ItemTokenizer
+from .protocols import EncodingModel, Entry, FlatItems, ItemTokenizer, RecommendingModel
+from .read_rows import read_rows
 
 HISTORY_BLOCK = 1024
 """Histories that are tokenized, and sorted by length, together."""
@@ -54,8 +55,8 @@ class EncodedHistories(NamedTuple):
     """A block of histories.
 
     Args:
-        vectors (`Tensor`, float32 `[num_histories, hidden_size]`): their vectors, on the CPU.
-        rows: for each history, the catalogue's rows of the items that were given as ids.
+        vectors (`Tensor`, float32 `[num_histories, vector_size]`): their vectors, on the CPU.
+        rows: for each history, the catalogue's row of every item, and -1 for each one that was given as a dictionary.
         described: for each history, the items that were given as dictionaries.
     """
 
@@ -95,10 +96,10 @@ def encode_items(
 
 
 def encode_histories(
-    model: EncodingModel,
+    model: RecommendingModel,
     catalog: ItemCatalog | None,
     histories: Sequence[Sequence[Entry]],
-    tokenizer: ItemTokenizer,
+    tokenizer: ItemTokenizer | None,
     max_tokens: int = 8192,
     progress: bool | None = None,
 ) -> Iterator[EncodedHistories]:
@@ -107,30 +108,95 @@ def encode_histories(
     An error names the history by its index in `histories`; see [`the_only_history`] for a single one.
 
     Args:
-        model: the encoder.
+        model: the encoder, and the head if that reads histories.
         catalog: where ids are looked up. None: histories may hold dictionaries only.
         histories, tokenizer, max_tokens, progress: as in `RecformerForSeqRec.encode_histories`.
 
     Yields:
         [`EncodedHistories`] of at most `HISTORY_BLOCK` histories, in order.
     """
-    resolver = HistoryResolver(catalog)
+    two_level = model.config.sequence_head == "two_level"
+    resolver = HistoryResolver(catalog, read_texts=not two_level)
     with _progress_bar(len(histories), "Encoding histories", "history", progress) as bar:
         for start in range(0, len(histories), HISTORY_BLOCK):
             block = histories[start : start + HISTORY_BLOCK]
             with renumbered(partial(Place.moved, histories=start)):
                 texts, rows = resolver.resolve(block)
-                vectors = _encode_texts(model, texts, tokenizer, max_tokens, bar)
+                if two_level:
+                    vectors = _read_items(model, texts, rows, tokenizer, max_tokens)
+                    bar.update(len(block))
+                else:
+                    assert tokenizer is not None
+                    vectors = _encode_texts(model, texts, tokenizer, max_tokens, bar)
             described = [
                 [item for item, row in zip(items, history, strict=True) if row < 0]
                 for items, history in zip(texts, rows, strict=True)
             ]
-            yield EncodedHistories(vectors, [[row for row in history if row >= 0] for history in rows], described)
+            yield EncodedHistories(vectors, rows, described)
 
 
 def the_only_history(place: Place) -> Place:
     """Where just one history was passed, errors do not number it."""
     return Place(place.item, "only")
+
+
+def check_needed_tokenizer(model: RecommendingModel, tokenizer: object) -> None:
+    """Raises TypeError unless this is a tokenizer, or None for a model whose head reads item vectors."""
+    if tokenizer is not None or model.config.sequence_head == "flat":
+        check_tokenizer(tokenizer)
+
+
+def vectors_of_new_items(model: RecommendingModel, embeddings: Tensor) -> Tensor:
+    """What `model.item_vectors` would be of items that training has not seen, so that their residuals are zeros.
+
+    Args:
+        model: with the projection, if there is one.
+        embeddings (`Tensor`, float32 `[num_items, hidden_size]`): vectors of their texts, on any device.
+
+    Returns:
+        float32 `[num_items, vector_size]`, on the device of the model's items.
+    """
+    residuals = model.item_residuals
+    with torch.no_grad():
+        embeddings = embeddings.to(model.item_embeddings.device)
+        new = None if residuals is None else residuals.new_zeros(len(embeddings), residuals.shape[1])
+        return model.scoring_head.item_vectors(embeddings, new)
+
+
+def _read_items(
+    model: RecommendingModel,
+    texts: list[list[dict[str, str]]],
+    rows: list[list[int]],
+    tokenizer: ItemTokenizer | None,
+    max_tokens: int,
+) -> Tensor:
+    """Vectors of histories by the two-level head, float32 `[num_histories, vector_size]` on the CPU.
+
+    Args:
+        texts, rows: what [`HistoryResolver.resolve`] returned. Items without a row are encoded.
+    """
+    newest = model.config.max_item_embeddings - 1
+    known = sorted({row for history in rows for row in history[-newest:] if row >= 0})
+    # Only the vectors of these histories, because a copy of the whole catalogue's could be large.
+    items = model.item_vectors.detach()[torch.tensor(known, dtype=torch.int64).to(model.item_embeddings.device)]
+    places, given = [], []
+    for history, entries in enumerate(rows):
+        for item in range(max(0, len(entries) - newest), len(entries)):
+            if entries[item] < 0:
+                places.append(Place(item, history))
+                given.append(texts[history][item])
+    if given:
+        if tokenizer is None:
+            problem = "is given by its attributes, so it has to be encoded: pass the tokenizer too."
+            raise ValueError(PlacedText(places[0], problem))
+        with renumbered(lambda place: place if place.item is None else places[place.item]):
+            encoded = encode_items(model, given, tokenizer, max_tokens, False)
+        items = torch.cat([items, vectors_of_new_items(model, encoded)])
+    place_of = {row: place for place, row in enumerate(known)}
+    new = iter(range(len(known), len(items)))
+    found = [[place_of[row] if row >= 0 else next(new) for row in history[-newest:]] for history in rows]
+    with evaluating(model):
+        return read_rows(model.scoring_head, found, items, max_tokens).cpu()
 
 
 def _encode_texts(
@@ -294,10 +360,12 @@ def as_asked(vectors: Tensor, return_tensors: str) -> Any:
 __all__ = [
     "EncodedHistories",
     "as_asked",
+    "check_needed_tokenizer",
     "encode_histories",
     "encode_items",
     "equal_rows",
     "evaluating",
     "first_of_equal",
     "the_only_history",
+    "vectors_of_new_items",
 ]
