@@ -87,13 +87,6 @@ def parse(command_line: list[str] | None) -> tuple[DataArguments, RecformerFinet
     return parser.parse_args_into_dataclasses(command_line)
 
 
-def plan(args: RecformerFinetuningArguments) -> str:
-    """The settings of each stage: those of the recipe, and those that override it."""
-    stages = {stage.number: f"item matrix {stage.item_matrix}, freeze {stage.freeze}" for stage in args.stages()}
-    first, second = (stages.get(number, "skipped") for number in (1, 2))
-    return f"Recipe {args.recipe}: stage 1: {first}; stage 2: {second}"
-
-
 def finetune(data: DataArguments, args: RecformerFinetuningArguments) -> None:
     limits = {} if data.max_token_num is None else {"max_token_num": data.max_token_num}
     trainer = RecformerFinetuningTrainer(
@@ -204,7 +197,7 @@ def main(command_line: list[str] | None = None) -> None:
         if args.disable_tqdm:
             logging.disable_progress_bar()  # of loading weights
         if args.process_index == 0:
-            print(plan(args))
+            print(args.plan())
         if data.model is None:
             demo(args)
         else:

@@ -37,7 +37,7 @@ from .encoder.offloading import check_not_meta, execution_device, in_memory, kee
 from .encoder.outputs import RecformerForPreTrainingOutput, RecformerForSeqRecOutput, RecformerModelOutput
 from .encoder.packing import SequenceLayout
 from .heads.history_items import checked_histories
-from .heads.scores import Queries, scores_and_loss
+from .heads.scores import Queries, items_of_batch, scores_and_loss
 from .heads.scoring_head import ScoringHead
 from .recommending.checked_vectors import check_finite
 from .recommending.item_store import ITEM_WEIGHTS, NO_ITEMS, CheckpointSource, ItemStore
@@ -537,7 +537,8 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
                 one of the row's candidates.
             num_negatives (`int`): compute the loss over the target and this many items instead of the whole catalogue
                 (sampled softmax). They are drawn for each row, without its target.
-            negatives (`Tensor`, int `[batch, num_negatives]`): the same, but with these items as the negatives.
+            negatives (`Tensor`, int `[batch, num_negatives]`): the same, but with these items as the negatives. All
+                rows share `[num_negatives]`, and then also the items of the batch, those of histories and targets.
             history_rows (`Tensor`, int `[batch, length]`): rows of the catalogue of the items of each history, oldest
                 first, padded with -1 at the end. A two-level head reads them instead of `input_ids`; a history bias
                 needs them too. With a two-level head, `labels` may also be `[batch, length]`, the item that came after
@@ -565,7 +566,8 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             histories, labels = checked_histories(history_rows, labels, self.config)
             batch_size = len(histories.places) if reads_rows else batch_size
         check_item_arguments(self.config.num_items, batch_size, candidates, labels, num_negatives, negatives)
-        items = self._item_vectors()
+        rows, histories, labels, negatives = items_of_batch(histories, labels, negatives)
+        items = self._item_vectors(rows)
         if reads_rows and histories is not None:
             users = self.scoring_head.read(items, histories)
             result = RecformerForSeqRecOutput(user_embeds=users)
@@ -575,15 +577,14 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
                 max_seqlen, pooled_only=True, output_hidden_states=output_hidden_states,
                 output_attentions=output_attentions, return_dict=True,
             )  # fmt: skip
-            users = output.pooler_output
-            result = RecformerForSeqRecOutput(
-                user_embeds=users, hidden_states=output.hidden_states, attentions=output.attentions
-            )
+            users, states = output.pooler_output, output.hidden_states
+            result = RecformerForSeqRecOutput(user_embeds=users, hidden_states=states, attentions=output.attentions)
         if not encode_only:
             result.scores, result.loss = scores_and_loss(
                 self.scoring_head, Queries(users, histories), items, candidates, labels, num_negatives,
                 negatives, equal_items,
             )  # fmt: skip
+            result.scores = result.scores if rows is None else None
         return result if self._returns_dict(return_dict) else result.to_tuple()
 
 

@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from recformer_hf import RecformerConfig
 from recformer_hf.encoder.losses import similarity_scores
 from recformer_hf.heads.history_items import Histories
-from recformer_hf.heads.scores import Queries, scores_and_loss, scores_of_all, scores_of_some
+from recformer_hf.heads.scores import Queries, items_of_batch, scores_and_loss, scores_of_all, scores_of_some
 from recformer_hf.heads.scoring_head import ScoringHead
+from tests.support.training import small_model
 
 USERS, ITEMS = torch.randn(2, 8, generator=torch.Generator().manual_seed(0)), torch.eye(8)[:6] + 0.1
 HISTORIES = Histories(torch.tensor([[4, 1], [2, -1]]), torch.tensor([[0, 1], [1, 0]]))
@@ -75,3 +76,77 @@ def test_the_temperature_learns():
     _, loss = scores_and_loss(head, Queries(USERS), ITEMS, None, torch.tensor([3, 0]), None, None)
     loss.backward()
     assert head.log_temperature.grad.abs() > 0
+
+
+def test_items_of_the_history_are_among_the_negatives_if_they_have_a_bias():
+    """Each item counts once: as the target, else as an item of the history, else as a negative."""
+    head, labels, negatives = head_with(history_bias=True), torch.tensor([4, 0]), torch.tensor([[1, 3], [5, 3]])
+    head.history_bias.data.uniform_(-2, 2)
+    histories = Histories(torch.tensor([[1, 4, 1, 2], [2, 5, -1, -1]]), torch.tensor([[0, 3], [1, 0]]))
+    queries = Queries(USERS, histories)
+    _, loss = scores_and_loss(head, queries, ITEMS, None, labels, None, negatives)
+    scores = scores_of_all(head, queries, ITEMS)
+    first = F.cross_entropy(scores[0, [4, 1, 2, 3]][None], torch.tensor([0]))
+    second = F.cross_entropy(scores[1, [0, 2, 5, 3]][None], torch.tensor([0]))  # item 5 comes after the query's place
+    torch.testing.assert_close(loss, (first + second) / 2)
+    loss.backward()
+    assert head.history_bias.grad[:4].all()
+
+
+ROWS = torch.tensor([[7, 3, 7], [2, -1, -1]])
+PLACES = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0]])
+
+
+def test_every_item_is_there_once_and_the_batch_counts_among_them():
+    found = items_of_batch(Histories(ROWS, PLACES), torch.tensor([3, 7, 9, 5]), torch.tensor([9, 0, 0]))
+    assert found.rows.tolist() == [0, 2, 3, 5, 7, 9]
+    assert found.negatives is None
+    assert found.histories.rows.tolist() == [[4, 2, 4], [1, -1, -1]]
+    assert torch.equal(found.histories.places, PLACES)
+    assert found.labels.tolist() == [2, 4, 5, 3]
+
+
+def two_level():
+    model = small_model(
+        num_items=10, sequence_head="two_level", item_residuals=True, item_projection=True, history_bias=True,
+        head_dropout=0.0, residual_dropout=0.0,
+    )  # fmt: skip
+    for weight in (model.item_embeddings, model.item_residuals, model.scoring_head.history_bias):
+        weight.data.normal_()
+    return model.train()
+
+
+LABELS = torch.tensor([[3, 7, 9], [5, -100, -100]])
+
+
+def test_the_loss_is_that_of_the_whole_catalogue_without_the_items_left_out():
+    model, negatives = two_level(), torch.tensor([9, 0, 0])
+    sampled = model(history_rows=ROWS, labels=LABELS, negatives=negatives)
+    assert sampled.scores is None
+    whole = model(history_rows=ROWS, labels=LABELS)
+    left = [0, 2, 3, 5, 7, 9]
+    targets = torch.tensor([left.index(row) for row in (3, 7, 9, 5)])
+    torch.testing.assert_close(sampled.loss, F.cross_entropy(whole.scores[:, left], targets))
+    sampled.loss.backward()
+    assert not model.item_residuals.grad[[1, 4, 6, 8]].any()
+    assert model.item_residuals.grad[left].any(1).all()
+
+
+def test_all_items_as_negatives_give_the_full_loss():
+    model = two_level()
+    sampled = model(history_rows=ROWS, labels=LABELS, negatives=torch.arange(10))
+    torch.testing.assert_close(sampled.loss, model(history_rows=ROWS, labels=LABELS).loss)
+
+
+def test_shared_negatives_must_be_rows_of_the_catalogue():
+    with pytest.raises(ValueError, match="negatives"):
+        two_level()(history_rows=ROWS, labels=LABELS, negatives=torch.tensor([10]))
+
+
+def test_a_flat_head_can_share_negatives_too():
+    model, tokens, labels = small_model(num_items=10), torch.tensor([[0, 7, 9], [0, 8, 5]]), torch.tensor([3, 5])
+    model.item_embeddings.data.normal_()
+    model.eval()
+    loss = model(tokens, labels=labels, negatives=torch.tensor([1, 3])).loss
+    scores = model(tokens).scores[:, [1, 3, 5]]
+    torch.testing.assert_close(loss, F.cross_entropy(scores, torch.tensor([1, 2])))

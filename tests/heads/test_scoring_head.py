@@ -111,3 +111,14 @@ def test_start_from_sets_the_projection():
     weight, bias = whitening(embeddings, 8)
     assert torch.equal(head.projection.weight, weight)
     assert torch.equal(head.projection.bias, bias)
+
+
+def test_whether_a_projection_is_new():
+    assert not head_with().projection_is_new
+    for fields in ({}, {"sequence_head": "two_level", "head_size": 4}, {"sequence_head": "two_level", "head_size": 12}):
+        head = head_with(item_projection=True, **fields)
+        assert head.projection_is_new
+        head.start_from(torch.randn(50, 8)) if head.projection.out_features <= 8 else None
+        with torch.no_grad():
+            head.projection.weight[0, 0] += 0.01
+        assert not head.projection_is_new

@@ -6,6 +6,7 @@ This package exports what training needs. Reading and preparing raw data (`reade
 
 from .collators import EvaluationCollator, FinetuningCollator, ItemCollator, PretrainingCollator
 from .dataset import SequentialDataset
+from .row_collators import TwoLevelCollator, TwoLevelEvaluationCollator
 from .sampling import SequenceSampler
 from .sequences import Sequences
 from .tokenized_catalog import TokenizedCatalog
@@ -22,4 +23,6 @@ __all__ = [
     "SequentialDataset",
     "TokenizedCatalog",
     "TrainingSequences",
+    "TwoLevelCollator",
+    "TwoLevelEvaluationCollator",
 ]

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..heads.history_items import PADDING
 from ..recommending.vectors import first_of_equal
 from ..tokenization_recformer import RecformerTokenizer
 from .arrays import integers, offsets_from_lengths
 from .composition import Composer
 from .draws import Draws, Stream
 from .masking import IGNORED, WholeWordMasking
+from .row_collators import padded
 from .tokenized_catalog import TokenizedCatalog
 from .torch_datasets import EvaluationSequences, SequenceBatch, TrainingSequences
 
@@ -67,10 +69,15 @@ class EvaluationCollator:
 
     Called with a batch of [`EvaluationSequences`], it returns a packed batch with `labels` (int64 `[batch]`, catalogue
     rows) and `user_index` (int64 `[batch]`, rows of the split). Arguments and errors are those of [`ItemCollator`].
+
+    Args:
+        history_rows (`bool`, defaults to `False`): also return `history_rows` (int64 `[batch, length]`), the items of
+            each history as a history bias needs them: catalogue rows, oldest first, padded with -1.
     """
 
-    def __init__(self, catalog: TokenizedCatalog, tokenizer: RecformerTokenizer) -> None:
+    def __init__(self, catalog: TokenizedCatalog, tokenizer: RecformerTokenizer, *, history_rows: bool = False) -> None:
         self.composer = Composer([catalog], tokenizer)
+        self.history_rows = history_rows
 
     def lengths(self, data: EvaluationSequences) -> np.ndarray:
         """Tokens of each history, int64 `[num_users]`."""
@@ -79,11 +86,14 @@ class EvaluationCollator:
     def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
         if batch.targets is None:
             raise ValueError("The batch has no targets, which evaluation needs. Take it from EvaluationSequences.")
-        packed = self.composer.compose(batch.index["dataset"], batch.items, batch.offsets[:-1], batch.offsets[1:])
-        return packed.to_batch() | {
+        starts, stops = batch.offsets[:-1], batch.offsets[1:]
+        result = self.composer.compose(batch.index["dataset"], batch.items, starts, stops).to_batch() | {
             "labels": torch.from_numpy(batch.targets.astype(np.int64)),
             "user_index": torch.from_numpy(batch.index["user"].copy()),
         }
+        if self.history_rows:
+            result["history_rows"] = padded(batch.items, starts, stops - starts, PADDING)
+        return result
 
 
 class FinetuningCollator:
@@ -98,6 +108,7 @@ class FinetuningCollator:
         tokenizer: the tokenizer of that catalogue; provides `<s>` and the limits of a sequence.
         seed (`int`): in [0, 2^64).
         num_negatives (`int`, defaults to 0): negatives per row; 0 for none (full softmax).
+        history_rows (`bool`, defaults to `False`): as in [`EvaluationCollator`].
 
     Raises:
         ValueError: as in [`ItemCollator`], and if `num_negatives` is negative or the catalogue has only one item to
@@ -105,7 +116,13 @@ class FinetuningCollator:
     """
 
     def __init__(
-        self, catalog: TokenizedCatalog, tokenizer: RecformerTokenizer, *, seed: int, num_negatives: int = 0
+        self,
+        catalog: TokenizedCatalog,
+        tokenizer: RecformerTokenizer,
+        *,
+        seed: int,
+        num_negatives: int = 0,
+        history_rows: bool = False,
     ) -> None:
         if num_negatives < 0 or (num_negatives and len(catalog) < 2):
             raise ValueError(
@@ -114,7 +131,7 @@ class FinetuningCollator:
             )
         self.composer = Composer([catalog], tokenizer)
         self.draws = Draws(seed)
-        self.num_negatives = num_negatives
+        self.num_negatives, self.history_rows = num_negatives, history_rows
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
         """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` for each dataset."""
@@ -126,6 +143,8 @@ class FinetuningCollator:
         labels = batch.items[target].astype(np.int64)
         result = self.composer.compose(dataset, batch.items, starts, target).to_batch()
         result["labels"] = torch.from_numpy(labels)
+        if self.history_rows:
+            result["history_rows"] = padded(batch.items, starts, target - starts, PADDING)
         if self.num_negatives:
             last = len(self.composer.catalogs[0]) - 1
             drawn = self.draws.integers(Stream.NEGATIVES, epoch, dataset, user, 0, last, size=self.num_negatives)

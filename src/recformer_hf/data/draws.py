@@ -44,6 +44,7 @@ class Stream(IntEnum):
     ITEM_WORDS = 4
     CONTEXT_TOKENS = 5
     ITEM_TOKENS = 6
+    WINDOW = 7
 
 
 class Draws:

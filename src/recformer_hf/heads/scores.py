@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..encoder.losses import candidate_scores, draw_negatives, similarity_scores
-from .history_items import Histories, bias_of_candidates, biased, items_of
+from .history_items import PADDING, Histories, bias_of_candidates, biased, items_of
 from .scoring_head import ScoringHead
 
 
@@ -90,7 +90,7 @@ def scores_and_loss(
     if labels is not None and num_negatives:
         negatives = draw_negatives(labels, len(items), num_negatives)
     if negatives is not None and labels is not None:
-        sampled = scores_of_some(head, queries, items, torch.cat([labels[:, None], negatives], dim=1))
+        sampled = _scores_of_sampled(head, queries, items, labels, negatives)
         return None, F.cross_entropy(sampled, torch.zeros_like(labels))  # the target is column 0
     if candidates is not None:
         scores = scores_of_some(head, queries, items, candidates)
@@ -100,4 +100,70 @@ def scores_and_loss(
     return scores, None if target is None else F.cross_entropy(scores, target)
 
 
-__all__ = ["Queries", "scores_and_loss", "scores_of_all", "scores_of_some"]
+def _scores_of_sampled(head: ScoringHead, queries: Queries, items: Tensor, labels: Tensor, negatives: Tensor) -> Tensor:
+    """Scores of each target (column 0), its negatives and, with a history bias, the items of its history.
+
+    Few of the drawn negatives are items of the history, so without these the bias would hardly be trained.
+    """
+    candidates = torch.cat([labels[:, None], negatives], dim=1)
+    if head.history_bias is None:
+        return scores_of_some(head, queries, items, candidates)
+    owners, newest = _needed(queries.histories).places.unbind(1)
+    history = _needed(queries.histories).rows[owners].long()
+    places = torch.arange(history.shape[1], device=history.device)
+    unseen = places > newest[:, None]
+    history = history.masked_fill(unseen, PADDING)
+    # An item counts once: as the target, else as an item of the history, at its first place in it.
+    again = (history[:, :, None] == history[:, None, :]).tril(-1).any(2)
+    left_out = torch.cat(
+        [
+            torch.zeros_like(unseen[:, :1]),
+            (negatives[:, :, None] == history[:, None, :]).any(2),
+            unseen | again | (history == labels[:, None]),
+        ],
+        dim=1,
+    )
+    candidates = torch.cat([candidates, history.clamp_min(0)], dim=1)
+    return scores_of_some(head, queries, items, candidates).masked_fill(left_out, float("-inf"))
+
+
+class BatchItems(NamedTuple):
+    """A batch that counts among some items instead of the whole catalogue, or as it was if `rows` is None.
+
+    Args:
+        rows (`Tensor`, int64 `[num_rows]`): the items, as rows of the catalogue, ascending.
+        histories, labels: the queries and their targets, as places in `rows`.
+        negatives: those of each query.
+    """
+
+    rows: Tensor | None
+    histories: Histories | None
+    labels: Tensor | None
+    negatives: Tensor | None
+
+
+def items_of_batch(histories: Histories | None, labels: Tensor | None, negatives: Tensor | None) -> BatchItems:
+    """The items that a batch with shared negatives is scored against: all of its own and the negatives, each once.
+
+    Args:
+        histories (*optional*): the queries.
+        labels (`Tensor`, int `[num_queries]`): their targets.
+        negatives (`Tensor`, int `[num_negatives]`): rows of the catalogue that all queries share. Without them, or with
+            negatives of each query, `[num_queries, num_negatives]`, nothing changes.
+    """
+    if labels is None or negatives is None or negatives.ndim != 1:
+        return BatchItems(None, histories, labels, negatives)
+    parts = [labels.long(), negatives.long()]
+    if histories is not None:
+        # Padding stands for an item that is there anyway: its number is then not read from an accelerator.
+        padding = histories.rows == PADDING
+        parts.append(torch.where(padding, labels[0], histories.rows).long().flatten())
+    rows, places = torch.unique(torch.cat(parts), return_inverse=True)
+    labels_of, _, *history = places.split([len(part) for part in parts])
+    if histories is not None:
+        history_rows = history[0].view_as(padding).masked_fill(padding, PADDING)
+        histories = Histories(history_rows, histories.places)
+    return BatchItems(rows, histories, labels_of, None)
+
+
+__all__ = ["BatchItems", "Queries", "items_of_batch", "scores_and_loss", "scores_of_all", "scores_of_some"]

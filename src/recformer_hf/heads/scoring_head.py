@@ -113,6 +113,15 @@ class ScoringHead(nn.Module):
         states: Tensor = self.history_transformer(items[histories.rows.clamp_min(0)])
         return states[histories.places[:, 0], histories.places[:, 1]]
 
+    @property
+    def projection_is_new(self) -> bool:
+        """Whether there is a projection that is as [`init_weights`] makes it: a rotation, or the identity."""
+        if self.projection is None or bool(self.projection.bias.any()):
+            return False
+        weight = self.projection.weight.detach()
+        small = weight @ weight.T if len(weight) <= weight.shape[1] else weight.T @ weight
+        return bool(torch.allclose(small, torch.eye(len(small), device=small.device), atol=1e-4))
+
     @torch.no_grad()
     def start_from(self, embeddings: Tensor) -> None:
         """Starts the projection from the whitening of a catalogue's vectors; see [`whitening`]."""

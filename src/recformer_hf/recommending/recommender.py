@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..configuration_recformer import RecformerConfig
+from ..heads.head_changes import set_head
 from ..heads.scoring_head import ScoringHead
 from ..items.catalog import ItemCatalog
 from ..items.places import renumbered
@@ -263,11 +264,39 @@ class RecommenderMixin(_Model):
         """What [`item_vectors`] is computed from."""
         return [self.item_embeddings, self.item_residuals, *self.scoring_head.item_weights()]
 
-    def _item_vectors(self) -> Tensor:
-        """[`item_vectors`], with their graph while the model trains."""
+    def _item_vectors(self, rows: Tensor | None = None) -> Tensor:
+        """[`item_vectors`] of all items or of some rows, with their graph while the model trains."""
         if not (self.training and torch.is_grad_enabled()):
-            return self.item_vectors
-        return self.scoring_head.item_vectors(self.item_embeddings, self.item_residuals, drop_residuals=True)
+            return self.item_vectors if rows is None else self.item_vectors[rows]
+        self.item_store.forget_check()  # a fused optimizer will change weights without telling torch
+        embeddings, residuals = self.item_embeddings, self.item_residuals
+        if rows is not None:
+            embeddings, residuals = embeddings[rows], None if residuals is None else residuals[rows]  # type: ignore
+        return self.scoring_head.item_vectors(embeddings, residuals, drop_residuals=True)
+
+    def set_head(self, **fields: Any) -> bool:
+        """Changes what the model learns beside the text encoder, in place (see docs/model.md).
+
+        Weights that both heads have in the same shape stay; the others begin in their starting state, in which they
+        change nothing.
+
+        Args:
+            fields: fields of the configuration: `sequence_head`, `item_projection`, `item_residuals`, `history_bias`,
+                `learned_temperature`, `residual_dropout`, `head_size`, `head_num_layers`, `head_num_attention_heads`,
+                `head_dropout`. Those that are not given stay.
+
+        Returns:
+            whether anything changed.
+
+        Raises:
+            TypeError: for another field.
+            StrictDataclassClassValidationError: if values contradict each other; the model is then unchanged.
+
+        ```python
+        >>> model.set_head(sequence_head="two_level", item_residuals=True, history_bias=True)
+        ```
+        """
+        return set_head(self, fields)
 
     @property
     def catalog(self) -> ItemCatalog | None:

@@ -148,16 +148,18 @@ class RecformerTrainingArguments(TrainingArguments):
 
     def settings(self) -> dict[str, Any]:
         """Every field that differs from its default and from what transformers makes of that default, as JSON."""
-        values = self._values()
-        defaults = {
-            each.name: each.default if each.default_factory is MISSING else each.default_factory()
-            for each in fields(self)
-        }
+        values, defaults = self._values(), self._defaults()
         defaults["accelerator_config"] = AcceleratorConfig().to_dict()
         if not self.fsdp:  # older versions fill in its settings even without FSDP
             defaults["fsdp_config"] = values.get("fsdp_config")
         defaults["greater_is_better"] = not str(self.metric_for_best_model).endswith("loss")
         return {name: value for name, value in values.items() if name in defaults and not _equal(value, defaults[name])}
+
+    def _defaults(self) -> dict[str, Any]:
+        return {
+            each.name: each.default if each.default_factory is MISSING else each.default_factory()
+            for each in fields(self)
+        }
 
     def searchable_fields(self) -> tuple[str, ...]:
         """Fields that may differ between the trials of a hyperparameter search."""

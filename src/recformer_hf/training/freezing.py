@@ -11,8 +11,9 @@ from torch import nn
 from ..modeling_recformer import RecformerModel
 from .sharding import reshard
 
-Freeze = Literal["none", "word_embeddings", "embeddings"]
-"""What to freeze: nothing; the word embeddings; all of the embedding layer (words, positions, types, its norm)."""
+Freeze = Literal["none", "word_embeddings", "embeddings", "encoder"]
+"""What to freeze: nothing; the word embeddings; all of the embedding layer (words, positions, types, its norm); or the
+whole text encoder, so that only the recommender's head trains."""
 
 
 def unreachable(encoder: RecformerModel, *, pooled_only: bool) -> list[nn.Parameter]:
@@ -49,7 +50,7 @@ def frozen(model: nn.Module, encoder: RecformerModel, freeze: Freeze, *, pooled_
         raise ValueError(f"freeze must be one of {', '.join(get_args(Freeze))}, got {freeze!r}.")
     embeddings = encoder.embeddings
     parts: dict[str, list[nn.Module]] = {
-        "none": [], "word_embeddings": [embeddings.word_embeddings], "embeddings": [embeddings]
+        "none": [], "word_embeddings": [embeddings.word_embeddings], "embeddings": [embeddings], "encoder": [encoder],
     }  # fmt: skip
     weights = [weight for module in parts[freeze] for weight in module.parameters()]
     weights += unreachable(encoder, pooled_only=pooled_only)
@@ -57,7 +58,8 @@ def frozen(model: nn.Module, encoder: RecformerModel, freeze: Freeze, *, pooled_
         if not any(weight.requires_grad for weight in model.parameters()):
             raise ValueError(
                 "Nothing is left to train: every weight of the model is frozen. model.requires_grad_(True) unfreezes "
-                "them (merging PEFT adapters leaves them frozen)."
+                "them (merging PEFT adapters leaves them frozen). With freeze='encoder', the model needs a head that "
+                "learns: --recipe hybrid gives it one, as does model.set_head."
             )
         yield
 
@@ -69,7 +71,7 @@ def without_gradient(model: nn.Module, weights: Iterable[nn.Parameter]) -> Itera
     They are remembered by name, because sharding replaces the parameters, and may happen in the block.
     """
     chosen = {id(weight) for weight in weights if weight.requires_grad}
-    names = {_plain(name) for name, weight in model.named_parameters() if id(weight) in chosen}
+    names = {plain_name(name) for name, weight in model.named_parameters() if id(weight) in chosen}
     _set_trainable(model, names, False)
     try:
         yield
@@ -80,10 +82,10 @@ def without_gradient(model: nn.Module, weights: Iterable[nn.Parameter]) -> Itera
 def _set_trainable(model: nn.Module, names: set[str], trainable: bool) -> None:
     reshard(model)  # parameters that FSDP has gathered are not the ones that train
     for name, weight in model.named_parameters():
-        if _plain(name) in names:
+        if plain_name(name) in names:
             weight.requires_grad_(trainable)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A parameter's name without the parts that wrappers (activation checkpointing, torch.compile, DDP) add."""
     return name.replace("_checkpoint_wrapped_module.", "").replace("_orig_mod.", "").removeprefix("module.")

@@ -66,9 +66,7 @@ def encode_item_matrix(
             del batch["item_index"]
             on_device = {name: value.to(device) if torch.is_tensor(value) else value for name, value in batch.items()}
             # FSDP gathers weights in the forward pass of the whole model, so the encoder cannot be called by itself.
-            # Scoring a single candidate costs nothing.
-            candidate = torch.zeros(len(rows), 1, dtype=torch.long, device=device)
-            vectors = model(**on_device, candidates=candidate).user_embeds
+            vectors = model(**on_device, encode_only=True).user_embeds
             if turn < len(batches):
                 matrix[torch.from_numpy(rows).to(device)] = vectors.float()
             bar.update(sum(len(batch) for batch in batches[first : first + accelerator.num_processes]))

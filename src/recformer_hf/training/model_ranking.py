@@ -85,6 +85,7 @@ def rank_sequences(
     split = loader.split
     parts: list[dict[RankingProtocol, RankedBatch]] = []
     losses: list[tuple[np.ndarray, np.ndarray]] = []
+    model.item_store.forget_check()  # fused optimizers change weights without telling torch
     with evaluating(model), accelerator.autocast():
         # Not `model.equal_items`, which would not notice that a sharded matrix has changed.
         equal = torch.stack(equal_rows(model.item_vectors))

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
+from ..heads.head_changes import HEAD_FIELDS
 from ..storage.atomic_shared import Processes
 from .arguments import RecformerTrainingArguments
 from .checkpoints import RUN_FILE, write_json
@@ -22,7 +23,7 @@ from .run_files import expect, read_object
 SETTINGS_FILE = "run_settings.json"
 
 _TOKENIZER = ("max_token_num", "max_attr_num", "max_attr_length", "max_item_embeddings")
-_MODEL = ("temperature", "mlm_weight", "hidden_dropout_prob", "attention_probs_dropout_prob")
+_MODEL = ("temperature", "mlm_weight", "hidden_dropout_prob", "attention_probs_dropout_prob", *HEAD_FIELDS)
 
 
 class Run(Protocol):

@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from ..data.collators import EvaluationCollator
 from ..data.dataset import SequentialDataset
+from ..data.row_collators import TwoLevelEvaluationCollator
 from ..data.sampling import Mixing, SequenceSampler
 from ..data.sequences import Sequences
 from ..data.torch_datasets import EvaluationSequences, TrainingSequences
@@ -162,7 +163,9 @@ class RecformerTrainer(SearchesSettings, SavesCheckpoints, PublishesRuns, Traine
         """Like [`planned_loader`], for the device of the run."""
         return planned_loader(data, batches, collator, self.args, self.accelerator.device)
 
-    def ranking_loader(self, split: Sequences, collator: EvaluationCollator, num_items: int) -> DataLoaderShard:
+    def ranking_loader(
+        self, split: Sequences, collator: EvaluationCollator | TwoLevelEvaluationCollator, num_items: int
+    ) -> DataLoaderShard:
         """Batches of the split's histories, to rank `num_items` for; a [`RankingLoader`]."""
         data = EvaluationSequences(split)
         batches = RankingBatches(
@@ -222,7 +225,7 @@ class RecformerTrainer(SearchesSettings, SavesCheckpoints, PublishesRuns, Traine
         return RecformerTrainer.train(self, None if checkpoint is None else str(checkpoint), **kwargs)
 
     def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        self.records.add_tokens(inputs["input_ids"].numel())
+        self.records.add_tokens(_size(inputs))
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._note(torch.isfinite(loss), self._micro_step)
         self._micro_step += 1
@@ -267,8 +270,10 @@ class RecformerTrainer(SearchesSettings, SavesCheckpoints, PublishesRuns, Traine
         )
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Leaves out item vectors: only their direction matters, so decay would not regularize them."""
-        return [name for name in super().get_decay_parameter_names(model) if not name.endswith("item_embeddings")]
+        """Leaves out item vectors, of which only the direction matters, so that decay would not regularize them; what
+        the loss adds to them; and the temperature, which decay would draw to 1."""
+        left_out = ("item_embeddings", "item_residuals", "log_temperature")
+        return [name for name in super().get_decay_parameter_names(model) if not name.endswith(left_out)]
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         self.stop_at_bad_loss()
@@ -325,6 +330,11 @@ class _EpochCallback(TrainerCallback):
         if self.trainer.saves_after_epoch:
             self.trainer.saves_after_epoch = False
             control.should_save = True
+
+
+def _size(batch: Batch) -> int:
+    """Tokens of a batch; for a two-level head, places of its histories."""
+    return int(batch["input_ids" if "input_ids" in batch else "history_rows"].numel())
 
 
 def metrics_of_step(log_history: Iterable[dict[str, Any]], step: int) -> dict[str, float]:

@@ -61,7 +61,10 @@ class TestArguments:
             ({"num_negatives": -1}, "num_negatives must be a number of at least 0, got -1"),
             ({"stage2_learning_rate": -0.1}, "stage2_learning_rate must be a number of at least 0"),
             ({"max_validation_users": 0}, "max_validation_users must be at least 1 or None, got 0"),
-            ({"stage1_freeze": "words"}, "freeze must be one of none, word_embeddings, embeddings, got 'words'"),
+            (
+                {"stage1_freeze": "words"},
+                "freeze must be one of none, word_embeddings, embeddings, encoder, got 'words'",
+            ),
             ({"stage1_item_matrix": "fixed"}, "must be one of reencode, frozen, trainable, got 'fixed'"),
         ],
     )
@@ -72,11 +75,13 @@ class TestArguments:
 
 def test_each_recipe_is_a_setting_of_the_same_arguments():
     table = {}
-    for recipe in ("paper", "lecture", "ablation-1", "ablation-2", "ablation-3", "ablation-4"):
+    for recipe in ("paper", "hybrid", "hybrid-flat", "lecture", "ablation-1", "ablation-2", "ablation-3", "ablation-4"):
         stages = small_arguments("unused", recipe=recipe).stages()
         table[recipe] = [(each.number, each.item_matrix, each.freeze) for each in stages]
     assert table == {
         "paper": [(1, "reencode", "none"), (2, "frozen", "none")],
+        "hybrid": [(2, "frozen", "encoder")],
+        "hybrid-flat": [(1, "reencode", "none")],
         "lecture": [(1, "reencode", "embeddings"), (2, "reencode", "none")],
         "ablation-1": [(2, "frozen", "none")],
         "ablation-2": [(2, "frozen", "word_embeddings")],
@@ -100,3 +105,49 @@ def test_a_stage_has_its_own_folder_epochs_rate_and_draws(tmp_path):
 def test_a_stage_that_the_recipe_skips_can_be_put_back():
     stages = small_arguments("unused", recipe="ablation-3", skip_stage1=False).stages()
     assert [(each.item_matrix, each.freeze) for each in stages] == [("reencode", "none"), ("trainable", "none")]
+
+
+class TestRecipes:
+    HEAD = ("item_projection", "item_residuals", "history_bias", "learned_temperature")
+
+    def test_the_paper_leaves_the_model_its_own_head(self):
+        args = RecformerFinetuningArguments(output_dir="run", use_cpu=True)
+        assert args.head_fields() == {}
+        assert (args.learning_rate, args.num_train_epochs, args.per_device_train_batch_size) == (5e-5, 128, 16)
+        assert (args.weight_decay, args.warmup_steps, args.head_learning_rate) == (0.0, 0, None)
+        assert (args.stage1_patience, args.stage2_patience) == (5, 3)
+        assert {"learning_rate", "stage1_patience", *self.HEAD}.isdisjoint(args.settings())
+
+    def test_the_hybrid_sets_head_and_schedule(self):
+        args = RecformerFinetuningArguments(output_dir="run", use_cpu=True, recipe="hybrid")
+        assert args.head_fields() == {"sequence_head": "two_level"} | dict.fromkeys(self.HEAD, True)
+        assert (args.learning_rate, args.per_device_train_batch_size) == (1e-3, 128)
+        assert args.settings()["learning_rate"] == 1e-3
+        assert args.deciding_settings()["sequence_head"] == "two_level"
+
+    def test_what_the_caller_sets_wins_over_the_recipe_even_if_it_is_the_usual_value(self):
+        given = {"learning_rate": 5e-5, "per_device_train_batch_size": 16, "item_residuals": False, "weight_decay": 0.0}
+        args = RecformerFinetuningArguments(output_dir="run", use_cpu=True, recipe="hybrid", **given)
+        assert {name: getattr(args, name) for name in given} == given
+        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        parser = HfArgumentParser(RecformerFinetuningArguments)
+        (args,) = parser.parse_args_into_dataclasses(["--output_dir", "run", "--recipe", "hybrid", *words])
+        assert {name: getattr(args, name) for name in given} == given
+        assert args.item_projection is True
+
+    def test_the_flat_form_trains_encoder_and_head_at_their_own_rates(self):
+        args = RecformerFinetuningArguments(output_dir="run", use_cpu=True, recipe="hybrid-flat")
+        assert args.sequence_head == "flat"
+        assert (args.learning_rate, args.head_learning_rate) == (1e-4, 1e-3)
+
+    def test_the_plan_says_what_was_chosen(self):
+        lines = small_arguments("run", recipe="hybrid", learning_rate=2e-3).plan().splitlines()
+        assert lines[0] == "Recipe hybrid: stage 1: skipped; stage 2: item matrix frozen, freeze encoder"
+        assert "learning_rate 0.002" in lines[1]
+        assert "sequence_head two_level" in lines[1]
+
+    def test_a_search_may_choose_the_head(self):
+        args = small_arguments("run").with_settings({"sequence_head": "two_level", "head_learning_rate": 1e-3})
+        assert args.head_fields() == {"sequence_head": "two_level"}
+        with pytest.raises(ValueError, match="sequence_head must be one of flat, two_level, got 'deep'"):
+            args.with_settings({"sequence_head": "deep"})

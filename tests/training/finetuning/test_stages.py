@@ -8,16 +8,24 @@ from typing import get_args
 import pytest
 from accelerate import PartialState
 
+from recformer_hf.training import RecformerFinetuningArguments
 from recformer_hf.training.finetuning.stages import RECIPES, ItemMatrix, StageResult, load_stage
 from recformer_hf.training.freezing import Freeze
 from tests.support.training import EVERY_TWO_STEPS, small_trainer, write_checkpoint
 
 
 def test_recipes_choose_what_there_is():
-    stages = [stage for recipe in RECIPES.values() for stage in recipe if stage is not None]
+    stages = [stage for recipe in RECIPES.values() for stage in (recipe.stage1, recipe.stage2) if stage is not None]
     assert {stage.item_matrix for stage in stages} == set(get_args(ItemMatrix))
     assert {stage.freeze for stage in stages} == set(get_args(Freeze))
-    assert all(second is not None for _, second in RECIPES.values())
+    assert all(recipe.stage1 or recipe.stage2 for recipe in RECIPES.values())
+    assert RECIPES["paper"].settings == {}
+
+
+def test_a_recipe_sets_only_what_is_none_unless_somebody_sets_it():
+    fields = RecformerFinetuningArguments.__dataclass_fields__
+    for recipe in RECIPES.values():
+        assert all(fields[name].default is None for name in recipe.settings)
 
 
 def test_the_record_of_a_stage_survives(tmp_path):

@@ -10,7 +10,10 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
+from recformer_hf.data.sequences import Sequences
+from recformer_hf.heads.scoring_head import whitening
 from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.training.checkpoints import complete_checkpoints
 from tests.support.training import (
@@ -282,3 +285,118 @@ def test_nothing_is_warned_about(tmp_path, caplog):
     with caplog.at_level(python_logging.WARNING):
         small_trainer(tmp_path / "run", max_steps=1).train()
     assert [record.message for record in caplog.records if record.name.startswith("recformer_hf")] == []
+
+
+class TestHybrid:
+    """The recipe `hybrid`: a two-level head, which the run gives the model, over frozen item vectors."""
+
+    SETTINGS = {"recipe": "hybrid", "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
+
+    @pytest.fixture(scope="class")
+    def finished(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("hybrid") / "run"
+        trainer = small_trainer(folder, num_train_epochs=2, **self.SETTINGS)
+        trainer.train()
+        return trainer, folder
+
+    def test_the_text_encoder_stays_and_every_part_of_the_head_learns(self, finished):
+        trainer, folder = finished
+        before, after = small_model(), RecformerForSeqRec.from_pretrained(folder)
+        for name, weight in before.recformer.state_dict().items():
+            assert torch.equal(after.recformer.state_dict()[name], weight), name
+        encoded = before.with_catalog(small_dataset().catalog, small_tokenizer()).item_embeddings
+        torch.testing.assert_close(after.item_embeddings, encoded, rtol=0, atol=1e-5)
+        seen = torch.zeros(NUM_ITEMS, dtype=torch.bool)
+        seen[torch.from_numpy(small_dataset().train.items).long()] = True
+        assert after.item_residuals[seen].any(1).all()
+        assert after.scoring_head.history_bias.any()
+        assert float(after.scoring_head.temperature.detach()) != pytest.approx(0.05)
+        assert not after.scoring_head.projection_is_new
+        assert trainer.results[0].stage == 2
+
+    def test_the_projection_starts_from_the_whitening_of_the_items(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", recipe="hybrid", num_train_epochs=1, learning_rate=0.0)
+        trainer.train()
+        weight, bias = whitening(trainer.model.item_embeddings, 32)
+        torch.testing.assert_close(trainer.model.scoring_head.projection.weight.detach(), weight)
+        torch.testing.assert_close(trainer.model.scoring_head.projection.bias.detach(), bias)
+
+    def test_a_head_that_the_model_has_stays_and_is_trained_on(self, finished, tmp_path):
+        model = RecformerForSeqRec.from_pretrained(finished[1])
+        before = state_of(model)
+        other = small_dataset(num_items=55)
+        trainer = small_trainer(
+            tmp_path / "run", model, recipe="hybrid", num_train_epochs=1, learning_rate=0.0,
+            trainer_train_dataset=other,
+        )  # fmt: skip
+        trainer.train()
+        after = state_of(model)
+        kept = [name for name in before if name.startswith("scoring_head.")]
+        assert all(torch.equal(after[name], before[name]) for name in kept)
+        assert after["item_residuals"].shape == (55, 32)
+        assert not after["item_residuals"].any()  # what was learned about the items of another shop
+
+    @pytest.mark.parametrize("step", [1, 5])
+    def test_resumes_to_the_last_bit(self, finished, tmp_path, step):
+        interrupted(tmp_path / "run", 2, step, num_train_epochs=2, **self.SETTINGS)
+        torch.manual_seed(99)  # whatever another process has drawn before
+        small_trainer(tmp_path / "run", num_train_epochs=2, **self.SETTINGS).train(resume_from_checkpoint=True)
+        assert weights_of(tmp_path / "run") == weights_of(finished[1])
+
+    def test_a_finished_run_is_only_loaded(self, finished, tmp_path):
+        shutil.copytree(finished[1], tmp_path / "run")
+        trainer = small_trainer(tmp_path / "run", num_train_epochs=2, **self.SETTINGS)
+        trainer.train(resume_from_checkpoint=True)
+        assert same_state(state_of(trainer.model), state_of(RecformerForSeqRec.from_pretrained(finished[1])))
+        assert trainer.rank(small_dataset().test) == finished[0].rank(small_dataset().test)
+
+    def test_a_run_does_not_resume_with_another_head(self, finished, tmp_path):
+        shutil.copytree(finished[1], tmp_path / "run")
+        other = small_trainer(tmp_path / "run", num_train_epochs=2, history_bias=False, **self.SETTINGS)
+        with pytest.raises(ValueError, match="history_bias was True, is False"):
+            other.train(resume_from_checkpoint=True)
+
+    def test_a_text_encoder_that_would_get_no_gradient(self, tmp_path):
+        with pytest.raises(ValueError, match="stage-2 would train it"):
+            small_trainer(tmp_path / "run", recipe="hybrid", stage2_freeze="none").train()
+
+    @pytest.mark.parametrize("num_negatives", [0, 5])
+    def test_learns_an_order_that_only_the_sequences_show(self, tmp_path, num_negatives):
+        """Item k is always followed by item k + 7; the texts say nothing about it."""
+        dataset = circle(NUM_ITEMS, step=7)
+        model = small_model(head_dropout=0.0, residual_dropout=0.0)
+        trainer = small_trainer(
+            tmp_path / "run", model, recipe="hybrid", num_train_epochs=15, per_device_train_batch_size=4,
+            learning_rate=1e-2, eval_strategy="no", num_negatives=num_negatives, trainer_train_dataset=dataset,
+        )  # fmt: skip
+        trainer.train()
+        assert trainer.rank(dataset.test).metrics([10])["ndcg@10"] > 0.9
+
+
+class TestHybridFlat:
+    def test_encoder_and_head_learn_and_a_run_resumes_to_the_last_bit(self, tmp_path):
+        settings = {"recipe": "hybrid-flat", "num_train_epochs": 2, "head_learning_rate": 1e-2, **EVERY_TWO_STEPS}
+        trainer = small_trainer(tmp_path / "whole", **settings)
+        trainer.train()
+        rates = {group["initial_lr"] for group in trainer.optimizer.param_groups if group["params"]}
+        assert rates == {1e-3, 1e-2}
+        before, after = small_model().state_dict(), RecformerForSeqRec.from_pretrained(tmp_path / "whole").state_dict()
+        assert (after["item_residuals"] != 0).any()
+        name = "recformer.encoder.layer.0.intermediate.dense.weight"
+        assert not torch.equal(after[name], before[name])
+        interrupted(tmp_path / "run", 1, 9, **settings)
+        small_trainer(tmp_path / "run", **settings).train(resume_from_checkpoint=True)
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+
+
+def circle(num_items: int, step: int) -> SequentialDataset:
+    """48 users who walk through the shop's items in equal steps."""
+    walks = [[(start + step * i) % num_items for i in range(7)] for start in range(48)]
+    users, shop = [f"u{user}" for user in range(48)], small_dataset()
+    return SequentialDataset(
+        shop.catalog,
+        Sequences.from_lists(users, [walk[:5] for walk in walks]),
+        Sequences.from_lists(users, [walk[:5] for walk in walks], [walk[5] for walk in walks]),
+        Sequences.from_lists(users, [walk[:6] for walk in walks], [walk[6] for walk in walks]),
+        dict(shop.info),
+    )

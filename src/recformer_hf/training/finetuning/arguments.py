@@ -7,30 +7,76 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from ..arguments import RecformerTrainingArguments, check_choice
 from ..freezing import Freeze
 from ..supported_arguments import REFUSED, REFUSED_IN_FINETUNING, Refusal
-from .stages import RECIPES, ItemMatrix, Stage, StageRecipe
+from .stages import RECIPES, USUAL_SETTINGS, ItemMatrix, Stage, StageRecipe
+
+HEAD_ARGUMENTS = ("sequence_head", "item_projection", "item_residuals", "history_bias", "learned_temperature")
+"""Arguments that are fields of the model's configuration."""
 
 
 @dataclass
 class RecformerFinetuningArguments(RecformerTrainingArguments):
     """Settings of [`RecformerFinetuningTrainer`].
 
-    A recipe sets both stages. A field of a stage (`stage1_freeze` and the like) overrides the recipe's.
+    A recipe sets both stages, and the arguments whose default here is None. What the caller sets overrides the recipe.
     """
 
-    num_train_epochs: float = field(
-        default=128, metadata={"help": "At most this many epochs per stage. The public replication: 128."}
+    num_train_epochs: float = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "At most this many epochs per stage. None: the recipe's (paper: 128, as the replication)."},
+    )
+    learning_rate: float = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Peak learning rate of AdamW. None: the recipe's (paper: 5e-5, its section 4.1.4)."},
+    )
+    head_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Peak learning rate of the head's own weights (scoring_head, item_residuals), in both stages. "
+            "None: the recipe's, or else that of all weights."
+        },
+    )
+    per_device_train_batch_size: int = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Users per step on each process. None: the recipe's (paper: 16)."},
+    )
+    weight_decay: float = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Weight decay of AdamW, never of item vectors. None: the recipe's (paper: 0)."},
+    )
+    warmup_steps: float = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Steps in which the learning rate rises; below 1 a share of all steps. None: the recipe's (paper: "
+            "0)."
+        },
     )
     recipe: str = field(
         default="paper",
         metadata={
-            "help": "Settings of both stages: paper (Algorithm 1), lecture, ablation-1 ... ablation-4 (rows of the "
-            "paper's ablation table)."
+            "help": "Settings of both stages: paper (Algorithm 1); hybrid (a two-level head over frozen item vectors); "
+            "hybrid-flat; lecture; ablation-1 ... ablation-4 (rows of the paper's ablation table)."
         },
     )
+    sequence_head: Literal["flat", "two_level"] | None = field(
+        default=None,
+        metadata={
+            "help": "How the model reads a history: flat, as one text, or two_level, as a sequence of item vectors. "
+            "None: the recipe's, or else the model's own. So are the following four."
+        },
+    )
+    item_projection: bool | None = field(
+        default=None, metadata={"help": "A learned linear map of the item vectors (docs/model.md)."}
+    )
+    item_residuals: bool | None = field(default=None, metadata={"help": "A learned vector for every item."})
+    history_bias: bool | None = field(
+        default=None, metadata={"help": "A learned bias of the items that the history holds already."}
+    )
+    learned_temperature: bool | None = field(default=None, metadata={"help": "Learn the temperature."})
     stage1_item_matrix: ItemMatrix | None = field(
         default=None, metadata={"help": "Item matrix in stage 1. Algorithm 1: reencode, in every epoch."}
     )
@@ -45,11 +91,15 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
     )
     skip_stage1: bool | None = field(default=None, metadata={"help": "Skip stage 1."})
     skip_stage2: bool | None = field(default=None, metadata={"help": "Skip stage 2."})
-    stage1_patience: int = field(
-        default=5, metadata={"help": "Stop stage 1 after this many evaluations without a better metric. The paper: 5."}
+    stage1_patience: int = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Stop stage 1 after this many evaluations without a better metric. None: the recipe's (paper: 5)."
+        },
     )
-    stage2_patience: int = field(
-        default=3, metadata={"help": "The same for stage 2. The public replication: 3 (stage 1: 5)."}
+    stage2_patience: int = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "The same for stage 2. None: the recipe's (paper: 3, as the replication)."},
     )
     stage2_num_train_epochs: float | None = field(
         default=None, metadata={"help": "At most this many epochs in stage 2. None: num_train_epochs."}
@@ -79,12 +129,15 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
     def __post_init__(self) -> None:
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # weights that no gradient reaches are frozen
-        super().__post_init__()
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}.")
-        for number, recipe in enumerate(RECIPES[self.recipe], start=1):
-            self._apply_recipe(number, recipe)
-        self._check_values()
+        recipe = RECIPES[self.recipe]
+        for name, value in {**USUAL_SETTINGS, **recipe.settings}.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        for number, stage in enumerate((recipe.stage1, recipe.stage2), start=1):
+            self._apply_stage(number, stage)
+        super().__post_init__()
 
     @classmethod
     def refused_fields(cls) -> Mapping[str, Refusal]:
@@ -103,19 +156,22 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             for field_name in (f"stage1_{name}", f"stage2_{name}"):
                 if getattr(self, field_name) is not None:  # the recipe's
                     check_choice(field_name, getattr(self, field_name), choices)
-        for field_name in ("stage2_num_train_epochs", "stage2_learning_rate", "num_negatives"):
+        if self.sequence_head is not None:
+            check_choice("sequence_head", self.sequence_head, Literal["flat", "two_level"])
+        for field_name in ("stage2_num_train_epochs", "stage2_learning_rate", "head_learning_rate", "num_negatives"):
             value = getattr(self, field_name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{field_name} must be a number of at least 0, got {value}.")
         if self.max_validation_users is not None and self.max_validation_users < 1:
             raise ValueError(f"max_validation_users must be at least 1 or None, got {self.max_validation_users}.")
 
-    def _apply_recipe(self, number: int, recipe: StageRecipe | None) -> None:
+    def _apply_stage(self, number: int, recipe: StageRecipe | None) -> None:
         """Fills in the fields of a stage that the caller did not set."""
         if getattr(self, f"skip_stage{number}") is None:
             setattr(self, f"skip_stage{number}", recipe is None)
         # If the caller restores a stage that the recipe skips, its settings are those of Algorithm 1.
-        of_stage = recipe or RECIPES["paper"][number - 1]
+        of_paper = RECIPES["paper"].stage1 if number == 1 else RECIPES["paper"].stage2
+        of_stage = recipe or of_paper
         assert of_stage is not None
         for name in ("item_matrix", "freeze"):
             if getattr(self, f"stage{number}_{name}") is None:
@@ -126,6 +182,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             *super().searchable_fields(),
             "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "stage1_patience",
             "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate", "num_negatives",
+            "head_learning_rate", *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def deciding_fields(self) -> tuple[str, ...]:
@@ -133,8 +190,24 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             *super().deciding_fields(),
             "recipe", "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "skip_stage1",
             "skip_stage2", "stage1_patience", "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate",
-            "num_negatives", "max_validation_users",
+            "num_negatives", "max_validation_users", "head_learning_rate", *HEAD_ARGUMENTS,
         )  # fmt: skip
+
+    def head_fields(self) -> dict[str, Any]:
+        """The fields of the model's configuration that these arguments set; the model keeps its own for the others."""
+        fields = {name: getattr(self, name) for name in HEAD_ARGUMENTS}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def plan(self) -> str:
+        """What the run will do, in two lines: the stages and the settings that a recipe chooses or the caller set."""
+        stages = {stage.number: f"item matrix {stage.item_matrix}, freeze {stage.freeze}" for stage in self.stages()}
+        first, second = (stages.get(number, "skipped") for number in (1, 2))
+        chosen = {name: getattr(self, name) for name in (*USUAL_SETTINGS, "head_learning_rate")} | self.head_fields()
+        values = ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
+        return f"Recipe {self.recipe}: stage 1: {first}; stage 2: {second}\n  {values}"
+
+    def _defaults(self) -> dict[str, Any]:
+        return super()._defaults() | USUAL_SETTINGS
 
     def stages(self) -> list[Stage]:
         """The stages that are not skipped, in order."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,18 +31,59 @@ class StageRecipe:
     freeze: Freeze
 
 
-RECIPES: dict[str, tuple[StageRecipe | None, StageRecipe | None]] = {
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe chooses.
+
+    Args:
+        stage1, stage2: its stages; `None` skips one.
+        settings: values of those arguments that are None unless the caller sets them, where they differ from
+            `USUAL_SETTINGS`.
+    """
+
+    stage1: StageRecipe | None
+    stage2: StageRecipe | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+USUAL_SETTINGS: dict[str, Any] = {
+    "num_train_epochs": 128, "learning_rate": 5e-5, "per_device_train_batch_size": 16, "weight_decay": 0.0,
+    "warmup_steps": 0, "stage1_patience": 5, "stage2_patience": 3,
+}  # fmt: skip
+"""Arguments that a recipe may set, and their values in the others. Like the paper and the public replication."""
+
+_HEAD = {"item_projection": True, "item_residuals": True, "history_bias": True, "learned_temperature": True}
+
+RECIPES: dict[str, Recipe] = {
     # Algorithm 1: re-encoded, then frozen; all weights of the model train.
-    "paper": (StageRecipe("reencode", "none"), StageRecipe("frozen", "none")),
+    "paper": Recipe(StageRecipe("reencode", "none"), StageRecipe("frozen", "none")),
+    # The text encoder only makes item vectors; what reads histories of them trains. Every item is a target.
+    "hybrid": Recipe(
+        None,
+        StageRecipe("frozen", "encoder"),
+        {
+            **_HEAD, "sequence_head": "two_level", "num_train_epochs": 14, "learning_rate": 1e-3,
+            "per_device_train_batch_size": 128, "weight_decay": 0.01, "warmup_steps": 0.05,
+        },
+    ),
+    # The same parts of the head, with histories read as text.
+    "hybrid-flat": Recipe(
+        StageRecipe("reencode", "none"),
+        None,
+        {
+            **_HEAD, "sequence_head": "flat", "num_train_epochs": 10, "learning_rate": 1e-4,
+            "head_learning_rate": 1e-3, "per_device_train_batch_size": 32, "weight_decay": 0.01, "warmup_steps": 0.05,
+        },
+    ),
     # Only the sequence side at first, then everything; item vectors always come from the model.
-    "lecture": (StageRecipe("reencode", "embeddings"), StageRecipe("reencode", "none")),
+    "lecture": Recipe(StageRecipe("reencode", "embeddings"), StageRecipe("reencode", "none")),
     # Rows of the paper's ablation (table 5): one stage, on the item matrix of the pretrained model.
-    "ablation-1": (None, StageRecipe("frozen", "none")),
-    "ablation-2": (None, StageRecipe("frozen", "word_embeddings")),
-    "ablation-3": (None, StageRecipe("trainable", "none")),
-    "ablation-4": (None, StageRecipe("trainable", "word_embeddings")),
-}
-"""First and second stage of each recipe; `None` skips the stage.
+    "ablation-1": Recipe(None, StageRecipe("frozen", "none")),
+    "ablation-2": Recipe(None, StageRecipe("frozen", "word_embeddings")),
+    "ablation-3": Recipe(None, StageRecipe("trainable", "none")),
+    "ablation-4": Recipe(None, StageRecipe("trainable", "word_embeddings")),
+}  # fmt: skip
+"""The recipes by name.
 
 Ablation 5 (no pretraining) starts from the text encoder of `recformer_hf.conversion` instead of a pretrained Recformer.
 Ablation 6 is a model that is configured without item positions and token types, from pretraining on.

@@ -14,8 +14,11 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, TrainOutput
 from transformers.utils import logging
 
+from ...configuration_recformer import RecformerConfig
 from ...data.collators import EvaluationCollator, FinetuningCollator, ItemCollator
 from ...data.dataset import SequentialDataset
+from ...data.masking import IGNORED
+from ...data.row_collators import TwoLevelCollator, TwoLevelEvaluationCollator
 from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
 from ...evaluation.metrics import metric_names
@@ -26,8 +29,9 @@ from ...tokenization_recformer import RecformerTokenizer
 from ...tokenizing.check_tokenizer import check_tokenizer
 from ..batches import Batch
 from ..expected_kinds import check_arguments_class, check_dataset, check_model
-from ..freezing import frozen
+from ..freezing import frozen, plain_name
 from ..item_matrix import encode_item_matrix
+from ..learning_rates import set_rate
 from ..metric_values import plain_metrics
 from ..model_ranking import RankingLoader, rank_sequences
 from ..resume import asked_to_resume, checkpoint_to_resume_from
@@ -45,7 +49,8 @@ logger = logging.get_logger(__name__)
 class StageTrainer(RecformerTrainer):
     """Finetunes a recommender on one dataset in one stage, in the folder `args.output_dir`.
 
-    The loss is the sum over users / the number of users of the whole optimizer step. The stage decides what happens to
+    The loss is the sum over targets / the number of targets of the whole optimizer step; a flat head has one target a
+    user, a two-level head every item of a training sequence but the first. The stage decides what happens to
     the item matrix, which weights are frozen, and when training stops.
 
     Args:
@@ -103,12 +108,11 @@ class StageTrainer(RecformerTrainer):
                 f"catalogue ({len(self.catalog):,} items). Omit it, or create it with TokenizedCatalog.build."
             )
         self.item_collator = ItemCollator(self.tokenized_catalog, processing_class)
-        self.eval_collator = EvaluationCollator(self.tokenized_catalog, processing_class)
         super().__init__(
             model,
             args,
             datasets=[train_dataset],
-            collator=self._train_collator(args, stage, processing_class),
+            collator=self._train_collator(args, stage, processing_class, getattr(model, "config", RecformerConfig())),
             processing_class=processing_class,
             eval_dataset=validation,
             **kwargs,
@@ -146,11 +150,49 @@ class StageTrainer(RecformerTrainer):
         self._knows_items = False
 
     def _train_collator(
-        self, args: RecformerFinetuningArguments, stage: Stage, tokenizer: RecformerTokenizer
-    ) -> FinetuningCollator:
+        self,
+        args: RecformerFinetuningArguments,
+        stage: Stage,
+        tokenizer: RecformerTokenizer,
+        config: RecformerConfig,
+    ) -> FinetuningCollator | TwoLevelCollator:
+        """Batches for a model of this configuration, once it has the head of the arguments."""
+        seed = args.seed_of(stage)
+        if _chosen(args.sequence_head, config.sequence_head) == "two_level":
+            return TwoLevelCollator(
+                len(self.catalog), max_items=tokenizer.max_item_embeddings - 1, seed=seed,
+                num_negatives=args.num_negatives,
+            )  # fmt: skip
         return FinetuningCollator(
-            self.tokenized_catalog, tokenizer, seed=args.seed_of(stage), num_negatives=args.num_negatives
-        )
+            self.tokenized_catalog, tokenizer, seed=seed, num_negatives=args.num_negatives,
+            history_rows=_chosen(args.history_bias, config.history_bias),
+        )  # fmt: skip
+
+    @property
+    def eval_collator(self) -> EvaluationCollator | TwoLevelEvaluationCollator:
+        """Batches of histories to rank for the model as it is."""
+        config = self._head.config
+        if config.sequence_head == "two_level":
+            return TwoLevelEvaluationCollator()
+        return EvaluationCollator(self.tokenized_catalog, self.processing_class, history_rows=config.history_bias)
+
+    def take_head(self) -> None:
+        """Gives the model the head of the arguments, in place; called at the beginning of a run, new or resumed.
+
+        Raises:
+            ValueError: if a two-level head would train with a text encoder that gets no gradient.
+        """
+        head, fields = self._head, self.args.head_fields()
+        if any(getattr(head.config, name) != value for name, value in fields.items()):
+            set_seed(self.args.seed)  # the same new weights, whatever was drawn before
+            head.set_head(**fields)
+        trained = [stage.name for stage in self.args.stages() if stage.freeze != "encoder"]
+        if head.config.sequence_head == "two_level" and trained:
+            raise ValueError(
+                f"The text encoder gets no gradient from a two-level head, but {' and '.join(trained)} would train it. "
+                "Freeze it (stage1_freeze='encoder', stage2_freeze='encoder'), as the recipe hybrid does, or set "
+                "sequence_head='flat'."
+            )
 
     # The stage
 
@@ -173,7 +215,7 @@ class StageTrainer(RecformerTrainer):
         self._knows_items = self._knows_items or has_item_matrix
         # A stage then draws the same dropout whether the one before it ran in this process or before a restart.
         set_seed(args.seed)
-        self.collator = self.data_collator = self._train_collator(args, stage, self.processing_class)
+        self.collator = self.data_collator = self._train_collator(args, stage, self.processing_class, self._head.config)
         self.sampler = self.sampler_of_seed(args.seed_of(stage))
         self.optimizer = self.lr_scheduler = None
         self.model_wrapped = self.model  # other weights train, so DDP has to wrap the model again
@@ -199,6 +241,7 @@ class StageTrainer(RecformerTrainer):
             checkpoint = checkpoint_to_resume_from(self.folder)
         else:
             checkpoint = Path(resume) if resume else None
+        self.take_head()
         with frozen(self.model, self._head.recformer, self.stage.freeze, pooled_only=True):
             self._train_item_embeddings(self.stage.item_matrix == "trainable")
             try:
@@ -215,8 +258,30 @@ class StageTrainer(RecformerTrainer):
         # In the middle of an epoch, the matrix of the checkpoint is the one that the epoch began with.
         if step == 0 and (self.stage.item_matrix == "reencode" or (begins and not self._has_item_matrix)):
             self.encode_items()
+        if begins:
+            self._start_projection()
         if begins and self.state.best_metric is None:
             self.state.best_metric = self._to_beat
+
+    def _start_projection(self) -> None:
+        """Starts a new projection of a two-level head from the whitening of the items.
+
+        A flat head compares item vectors with those of texts, so there a new projection stays the identity.
+        """
+        head = self._head
+        if head.config.sequence_head == "two_level" and head.scoring_head.projection_is_new:
+            head.scoring_head.start_from(self._item_embeddings)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """As in `transformers.Trainer`, but the weights of the head may have a learning rate of their own."""
+        is_new, rate = self.optimizer is None, self.args.head_learning_rate
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
+        if is_new and rate is not None:
+            model = args[0] if args else kwargs.get("model") or self.model
+            own = ("scoring_head.", "item_residuals")
+            weights = [weight for name, weight in model.named_parameters() if plain_name(name).startswith(own)]
+            set_rate(optimizer, weights, rate)
+        return optimizer
 
     def encode_items(self) -> None:
         """Encodes all items with the model as it is, and makes that its item matrix, in place, on every process.
@@ -270,8 +335,8 @@ class StageTrainer(RecformerTrainer):
     # Loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
-        """Users of an optimizer step, over accumulation and processes."""
-        return self.global_counts([sum(len(batch["labels"]) for batch in batch_samples)], device)[0]
+        """Targets of an optimizer step, over accumulation and processes."""
+        return self.global_counts([sum(_num_targets(batch) for batch in batch_samples)], device)[0]
 
     def compute_loss(
         self,
@@ -280,13 +345,12 @@ class StageTrainer(RecformerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The sum over users / the users of the optimizer step, times the number of processes: DDP then averages over
-        processes, which gives the mean over all users."""
+        """The sum over targets / the targets of the optimizer step, times the number of processes: DDP then averages
+        over processes, which gives the mean over all targets."""
         outputs = model(**inputs)
-        users = len(inputs["labels"])
         loss = outputs.loss
         if num_items_in_batch is not None:
-            loss = loss * (users * self.args.world_size / num_items_in_batch)
+            loss = loss * (_num_targets(inputs) * self.args.world_size / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     # Evaluation
@@ -378,6 +442,17 @@ class StageTrainer(RecformerTrainer):
     ) -> tuple[dict[RankingProtocol, Ranking], float]:
         self.encode_items_once()
         return rank_sequences(self.model, loader, self.accelerator, protocols, ties=self.args.ranking_ties, top_k=10)
+
+
+def _chosen(value: Any, own: Any) -> Any:
+    """A setting of the model, unless the arguments have it."""
+    return own if value is None else value
+
+
+def _num_targets(batch: Batch) -> Any:
+    """Targets of a batch: a flat head has one a history, a two-level head one at each place that has a label."""
+    labels: Tensor = batch["labels"]
+    return len(labels) if labels.ndim == 1 else (labels != IGNORED).sum()
 
 
 def _check_metric(args: RecformerFinetuningArguments, compute_metrics: Callable[..., Any] | None) -> None:

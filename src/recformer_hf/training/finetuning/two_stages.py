@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from transformers.trainer_utils import TrainOutput
+from transformers.utils import logging
 
 from ...data.dataset import SequentialDataset
 from ...data.sequences import Sequences
@@ -30,6 +31,8 @@ from ..trainer import metrics_of_step
 from .arguments import RecformerFinetuningArguments
 from .stages import STAGE_FILE, Stage, StageResult, load_stage
 from .trainer import StageTrainer
+
+logger = logging.get_logger(__name__)
 
 STAGES = ("stage-1", "stage-2")
 
@@ -125,7 +128,9 @@ class RecformerFinetuningTrainer(StageTrainer):
             resume_from_checkpoint, self.accelerator, check=self._check_named, is_done=self._ends_stage,
             removes=self.run_args.should_save,
         )  # fmt: skip
+        self.take_head()
         check_run(self, self.run_args, resume_from_checkpoint)
+        logger.info(self.run_args.plan())
         if resume:
             self._check_not_removed(run)
         self.results = []

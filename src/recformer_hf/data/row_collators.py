@@ -1,0 +1,100 @@
+"""Collators of a two-level head: histories as rows of the catalogue. Nothing is tokenized.
+
+As in `collators`, every draw is keyed by (seed, epoch, dataset, user).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..heads.history_items import PADDING
+from .arrays import slice_indices
+from .draws import Draws, Stream
+from .masking import IGNORED
+from .torch_datasets import EvaluationSequences, SequenceBatch, TrainingSequences
+
+
+def padded(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, filler: int) -> torch.Tensor:
+    """Slices of an array as the rows of a matrix, int64 `[len(starts), lengths.max()]`, filled up at the end."""
+    places = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    matrix = np.full(places.shape, filler, dtype=np.int64)
+    matrix[places] = rows[slice_indices(starts, lengths)]
+    return torch.from_numpy(matrix)
+
+
+class TwoLevelCollator:
+    """Whole training sequences, in which every item but the first is a target.
+
+    Called with a batch of [`TrainingSequences`], it returns `history_rows` (int64 `[batch, length]`, catalogue rows,
+    oldest first, padded with -1) and `labels` (int64 `[batch, length]`, the item after each place, -100 at padding). Of
+    a longer sequence, a window of `max_items + 1` items is drawn, anew in every epoch. If `num_negatives` is above 0,
+    there are also `negatives` (int64 `[num_negatives]`): drawn uniformly with replacement from the catalogue, for the
+    whole batch.
+
+    Args:
+        num_items (`int`): size of the catalogue.
+        max_items (`int`): most items of a history, at least 1.
+        seed (`int`): in [0, 2^64).
+        num_negatives (`int`, defaults to 0): negatives of a batch; 0 for none (full softmax).
+
+    Raises:
+        ValueError: for a `num_negatives` below 0, or a `max_items` below 1.
+    """
+
+    def __init__(self, num_items: int, *, max_items: int, seed: int, num_negatives: int = 0) -> None:
+        if num_negatives < 0 or max_items < 1:
+            raise ValueError(
+                f"num_negatives must be at least 0 and max_items at least 1, got {num_negatives} and {max_items}."
+            )
+        self.num_items, self.max_items, self.num_negatives = num_items, max_items, num_negatives
+        self.draws = Draws(seed)
+
+    def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
+        """Items of the history of each of `data.users`, int64 `[num_users]` for each dataset."""
+        counts = [np.diff(offsets)[users] for offsets, users in zip(data.offsets, data.users, strict=True)]
+        return [np.minimum(count - 1, self.max_items) for count in counts]
+
+    def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
+        epoch, dataset, user = batch.index["epoch"], batch.index["dataset"], batch.index["user"]
+        counts = np.diff(batch.offsets)
+        lengths = np.minimum(counts - 1, self.max_items)
+        starts = batch.offsets[:-1] + self.draws.integers(Stream.WINDOW, epoch, dataset, user, 0, counts - lengths)
+        result = {
+            "history_rows": padded(batch.items, starts, lengths, PADDING),
+            "labels": padded(batch.items, starts + 1, lengths, IGNORED),
+        }
+        if self.num_negatives:
+            # The first user stands for the batch.
+            drawn = self.draws.integers(
+                Stream.NEGATIVES, epoch[0], dataset[0], user[0], 0, self.num_items, size=self.num_negatives
+            )
+            result["negatives"] = torch.from_numpy(drawn)
+        return result
+
+
+class TwoLevelEvaluationCollator:
+    """Histories as rows, and the item that came next.
+
+    Called with a batch of [`EvaluationSequences`], it returns `history_rows` (int64 `[batch, length]`, all items of
+    each history, padded with -1), `labels` (int64 `[batch]`, catalogue rows) and `user_index` (int64 `[batch]`, rows of
+    the split).
+    """
+
+    def lengths(self, data: EvaluationSequences) -> np.ndarray:
+        """Items of each history, int64 `[num_users]`."""
+        return np.diff(data.offsets)
+
+    def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
+        if batch.targets is None:
+            raise ValueError("The batch has no targets, which evaluation needs. Take it from EvaluationSequences.")
+        return {
+            "history_rows": padded(batch.items, batch.offsets[:-1], np.diff(batch.offsets), PADDING),
+            "labels": torch.from_numpy(batch.targets.astype(np.int64)),
+            "user_index": torch.from_numpy(batch.index["user"].copy()),
+        }
+
+
+__all__ = ["TwoLevelCollator", "TwoLevelEvaluationCollator", "padded"]
