@@ -188,6 +188,21 @@ def test_other_catalogues() -> None:
         assert np.array_equal(dense(fewer.rows), dense(part.rows)[np.ix_(chosen, chosen)])
 
 
+def test_new_items_are_recommended_by_their_text() -> None:
+    texts = [f"word{item % 7} word{item % 5}" for item in range(32)]
+    before = fitted(texts=texts[:30])
+    empty = before.extended(2)
+    after = empty.with_texts(np.array([30, 31]), texts=texts)
+    assert not empty.scores([np.arange(30)])[:, 30:].any()
+    assert (after.scores([np.arange(30)])[:, 30:] > 0).all()
+    for old, new in zip(empty.parts[:2], after.parts[:2], strict=True):
+        assert new.rows is old.rows
+    whole = Memory.fit(np.zeros(0, int), np.zeros(1, int), 32, texts=texts).parts[2]
+    assert dense(after.parts[2].rows)[30:] == pytest.approx(dense(whole.rows)[30:], abs=1e-6)
+    with pytest.raises(ValueError, match="No texts or vectors were given"):
+        empty.with_texts(np.array([30]))
+
+
 class TestFile:
     def test_there_and_back(self, tmp_path) -> None:
         saved = fitted(texts=[f"word{item % 7}" for item in range(30)]).with_weights({"text": 0.1}, 0.25, 2.0)

@@ -110,6 +110,15 @@ def test_items_are_selected_as_rows_and_columns() -> None:
         rows.select(np.array([3, 12]))
 
 
+def test_rows_are_taken_and_replaced() -> None:
+    rows = random_rows(5)
+    chosen = np.array([3, 3, 0])
+    assert np.array_equal(dense(rows.take_rows(chosen)), dense(rows)[chosen])
+    expected = dense(rows)
+    expected[[7, 2]] = dense(rows)[[0, 1]]
+    assert np.array_equal(dense(rows.replaced(np.array([7, 2]), rows.take_rows(np.array([0, 1])))), expected)
+
+
 def test_blocks_are_joined() -> None:
     whole = np.concatenate([dense(small()), dense(small())])
     assert np.array_equal(dense(SparseRows.joined([small(), small()], 4)), whole)

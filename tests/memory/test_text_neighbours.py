@@ -8,7 +8,7 @@ import torch
 
 from recformer_hf.memory import text_neighbours as module
 from recformer_hf.memory.text_index import TextIndex
-from recformer_hf.memory.text_neighbours import text_neighbours, unit_vectors, whitened
+from recformer_hf.memory.text_neighbours import text_neighbours, unit_vectors, updated_neighbours, whitened
 from tests.memory.test_sparse_rows import dense
 
 WORDS = ["iron", "silk", "wool", "red", "blue", "pan", "scarf", "hat", "glove", "pot"]
@@ -86,6 +86,36 @@ def test_rows_of_some_items_are_those_of_all() -> None:
         assert dense(some) == pytest.approx(whole[wanted], abs=1e-6)
     with pytest.raises(IndexError, match="items 0 to 20; there are 20 items"):
         text_neighbours(source, np.array([0, 20]))
+
+
+@pytest.mark.parametrize("top_k", [3, 100])
+def test_new_items_become_neighbours(top_k: int) -> None:
+    """With vectors an item's cosines do not depend on the other items, so the update must be the whole again."""
+    vectors = np.random.default_rng(3).standard_normal((25, 3))
+    before = text_neighbours(vectors[:20], top_k=top_k).extended(5)
+    found = dense(updated_neighbours(before, vectors, np.arange(20, 25), top_k=top_k))
+    whole = dense(text_neighbours(vectors, top_k=top_k))
+    if top_k == 100:
+        assert found == pytest.approx(whole, abs=1e-6)
+    near = np.flatnonzero(whole[20:].any(0))
+    assert found[near] == pytest.approx(whole[near], abs=1e-6)
+    assert found[20:] == pytest.approx(whole[20:], abs=1e-6)
+    assert found[:20, 20:].any()
+    others = np.setdiff1d(np.arange(20), near)
+    assert np.array_equal(found[others], dense(before)[others])
+
+
+def test_changed_items_are_compared_anew() -> None:
+    vectors = np.random.default_rng(4).standard_normal((20, 3))
+    before = text_neighbours(vectors, top_k=3)
+    vectors[6] = -vectors[6]
+    found, whole = dense(updated_neighbours(before, vectors, np.array([6]), top_k=3)), text_neighbours(vectors, top_k=3)
+    pointed = np.flatnonzero(dense(before)[:, 6])
+    assert len(pointed) > 0
+    for row in (6, *pointed):
+        assert found[row] == pytest.approx(dense(whole)[row], abs=1e-6)
+    with pytest.raises(ValueError, match="19 texts or vectors for 20 items"):
+        updated_neighbours(before, vectors[:19], np.array([6]), top_k=3)
 
 
 def test_catalogues_of_no_and_one_item() -> None:

@@ -21,13 +21,16 @@ from ..storage.atomic import atomic_file
 from .cooccurrence import cooccurrence
 from .sparse_rows import SparseRows
 from .text_index import TextIndex
-from .text_neighbours import text_neighbours, whitened
+from .text_neighbours import text_neighbours, updated_neighbours, whitened
 from .weights import Candidates, WeightProtocol, choose_weights
 
 MEMORY_FILE = "memory.safetensors"
 """Name of a saved memory, beside a model's files or alone."""
 
 _FORMAT = "1"
+
+_TEXT = "text"
+"""The part that is made of texts or vectors, not of sequences."""
 
 _HISTORY_FACTORS = (1.0, 0.25, 0.05, 0.0)
 """What is tried for `history_factor`."""
@@ -132,10 +135,10 @@ class Memory:
         after = cooccurrence(items, offsets, num_items, window=3, decay=0.5, directed=True)
         parts = [MemoryPart("cooccurrence", both, 0.3, 0.03), MemoryPart("directed", after, 0.8, 0.03)]
         if texts is not None or vectors is not None:
-            neighbours = _neighbours(texts, vectors)
+            neighbours = text_neighbours(_compared(texts, vectors))
             if len(neighbours) != num_items:
                 raise ValueError(f"{len(neighbours):,} texts or vectors for {num_items:,} items; expected as many.")
-            parts.append(MemoryPart("text", neighbours, 0.8, 0.3))
+            parts.append(MemoryPart(_TEXT, neighbours, 0.8, 0.3))
         return cls(tuple(parts), history_factor)
 
     @property
@@ -269,12 +272,41 @@ class Memory:
     # Other catalogues
 
     def extended(self, num_more: int) -> Memory:
-        """The memory of a catalogue with items added at its end, of which nothing is known yet."""
+        """The memory of a catalogue with items added at its end, of which nothing is known yet.
+
+        [`~Memory.with_texts`] then finds what they are similar to, so that they are recommended.
+        """
         return replace(self, parts=tuple(replace(part, rows=part.rows.extended(num_more)) for part in self.parts))
 
     def select(self, rows: np.ndarray) -> Memory:
         """The memory of a catalogue with these items in this order; int `[n]`, each at most once."""
         return replace(self, parts=tuple(replace(part, rows=part.rows.select(rows)) for part in self.parts))
+
+    def with_texts(
+        self,
+        rows: np.ndarray,
+        *,
+        texts: Sequence[str] | None = None,
+        vectors: Tensor | np.ndarray | None = None,
+    ) -> Memory:
+        """The memory after the texts of some items changed, or after new ones have been added by [`~Memory.extended`].
+
+        Only these items and those near to them are compared anew. A memory without the part `text` stays as it is.
+
+        Args:
+            rows (int `[n]`): the items that changed or are new.
+            texts: `[num_items]` of all items, if the memory was fitted on texts.
+            vectors: float `[num_items, width]` of all items, if it was fitted on vectors.
+
+        Raises:
+            ValueError: if both texts and vectors are given or none, or more or fewer than items.
+        """
+        compared = _compared(texts, vectors)
+        parts = [
+            replace(part, rows=updated_neighbours(part.rows, compared, rows)) if part.name == _TEXT else part
+            for part in self.parts
+        ]
+        return replace(self, parts=tuple(parts))
 
     # Files
 
@@ -338,13 +370,13 @@ class Memory:
         )
 
 
-def _neighbours(texts: Sequence[str] | None, vectors: Tensor | np.ndarray | None) -> SparseRows:
-    if vectors is None:
-        assert texts is not None
-        return text_neighbours(TextIndex.build(texts))
-    if texts is not None:
-        raise ValueError("Both texts and vectors were given; give one of them.")
-    return text_neighbours(whitened(vectors))
+def _compared(texts: Sequence[str] | None, vectors: Tensor | np.ndarray | None) -> TextIndex | Tensor:
+    """What the neighbours of items are found by."""
+    if (texts is None) == (vectors is None):
+        raise ValueError(
+            f"{'No texts or vectors' if texts is None else 'Both texts and vectors'} were given; give one of the two."
+        )
+    return TextIndex.build(texts) if texts is not None else whitened(vectors)  # type: ignore[arg-type]
 
 
 def _pairs(histories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -212,6 +212,23 @@ class SparseRows:
         more = np.full(num_more, self.offsets[-1])
         return SparseRows(np.concatenate([self.offsets, more]), self.columns, self.values, self.num_columns + num_more)
 
+    def take_rows(self, rows: np.ndarray) -> SparseRows:
+        """These rows in this order, with all columns; int `[n]`, a row may occur more than once."""
+        counts = self.offsets[rows + 1] - self.offsets[rows]
+        places = _places(self.offsets[rows], counts)
+        return SparseRows(_offsets(counts), self.columns[places], self.values[places], self.num_columns)
+
+    def replaced(self, rows: np.ndarray, by: SparseRows) -> SparseRows:
+        """The matrix with other rows at these places.
+
+        Args:
+            rows (int `[n]`): each at most once.
+            by: the n new rows, with as many columns.
+        """
+        order = np.arange(len(self))
+        order[rows] = len(self) + np.arange(len(by))
+        return SparseRows.joined([self, by], self.num_columns).take_rows(order)
+
     def select(self, rows: np.ndarray) -> SparseRows:
         """The matrix of a catalogue with these items in this order: rows and columns alike.
 
@@ -231,12 +248,11 @@ class SparseRows:
             raise ValueError("An item is selected twice; expected each at most once.")
         new = np.full(len(self), -1, np.int64)
         new[rows] = np.arange(len(rows))
-        counts = self.offsets[rows + 1] - self.offsets[rows]
-        places = _places(self.offsets[rows], counts)
-        columns = new[self.columns[places]]
+        taken = self.take_rows(rows)
+        columns = new[taken.columns]
         stays = columns >= 0
-        owners = np.repeat(np.arange(len(rows)), counts)[stays]
-        return SparseRows.from_triples(owners, columns[stays], self.values[places][stays], len(rows), len(rows))
+        owners = np.repeat(np.arange(len(rows)), np.diff(taken.offsets))[stays]
+        return SparseRows.from_triples(owners, columns[stays], taken.values[stays], len(rows), len(rows))
 
     # Files
 

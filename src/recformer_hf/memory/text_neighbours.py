@@ -59,6 +59,39 @@ def text_neighbours(
     return SparseRows.joined((_nearest(*block, top_k, temperature) for block in blocks), num_items)
 
 
+def updated_neighbours(
+    neighbours: SparseRows,
+    texts: TextIndex | Tensor | np.ndarray,
+    rows: np.ndarray,
+    *,
+    top_k: int = 100,
+    temperature: float = 0.1,
+) -> SparseRows:
+    """The neighbours after the texts of some items changed, or items were added, without comparing all with all.
+
+    The rows of these items are found anew, and those of the items that are near to them, or had them as neighbours. All
+    other rows stay.
+
+    Args:
+        neighbours: `[num_items, num_items]` before; added items are empty in it ([`SparseRows.extended`]).
+        texts: of all items, after the change.
+        rows (int `[n]`): the items that changed or are new, each at most once.
+        top_k, temperature: those of `neighbours`.
+
+    Raises:
+        ValueError: if there are texts of more or fewer items.
+    """
+    rows = np.asarray(rows, np.int64)
+    own = text_neighbours(texts, rows, top_k=top_k, temperature=temperature)
+    if own.num_columns != len(neighbours):
+        raise ValueError(f"{own.num_columns:,} texts or vectors for {len(neighbours):,} items; expected as many.")
+    owners = np.repeat(np.arange(len(neighbours)), np.diff(neighbours.offsets))
+    pointing = owners[np.isin(neighbours.columns, rows)]
+    near = np.setdiff1d(np.concatenate([own.columns, pointing]), rows)
+    found = text_neighbours(texts, near, top_k=top_k, temperature=temperature)
+    return neighbours.replaced(np.concatenate([rows, near]), SparseRows.joined([own, found], len(neighbours)))
+
+
 def whitened(vectors: Tensor | np.ndarray, power: float = 0.25) -> Tensor:
     """Vectors whose directions vary less unequally; vectors of a text encoder have a few directions that all share.
 
@@ -152,4 +185,4 @@ def _nearest(rows: np.ndarray, cosines: Tensor, top_k: int, temperature: float) 
     return SparseRows(offsets, columns.cpu()[found].int().numpy(), weights[found].numpy(), num_items)
 
 
-__all__ = ["text_neighbours", "unit_vectors", "whitened"]
+__all__ = ["text_neighbours", "unit_vectors", "updated_neighbours", "whitened"]
