@@ -67,6 +67,8 @@ class RecformerConfig(PreTrainedConfig):
         head_num_layers (`int`, defaults to 2), head_num_attention_heads (`int`, defaults to 4): layers of the two-level
             head, and heads of each; they must divide its width.
         head_dropout (`float`, defaults to 0.3): dropout of the two-level head, in [0, 1).
+        has_memory (`bool`, defaults to `False`): whether `memory.safetensors` lies beside the weights of a saved
+            `RecformerForSeqRec`. Set by `model.memory`.
 
     Raises:
         StrictDataclassClassValidationError: if values contradict each other (the message names both).
@@ -113,6 +115,7 @@ class RecformerConfig(PreTrainedConfig):
     head_num_layers: int = 2
     head_num_attention_heads: int = 4
     head_dropout: float | int = 0.3
+    has_memory: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         # The replication's names come first, because its files also hold `temperature: 1.0`, a generation default of

@@ -167,7 +167,7 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
             if getattr(self, "hf_quantizer", None) is None:
                 check_loadable(self)
         folder = Path(save_directory)
-        replaces = any(folder.glob("*.safetensors"))
+        replaces = any(folder.glob("model*.safetensors"))
         result = super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", args[0] if args else True):
             remove_older_weights(folder, kwargs.get("variant"))
@@ -491,7 +491,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         if "item_embeddings" in missing and self.config.num_items:
             self.set_item_embeddings(torch.zeros(0, self.config.hidden_size))
         if source is not None and self.config.num_items:
-            self.item_store.load(source, self.config.num_items)
+            self.item_store.load(source, self.config.num_items, self.config.has_memory)
         if not self.item_embeddings.is_meta:
             check_finite(self.item_embeddings, self.item_store.known_catalog)
 

@@ -15,6 +15,7 @@ from recformer_hf.recommending import recommender
 from recformer_hf.recommending.vectors import equal_rows
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 from tests.support.heads import HEADS, trained
+from tests.support.memories import some_memory
 from tests.support.models import assert_parity, enliven, small_config
 
 DATASET = load_demo_domain("kitchen", num_users=20, num_items=60)
@@ -130,6 +131,17 @@ def test_the_scores_of_forward_with_every_head(parts: str) -> None:
             rows = torch.from_numpy(history)[None]
             alone = model(**({} if tokenizer is None else tokens), history_rows=rows).scores[0]
             assert_parity(scores[row], alone, 2e-6)
+
+
+@pytest.mark.parametrize("parts", ["paper", "narrow"])
+def test_a_memory_is_mixed_in(parts: str) -> None:
+    model = trained(DATASET.catalog, TOKENIZER, parts)
+    scorer = RecformerScorer(model, TOKENIZER, DATASET.catalog)
+    alone = scorer.scores(HISTORIES)
+    model.memory = memory = some_memory(60)
+    mixed = scorer.scores(HISTORIES)
+    assert torch.equal(mixed, memory.mixed(alone, HISTORIES))
+    assert not torch.equal(mixed.argsort(1), alone.argsort(1))
 
 
 def test_a_two_level_head_needs_no_tokens(monkeypatch) -> None:

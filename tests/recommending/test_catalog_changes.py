@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from recformer_hf import RecformerForSeqRec, UnknownItemError
+from tests.support.heads import trained
+from tests.support.memories import assert_same, some_memory
 from tests.support.models import enliven, small_config
 from tests.support.shop import ITEMS, MORE, assert_close
 
@@ -45,6 +48,23 @@ class TestChangingTheCatalogue:
         assert model.catalog == expected.catalog
         with pytest.raises(UnknownItemError, match="No item 'nope'"):
             model.update_items({"nope": {"title": "x"}}, tokenizer)
+
+    def test_what_was_learned_and_counted_follows(self, tokenizer):
+        model = trained(ITEMS, tokenizer, "flat")
+        residuals, memory = model.item_residuals.detach().clone(), some_memory(32)
+        model.memory = memory
+        model.add_items(MORE, tokenizer)
+        assert torch.equal(model.item_residuals, torch.cat([residuals, torch.zeros(2, 64)]))
+        assert_same(model.memory, memory.extended(2))
+        model.remove_items([list(ITEMS)[5], "n1"])
+        kept = np.array([row for row in range(34) if row not in (5, 32)])
+        assert torch.equal(model.item_residuals[:31], residuals[kept[:31]])
+        assert_same(model.memory, memory.extended(2).select(kept))
+        before, residuals = model.memory, model.item_residuals.detach().clone()
+        model.update_items({"gmN": {"title": "velvet curtain"}}, tokenizer)
+        assert model.memory is before
+        assert torch.equal(model.item_residuals, residuals)
+        assert len(model.recommend([["gmN", "n2"]], tokenizer, 30).rows[0]) == 30
 
     def test_trainable_embeddings_stay_trainable(self, model, tokenizer):
         model.item_embeddings.requires_grad_()

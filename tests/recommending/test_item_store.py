@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import huggingface_hub.errors
@@ -11,7 +12,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer
-from recformer_hf.recommending.item_store import CheckpointSource, ItemStore, read_catalog
+from recformer_hf.recommending.item_store import CheckpointSource, ItemStore, read_catalog, read_memory
+from tests.support.memories import assert_same, some_memory
 from tests.support.models import small_config
 from tests.support.shop import MORE, plain_search, vectors
 
@@ -318,3 +320,121 @@ class TestChoiceOfIndex:
             model.build_index("exact", lists=3)
         with pytest.raises(ValueError, match="no items to score"):
             RecformerForSeqRec(small_config()).build_index("exact")
+
+
+class TestTheMemoryBesideTheModel:
+    def test_is_saved_and_loaded(self, model, tmp_path):
+        assert model.memory is None
+        model.memory = memory = some_memory(32)
+        model.save_pretrained(tmp_path)
+        loaded = RecformerForSeqRec.from_pretrained(tmp_path)
+        assert_same(loaded.memory, memory)
+        assert loaded.config.has_memory
+        for file in tmp_path.iterdir():
+            file.unlink()
+        loaded.save_pretrained(tmp_path)
+        assert_same(RecformerForSeqRec.from_pretrained(tmp_path).memory, memory)
+        assert RecformerForSeqRec.from_pretrained(tmp_path, has_memory=False).memory is None
+
+    def test_a_model_without_one_writes_none(self, model, tmp_path):
+        model.save_pretrained(tmp_path)
+        assert not (tmp_path / "memory.safetensors").exists()
+        assert RecformerForSeqRec.from_pretrained(tmp_path).memory is None
+
+    def test_of_an_older_model_is_removed(self, model, tmp_path, caplog):
+        model.memory = some_memory(32)
+        model.save_pretrained(tmp_path)
+        model.memory = None
+        model.save_pretrained(tmp_path)
+        assert not (tmp_path / "memory.safetensors").exists()
+        assert "the model that was saved here before had a memory" in caplog.text
+        assert RecformerForSeqRec.from_pretrained(tmp_path).memory is None
+
+    def test_a_memory_alone_is_no_older_model(self, model, tmp_path):
+        some_memory(32).save_pretrained(tmp_path)
+        model.save_pretrained(tmp_path)
+        assert (tmp_path / "memory.safetensors").exists()
+
+    def test_that_is_missing(self, model, tmp_path):
+        model.memory = some_memory(32)
+        model.save_pretrained(tmp_path)
+        (tmp_path / "memory.safetensors").unlink()
+        with pytest.raises(OSError, match=r"not memory\.safetensors, .* load it without its memory: .*has_memory"):
+            RecformerForSeqRec.from_pretrained(tmp_path)
+        assert RecformerForSeqRec.from_pretrained(tmp_path, has_memory=False).memory is None
+
+    def test_that_is_damaged(self, model, tmp_path):
+        model.memory = some_memory(32)
+        model.save_pretrained(tmp_path)
+        path = tmp_path / "memory.safetensors"
+        path.write_bytes(path.read_bytes()[:-7])
+        with pytest.raises(ValueError, match=r"memory\.safetensors is not a whole safetensors file"):
+            RecformerForSeqRec.from_pretrained(tmp_path)
+        path.write_bytes((tmp_path / "model.safetensors").read_bytes())
+        with pytest.raises(ValueError, match=r"memory\.safetensors has the version None of a memory's file"):
+            RecformerForSeqRec.from_pretrained(tmp_path)
+
+    def test_of_another_size_is_left_aside(self, model, tmp_path, caplog):
+        model.memory = some_memory(32)
+        model.save_pretrained(tmp_path)
+        some_memory(30).save_pretrained(tmp_path)
+        assert RecformerForSeqRec.from_pretrained(tmp_path).memory is None
+        assert "is of 30 items, but the model has 32" in caplog.text
+
+    def test_other_kinds(self, model):
+        with pytest.raises(ValueError, match=r"The memory is of 30 items, but the model has 32\. Fit it on sequences"):
+            model.memory = some_memory(30)
+        with pytest.raises(TypeError, match="A model's memory is a Memory, got a str"):
+            model.memory = "folder"
+        assert model.memory is None
+        assert not model.config.has_memory
+
+    def test_from_the_hub(self, model, tmp_path, monkeypatch):
+        """Asked for only if the configuration says that there is one."""
+        model.memory = some_memory(32)
+        model.save_pretrained(tmp_path)
+        asked = []
+
+        def download(repo, name, **options):
+            asked.append((name, options["revision"], options["token"]))
+            return str(tmp_path / name)
+
+        monkeypatch.setattr("recformer_hf.items.catalog_files.hf_hub_download", download)
+        source = CheckpointSource.of("someone/shop", {"token": "t", "revision": "main"}, "abc")
+        store = ItemStore()
+        store.load(source, 32)
+        assert store.memory is None
+        store.load(source, 32, has_memory=True)
+        assert_same(store.memory, model.memory)
+        assert asked[1:] == [("item_catalog.arrow", "abc", "t"), ("memory.safetensors", "abc", "t")][::-1]
+
+    def test_that_the_hub_cannot_be_asked_for_is_an_error(self, model, tmp_path, monkeypatch):
+        def download(*args, **options):
+            raise huggingface_hub.errors.LocalEntryNotFoundError("no network")
+
+        monkeypatch.setattr("recformer_hf.items.catalog_files.hf_hub_download", download)
+        with pytest.raises(OSError, match=r"not memory\.safetensors.*no network.*has_memory=False"):
+            read_memory(CheckpointSource.of("someone/shop", {}, "abc"), 32)
+
+    @pytest.mark.parametrize("made", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+    def test_copies_have_their_own(self, model, made):
+        model.memory = memory = some_memory(32)
+        other = made(model)
+        assert_same(other.memory, memory)
+        other.memory = None
+        assert model.memory is memory
+        assert model.config.has_memory
+
+    def test_other_items_have_none(self, model, tokenizer):
+        model.memory = memory = some_memory(32)
+        assert model.with_catalog(MORE, tokenizer).memory is None
+        model.set_item_embeddings(vectors(32, 64), model.catalog)  # the same items, encoded again
+        assert model.memory is memory
+        model.set_item_embeddings(vectors(32, 64))
+        assert model.memory is None
+
+    def test_a_model_made_from_the_configuration_of_one_with_a_memory(self, model, tmp_path):
+        model.memory = some_memory(32)
+        fresh = RecformerForSeqRec(model.config)
+        fresh.save_pretrained(tmp_path)
+        assert RecformerForSeqRec.from_pretrained(tmp_path).memory is None

@@ -15,6 +15,7 @@ from recformer_hf.heads.history_items import padded
 from recformer_hf.training import model_ranking
 from recformer_hf.training.model_ranking import RankingBatches, rank_sequences
 from tests.support.heads import HEADS, trained
+from tests.support.memories import some_memory
 
 DATASET = load_demo_domain("kitchen", num_users=30, num_items=60)
 TOKENIZER = RecformerTokenizer.train_from_catalog(list(DATASET.catalog), vocab_size=320)
@@ -45,12 +46,14 @@ def test_scores_of_many_items_bound_a_batch(monkeypatch):
     assert {len(batch) for batch in RankingBatches(LENGTHS, 10**6, 1000, 0, 1)} == {1}
 
 
+@pytest.mark.parametrize("memory", [False, True])
 @pytest.mark.parametrize("parts", HEADS)
-def test_ranks_as_the_scorer_does_with_every_head(parts):
+def test_ranks_as_the_scorer_does_with_every_head(parts, memory):
     """With items of equal text, whose scores tie but for the history bias and the residuals."""
     items = {f"{copy}{row}": item for copy in "ab" for row, item in enumerate(DATASET.catalog)}
     catalog = ItemCatalog.from_items(items)
     model = trained(catalog, TOKENIZER, parts)
+    model.memory = some_memory(120) if memory else None
     expected = rank_protocols(RecformerScorer(model, TOKENIZER, catalog), DATASET.test)
     ranked, loss = rank_sequences(
         model, Loader(model), Accelerator(cpu=True), ["kept", "excluded"], ties="average", top_k=10

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 class RecformerScorer:
     """Scores a catalogue by the cosine of item and history vectors over the temperature (Recformer, equation 9), with
-    what the model's head adds to it (docs/model.md).
+    what the model's head and its memory add to it (docs/model.md).
 
     Nothing is padded: the histories of a call are sorted by length and go through the encoder packed, at most
     `max_tokens` tokens at a time. Then one matrix product scores all of them. During a call the model is in evaluation
@@ -124,7 +124,8 @@ class RecformerScorer:
                 vectors = read_rows(head, histories, items, self.max_tokens)
             else:
                 vectors = self._encode(histories)
-        return scores_of_all(head, Queries(vectors, found), items, equal)
+        scores = scores_of_all(head, Queries(vectors, found), items, equal)
+        return scores if model.memory is None else model.memory.mixed(scores, histories)
 
     def _encode(self, histories: Sequence[np.ndarray]) -> Tensor:
         """Vectors of histories by the text encoder, float32 `[batch, hidden_size]`."""

@@ -26,7 +26,8 @@ def add_items(
     if model.item_residuals is not None:  # nothing has been learned about the new items yet
         old = model.item_residuals.detach()
         residuals = torch.cat([old, old.new_zeros(len(more), old.shape[1])])
-    model._set_items(torch.cat([model.item_embeddings.detach(), vectors]), catalog, residuals)
+    memory = None if model.memory is None else model.memory.extended(len(more))
+    model._set_items(torch.cat([model.item_embeddings.detach(), vectors]), catalog, residuals, memory)
 
 
 def remove_items(model: RecommendingModel, item_ids: Sequence[Any]) -> None:
@@ -37,7 +38,8 @@ def remove_items(model: RecommendingModel, item_ids: Sequence[Any]) -> None:
     rows = np.flatnonzero(kept)
     on_device = torch.from_numpy(rows).to(model.item_embeddings.device)
     residuals = None if model.item_residuals is None else model.item_residuals.detach()[on_device]
-    model._set_items(model.item_embeddings.detach()[on_device], catalog.select(rows), residuals)
+    memory = None if model.memory is None else model.memory.select(rows)
+    model._set_items(model.item_embeddings.detach()[on_device], catalog.select(rows), residuals, memory)
 
 
 def update_items(
@@ -54,7 +56,7 @@ def update_items(
     new = encode_items(model, changed, tokenizer, max_tokens, progress).to(vectors.device)
     vectors[torch.from_numpy(rows).to(vectors.device)] = new
     residuals = None if model.item_residuals is None else model.item_residuals.detach()
-    model._set_items(vectors, catalog.select(others).add(changed).select(place), residuals)
+    model._set_items(vectors, catalog.select(others).add(changed).select(place), residuals, model.memory)
 
 
 __all__ = ["add_items", "remove_items", "update_items"]

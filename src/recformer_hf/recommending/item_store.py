@@ -1,4 +1,4 @@
-"""What belongs to a recommender's item embeddings: the catalogue that names them, and a search index over them."""
+"""What belongs to a recommender's items: the catalogue that names them, a memory of them, and a search index."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.utils import logging
 
 from ..items.catalog import CATALOG_FILE, ItemCatalog, as_catalog
+from ..memory.memory import MEMORY_FILE, Memory
 from .checked_vectors import check_encoded, zero_rows
 from .faiss_index import INDEX_FILE, INDEX_INFO_FILE, FaissIndex
 from .search import BFloat16Index, ExactIndex, measure_recall, sample_queries
@@ -70,7 +71,7 @@ class CheckpointSource:
 
 
 class ItemStore:
-    """The catalogue and the search index of a model; both follow the model's item embeddings.
+    """The catalogue, the memory and the search index of a model; all follow the model's item embeddings.
 
     Copies and pickles have no built index, because faiss indexes cannot be copied: they search exactly.
     """
@@ -78,6 +79,7 @@ class ItemStore:
     def __init__(self) -> None:
         self._catalog: ItemCatalog | None = None
         self._unread: CheckpointSource | None = None
+        self.memory: Memory | None = None
         self._exact: ExactIndex | None = None
         self._built: FaissIndex | BFloat16Index | None = None
         self._saved_index: Path | None = None
@@ -114,6 +116,25 @@ class ItemStore:
                 "use model.with_catalog(catalog, tokenizer)."
             )
         self._catalog, self._unread = catalog, None
+
+    def set_memory(self, memory: Memory | None, num_items: int) -> None:
+        """Sets or removes the memory.
+
+        Raises:
+            TypeError: for anything but a `Memory`.
+            ValueError: if it has another number of items than the model.
+        """
+        if memory is not None and not hasattr(memory, "sparse_scores"):  # of the package or of a checkpoint's code
+            raise TypeError(
+                f"A model's memory is a Memory, got a {type(memory).__name__}. Memory.fit(items, offsets, num_items) "
+                "makes one of a shop's sequences."
+            )
+        if memory is not None and memory.num_items != num_items:
+            raise ValueError(
+                f"The memory is of {memory.num_items:,} items, but the model has {num_items:,}. Fit it on sequences of "
+                "the rows of model.catalog: Memory.fit(items, offsets, num_items=len(model.catalog))."
+            )
+        self.memory = memory
 
     # The vectors
 
@@ -197,12 +218,21 @@ class ItemStore:
 
     # Files beside the weights
 
-    def load(self, source: CheckpointSource, num_items: int) -> None:
-        """Takes the catalogue and the index that lie beside a checkpoint's weights.
+    def load(self, source: CheckpointSource, num_items: int, has_memory: bool = False) -> None:
+        """Takes the catalogue, the memory and the index that lie beside a checkpoint's weights.
+
+        Args:
+            source: where the weights were loaded from.
+            num_items: of the model.
+            has_memory: whether there is a memory (`config.has_memory`).
 
         Raises:
-            OSError: if the Hub cannot be asked for the catalogue and no copy of it is cached.
+            OSError: if the Hub cannot be asked for the catalogue and no copy of it is cached, or the memory is not
+                there.
+            ValueError: if the memory's file is damaged.
         """
+        if has_memory:
+            self.memory = read_memory(source, num_items)
         try:
             self._catalog = read_catalog(source, num_items)
         except ImportError:
@@ -212,13 +242,18 @@ class ItemStore:
             self._saved_index = source.folder.absolute()  # it is opened later
 
     def save(self, folder: Path, item_embeddings: Tensor, item_vectors: Tensor, replaces: bool = False) -> None:
-        """Writes the catalogue and a faiss index, where there are any, beside the weights.
+        """Writes the catalogue, the memory and a faiss index, where there are any, beside the weights.
 
         Args:
             folder: where the weights are.
             item_embeddings, item_vectors: the model's.
             replaces: whether another model was saved there before. Its catalogue would name the items of this one.
         """
+        if self.memory is not None:
+            self.memory.save_pretrained(folder)
+        elif replaces and (path := folder / MEMORY_FILE).is_file():
+            path.unlink()
+            logger.warning(f"{path} was removed: the model that was saved here before had a memory, this one has none.")
         catalog = self.catalog(len(item_embeddings))
         if catalog is not None:
             catalog.save_pretrained(folder)
@@ -298,6 +333,30 @@ def read_catalog(source: CheckpointSource, num_items: int) -> ItemCatalog | None
     return catalog
 
 
+def read_memory(source: CheckpointSource, num_items: int) -> Memory | None:
+    """The memory beside a checkpoint's weights, which has one; None if that is of another number of items.
+
+    Raises:
+        OSError: if it is not there, or cannot be fetched from the Hub.
+        ValueError: if its file is damaged.
+    """
+    try:
+        memory = Memory.from_pretrained(source.name_or_folder, **source.options)
+    except OSError as error:
+        raise OSError(
+            f"The weights of {source.name_or_folder} were loaded, but not {MEMORY_FILE}, which its config.json says "
+            f"lies beside them ({error.__cause__ or error}). Copy or download the checkpoint again, whole; or load it "
+            "without its memory: from_pretrained(..., has_memory=False)."
+        ) from error
+    if memory.num_items != num_items:
+        logger.warning(
+            f"{MEMORY_FILE} beside the model is of {memory.num_items:,} items, but the model has {num_items:,}, so it "
+            "is ignored. Attach the right one: model.memory = Memory.from_pretrained(folder)."
+        )
+        return None
+    return memory
+
+
 def _is_known_to_be_absent(source: CheckpointSource, error: OSError) -> bool:
     """Whether the Hub has said that the repository has no catalogue: now, or before, which the cache remembers.
 
@@ -325,4 +384,5 @@ __all__ = [
     "as_catalog",
     "check_catalog",
     "read_catalog",
+    "read_memory",
 ]

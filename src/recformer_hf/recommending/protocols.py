@@ -12,6 +12,7 @@ from ..configuration_recformer import RecformerConfig
 from ..encoder.packing import FlatItems
 from ..heads.scoring_head import ScoringHead
 from ..items.catalog import ItemCatalog
+from ..memory.memory import Memory
 from .search import ExactIndex
 
 Items = ItemCatalog | Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
@@ -82,12 +83,20 @@ class RecommendingModel(EncodingModel, Protocol):
     @property
     def catalog(self) -> ItemCatalog | None: ...
     @property
+    def memory(self) -> Memory | None: ...
+    @property
     def index(self) -> SearchIndex: ...
     @property
     def exact_index(self) -> ExactIndex: ...
     def check_item_vectors(self) -> None: ...
     def set_item_embeddings(self, embeddings: Tensor, catalog: ItemCatalog | None = None) -> None: ...
-    def _set_items(self, embeddings: Tensor, catalog: ItemCatalog | None, residuals: Tensor | None = None) -> None: ...
+    def _set_items(
+        self,
+        embeddings: Tensor,
+        catalog: ItemCatalog | None,
+        residuals: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> None: ...
 
 
 __all__ = [

@@ -17,6 +17,7 @@ from ..heads.head_changes import set_head
 from ..heads.scoring_head import ScoringHead
 from ..items.catalog import ItemCatalog
 from ..items.places import renumbered
+from ..memory.memory import Memory
 from .catalog_changes import add_items, remove_items, update_items
 from .checked_vectors import as_vectors, check_finite
 from .export import write_embeddings
@@ -193,7 +194,7 @@ class RecommenderMixin(_Model):
                 float32.
             catalog: names the rows. By default the model has no catalogue afterwards, because the previous one may name
                 other items. To encode the same items again: `set_item_embeddings(vectors, model.catalog)`; only then
-                `item_residuals` stay, otherwise they are zeros.
+                `item_residuals` and the memory stay, otherwise they are zeros and None.
 
         Raises:
             TypeError: for anything but a tensor or an array.
@@ -211,17 +212,23 @@ class RecommenderMixin(_Model):
         check_finite(embeddings, catalog)
         same_items = catalog is not None and catalog is self.catalog
         residuals = self.item_residuals.detach() if same_items and self.item_residuals is not None else None
-        self._set_items(embeddings, catalog, residuals)
+        self._set_items(embeddings, catalog, residuals, self.memory if same_items else None)
 
-    def _set_items(self, embeddings: Tensor, catalog: ItemCatalog | None, residuals: Tensor | None = None) -> None:
-        """Sets checked vectors of items, and what was learned about each; by default nothing, which is zeros."""
+    def _set_items(
+        self,
+        embeddings: Tensor,
+        catalog: ItemCatalog | None,
+        residuals: Tensor | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        """Sets checked vectors of items, and what is known about each; by default nothing: zeros, and no memory."""
         self._set_weight("item_embeddings", embeddings)
         if self.item_residuals is not None:
             empty = embeddings.new_zeros(len(embeddings), self.config.vector_size)
             self._set_weight("item_residuals", empty if residuals is None else residuals)
         self.config.num_items = embeddings.shape[0]
         self.item_store.forget_check()
-        self.catalog = catalog
+        self.catalog, self.memory = catalog, memory
 
     def _set_weight(self, name: str, values: Tensor) -> None:
         weight = getattr(self, name)
@@ -311,6 +318,25 @@ class RecommenderMixin(_Model):
     def catalog(self, catalog: ItemCatalog | None) -> None:
         self.item_store.set_catalog(catalog, self.config.num_items)
 
+    @property
+    def memory(self) -> Memory | None:
+        """What counting knows of the items, which scores are mixed with; None if there is none.
+
+        `recommend`, the pipeline, `RecformerScorer` and the trainer's ranking use it, [`forward`] never does: it
+        computes what the model alone says. `from_pretrained` loads it with the weights, `save_pretrained` writes it
+        beside them. Setting it raises ValueError unless it is of as many items as the model.
+
+        ```python
+        >>> model.memory = Memory.fit(items, offsets, len(model.catalog), vectors=model.item_embeddings)
+        ```
+        """
+        return self.item_store.memory
+
+    @memory.setter
+    def memory(self, memory: Memory | None) -> None:
+        self.item_store.set_memory(memory, self.config.num_items)
+        self.config.has_memory = memory is not None
+
     def with_catalog(
         self, items: Items, tokenizer: ItemTokenizer, max_tokens: int = 8192, progress: bool | None = None
     ) -> Any:
@@ -323,7 +349,7 @@ class RecommenderMixin(_Model):
         Returns:
             a new model with a catalogue of its own. It shares the weights of the encoder and of the head with this one,
             so that moving or training one moves or trains both. It has learned nothing about its items yet
-            (`item_residuals` are zeros).
+            (`item_residuals` are zeros), and it has no memory.
         """
         catalog = as_catalog(items)
         vectors = encode_items(self, catalog, tokenizer, max_tokens, progress)
@@ -345,7 +371,8 @@ class RecommenderMixin(_Model):
     def add_items(
         self, items: Items, tokenizer: ItemTokenizer, max_tokens: int = 8192, progress: bool | None = None
     ) -> None:
-        """Appends items. Only the new ones are encoded; the others keep their rows and vectors.
+        """Appends items. Only the new ones are encoded; the others keep their rows and vectors. A memory knows nothing
+        of the new ones.
 
         Args:
             items: as in [`with_catalog`]; the catalogue must not have any of their ids yet.
@@ -454,6 +481,7 @@ class RecommenderMixin(_Model):
         return {**self.__dict__, **own, "item_store": copy.copy(self.item_store)}
 
     def _check_consistent(self) -> None:
+        self.config.has_memory = self.memory is not None  # a model of this configuration may have no memory yet
         self.config.validate_architecture()
         if self.config.num_items != len(self.item_embeddings):
             raise ValueError(

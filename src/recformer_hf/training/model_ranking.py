@@ -92,6 +92,8 @@ def rank_sequences(
         for batch in loader:
             users, labels = batch.pop("user_index").cpu().numpy(), batch.pop("labels")
             scores = model(**batch, equal_items=equal).scores
+            if model.memory is not None:
+                scores = model.memory.mixed(scores, [split.history(user) for user in users])
             parts.append(rank_batch(scores, split, users, protocols, ties=ties, top_k=top_k))
             losses.append((users, F.cross_entropy(scores, labels, reduction="none").cpu().numpy()))
     if accelerator.num_processes > 1:

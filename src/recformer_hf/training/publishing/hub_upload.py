@@ -22,8 +22,8 @@ logger = logging.get_logger(__name__)
 PUBLISHED = (
     "config.json", "model*.safetensors", "model.safetensors.index.json", "adapter_config.json",
     "adapter_model*.safetensors", "*_recformer.py", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
-    "vocab.*", "merges.txt", "item_catalog.arrow", "item_index.*", "metrics.json", "run_times.json",
-    "zero_shot.jsonl", "test-*.npz", "*.png", "README.md", "LICENSE*",
+    "vocab.*", "merges.txt", "item_catalog.arrow", "memory.safetensors", "item_index.*", "metrics.json",
+    "run_times.json", "zero_shot.jsonl", "test-*.npz", "*.png", "README.md", "LICENSE*",
 )  # fmt: skip
 """Files of a run's folder that are uploaded, besides the code files of a model saved `with_code`.
 

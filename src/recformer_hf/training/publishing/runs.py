@@ -218,7 +218,7 @@ def _is_metric(name: str, value: object) -> bool:
 def _count_parameters(folder: Path) -> int:
     """Counts from the headers of the saved files: in memory, the weights may be sharded over processes."""
     total = 0
-    for path in folder.glob("*.safetensors"):
+    for path in folder.glob("model*.safetensors"):
         with safe_open(path, "pt") as file:
             total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     return total
