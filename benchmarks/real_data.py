@@ -21,72 +21,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import shlex
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.results_tables import PROTOCOLS, TABLES, differences_row, markdown, test_split_row
-from recformer_hf.data.dataset import SequentialDataset
+from benchmarks.study import EXAMPLES, Study, machine, reports_of
 from recformer_hf.evaluation import Ranking, paired_test
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 BASELINES = ("popularity", "markov", "last_item_text", "last_item_vectors")
 
 
-class Study:
-    """The folder of a study. A step whose result is in the folder is not run again."""
+class PretrainingStudy(Study):
+    """The rows of this module."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
+        super().__init__(arguments.output_dir, arguments.folders, arguments.text_encoder, arguments.max_token_num)
         self.arguments = arguments
-        self.folder = Path(arguments.output_dir)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.seconds: dict[str, float] = self._read("seconds.json")
-
-    def run(self, name: str, result: str, *command: str) -> Path:
-        """Run a command unless its result exists; `name` is the name of its folder and log."""
-        folder = self.folder / name
-        if not (folder / result).is_file():
-            print(f"[{time.strftime('%H:%M:%S')}] {name}: {shlex.join(command)}", flush=True)
-            with open(self.folder / "commands.txt", "a", encoding="utf-8") as file:
-                file.write(f"{shlex.join(command)}\n")
-            began = time.perf_counter()
-            with open(self.folder / f"{name}.log", "ab") as log:
-                done = subprocess.run([sys.executable, *command], stdout=log, stderr=log, check=False)
-            if done.returncode:
-                raise SystemExit(
-                    f"{name} failed; see {self.folder / f'{name}.log'}. The same call again resumes after it."
-                )
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-            self._write("seconds.json", self.seconds)
-        return folder
-
-    def dataset(self, name: str) -> Path:
-        source = Path(self.arguments.folders, name)
-        return self.run(
-            f"data-{name}", "items.parquet", str(EXAMPLES / "prepare_data.py"), "--source", "replication",
-            "--folder", str(source), "--output_dir", str(self.folder / f"data-{name}"),
-        )  # fmt: skip
-
-    def without_test(self, dataset: Path) -> Path:
-        """A copy to train on and to select models with, so that neither can see the test split."""
-        folder = dataset.with_name(f"{dataset.name}-without-test")
-        if not folder.exists():
-            whole = SequentialDataset.load(dataset)
-            SequentialDataset(whole.catalog, whole.train, whole.validation, None, whole.info).save_to_disk(folder)
-        return folder
-
-    def warm(self) -> Path:
-        arguments = self.arguments
-        return self.run(
-            "warm", "model.safetensors", "-m", "recformer_hf.conversion", "text-encoder", arguments.text_encoder,
-            str(self.folder / "warm"), "--max-token-num", str(arguments.max_token_num),
-        )  # fmt: skip
 
     def pretrained(self, sources: list[Path], target: Path) -> Path:
         arguments = self.arguments
@@ -124,31 +74,12 @@ class Study:
             "--logging_steps", "50", "--resume_from_checkpoint", "true",
         ]  # fmt: skip
 
-    def ranked(self, row: str, dataset: Path, *scorers: str) -> Path:
-        """Rank the test split, once for each row."""
-        name = f"test-{row}"
-        return self.run(
-            name, "metrics.json", str(EXAMPLES / "evaluate.py"), "--dataset", str(dataset), "--protocol", "both",
-            "--output_dir", str(self.folder / name), *scorers,
-        )  # fmt: skip
-
-    def _read(self, name: str) -> Any:
-        path = self.folder / name
-        return json.loads(path.read_text("utf-8")) if path.is_file() else {}
-
-    def _write(self, name: str, content: Any) -> None:
-        (self.folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-
 
 def validation_metric(run: Path) -> float:
     return float(json.loads((run / "metrics.json").read_text("utf-8"))["validation"]["metrics"]["ndcg@10"])
 
 
-def reports_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "metrics.json").read_text("utf-8"))["rankings"]
-
-
-def rows_of(study: Study) -> dict[str, tuple[Path, str]]:
+def rows_of(study: PretrainingStudy) -> dict[str, tuple[Path, str]]:
     """Run all steps that are missing. Returns the folder of rankings and the name of the scorer for each row."""
     arguments = study.arguments
     target = study.dataset(arguments.target)
@@ -228,15 +159,14 @@ def main() -> None:
         "--mixing", default="steps", choices=["sequences", "steps"], help="steps takes negatives from one shop"
     )
     parser.add_argument("--eval_steps", type=int, default=200, help="steps between zero-shot evaluations")
-    study = Study(parser.parse_args())
+    study = PretrainingStudy(parser.parse_args())
     rows = rows_of(study)
     figures = figures_of(rows)
     text = "\n\n".join("\n".join(markdown(TABLES[name](figures[name]))) for name in figures) + "\n"
     (study.folder / "results.md").write_text(text, "utf-8")
-    study._write("tables.json", figures)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    study._write("results.json", {
-        "settings": vars(study.arguments), "seconds": study.seconds, "device": device, "torch": torch.__version__,
+    study.write("tables.json", figures)
+    study.write("results.json", {
+        "settings": vars(study.arguments), "seconds": study.seconds, **machine(),
         "rows": {row: reports_of(folder) for row, (folder, _) in rows.items()},
     })  # fmt: skip
     print(text)

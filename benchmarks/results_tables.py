@@ -155,7 +155,46 @@ def random_weights(rows: Figures) -> list[list[str]]:
     ]
 
 
+def domains(rows: Figures) -> list[list[str]]:
+    """NDCG@10 of every row on every domain, with the half of its 95 % interval, and the longest time that it took."""
+    names = [name for name in rows[0] if name not in ("row", "seconds")]
+    table = [["NDCG@10, kept / excluded", *names, "seconds"]]
+    for row in rows:
+        cells = [
+            " / ".join(_with_half(row[name][protocol]) for protocol in PROTOCOLS) if name in row else ""
+            for name in names
+        ]
+        seconds = [row[name]["seconds"] for name in names if name in row and row[name]["seconds"] is not None]
+        table.append([row["row"], *cells, "; ".join(f"{each:,}" for each in seconds)])
+    return table
+
+
+def cold_targets(rows: Figures) -> list[list[str]]:
+    """NDCG@10 of the users whose target training has not seen."""
+    names = [name for name in rows[0] if name != "row"]
+    table = [["NDCG@10 of cold targets, kept / excluded", *names]]
+    for row in rows:
+        table.append([row["row"], *(" / ".join(map(number, row[name])) if name in row else "" for name in names)])
+    return table
+
+
+def differences_of_domains(rows: Figures) -> list[list[str]]:
+    table = [["difference in NDCG@10", "domain", "kept [95 %]", "excluded [95 %]"]]
+    for row in rows:
+        intervals = [with_interval(row[protocol][:3], sign=True) for protocol in PROTOCOLS]
+        table.append([row["difference"], row["domain"], *intervals])
+    return table
+
+
+def _with_half(figures: list[float]) -> str:
+    value, low, high = figures
+    return f"{number(value)} ±{number((high - low) / 2)}"
+
+
 TABLES: dict[str, Callable[[Figures], list[list[str]]]] = {
+    "domains": domains,
+    "differences_of_domains": differences_of_domains,
+    "cold_targets": cold_targets,
     "test_split": test_split,
     "differences": differences,
     "epochs": epochs,
