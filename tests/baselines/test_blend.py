@@ -50,7 +50,7 @@ def test_both_protocols_count_if_none_is_named() -> None:
 
 
 def test_of_many_users_some_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recformer_hf.baselines.blend._MOST_USERS", 150)
+    monkeypatch.setattr("recformer_hf.baselines.blend.MOST_USERS", 150)
     dataset = load_demo_domain("kitchen", num_users=400)
     asked: list[int] = []
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.scorer import Scorer, checked_scores, num_scored
-from ..memory.weights import Candidates, choose_weights
+from ..memory.weights import MOST_USERS, Candidates, choose_weights
 
 if TYPE_CHECKING:
     from ..data.dataset import SequentialDataset
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 _SCORES_AT_ONCE = 1 << 24
 """Scores of one scorer that are in memory together."""
-
-_MOST_USERS = 10_000
-"""Validation users on which weights are chosen; of more, every second, third, ... is taken."""
 
 
 class Blend:
@@ -79,7 +76,7 @@ class Blend:
         return self
 
     def _candidates(self, split: Sequences) -> Candidates:
-        split = split.select(np.arange(0, len(split), -(-len(split) // _MOST_USERS)))
+        split = split.select(np.arange(0, len(split), -(-len(split) // MOST_USERS)))
         assert split.targets is not None
         size = max(1, min(1024, _SCORES_AT_ONCE // max(1, num_scored(self.scorers[0], split))))
         batches = []

@@ -13,6 +13,9 @@ from torch import Tensor
 TOP_K = 200
 """Items of each part that are compared: one below them in every part is hardly ever among the first ten of a sum."""
 
+MOST_USERS = 10_000
+"""Validation users on which weights are chosen; of more, every second, third, ... is taken."""
+
 _CUT = 10
 _NEARLY_NOTHING = 4.0**-10
 _LARGEST = 1e30  # stands for an infinite score, which a weight of 0 would turn into NaN
@@ -274,4 +277,4 @@ def _without_idle_parts(
     return best, weights, factor
 
 
-__all__ = ["Candidates", "ChosenWeights", "WeightProtocol", "choose_weights"]
+__all__ = ["MOST_USERS", "Candidates", "ChosenWeights", "WeightProtocol", "choose_weights"]

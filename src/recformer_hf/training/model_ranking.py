@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from ..data.sequences import Sequences
 from ..encoder.packing import length_sorted_batches
@@ -60,6 +61,29 @@ class RankingLoader(Protocol):
 
 
 @torch.no_grad()
+def model_scores(
+    model: RecformerForSeqRec, loader: RankingLoader, accelerator: Accelerator
+) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+    """What the model alone says of every item, for the users of this process; the last batch may be repeated.
+
+    Args:
+        model: with item vectors. It is in evaluation mode until the last batch.
+        loader: batches of a validation or test split with `labels` and `user_index`.
+        accelerator: accelerator of the run.
+
+    Yields:
+        int `[batch]` rows of the split, int64 `[batch]` targets, and float32 `[batch, num_items]` scores.
+    """
+    model.item_store.forget_check()  # fused optimizers change weights without telling torch
+    with evaluating(model), accelerator.autocast():
+        # Not `model.equal_items`, which would not notice that a sharded matrix has changed.
+        equal = torch.stack(equal_rows(model.item_vectors))
+        for batch in loader:
+            users, labels = batch.pop("user_index").cpu().numpy(), batch.pop("labels")
+            yield users, labels, model(**batch, equal_items=equal).scores
+
+
+@torch.no_grad()
 def rank_sequences(
     model: RecformerForSeqRec,
     loader: RankingLoader,
@@ -85,17 +109,11 @@ def rank_sequences(
     split = loader.split
     parts: list[dict[RankingProtocol, RankedBatch]] = []
     losses: list[tuple[np.ndarray, np.ndarray]] = []
-    model.item_store.forget_check()  # fused optimizers change weights without telling torch
-    with evaluating(model), accelerator.autocast():
-        # Not `model.equal_items`, which would not notice that a sharded matrix has changed.
-        equal = torch.stack(equal_rows(model.item_vectors))
-        for batch in loader:
-            users, labels = batch.pop("user_index").cpu().numpy(), batch.pop("labels")
-            scores = model(**batch, equal_items=equal).scores
-            if model.memory is not None:
-                scores = model.memory.mixed(scores, [split.history(user) for user in users])
-            parts.append(rank_batch(scores, split, users, protocols, ties=ties, top_k=top_k))
-            losses.append((users, F.cross_entropy(scores, labels, reduction="none").cpu().numpy()))
+    for users, labels, scores in model_scores(model, loader, accelerator):
+        if model.memory is not None:
+            scores = model.memory.mixed(scores, [split.history(user) for user in users.tolist()])
+        parts.append(rank_batch(scores, split, users, protocols, ties=ties, top_k=top_k))
+        losses.append((users, F.cross_entropy(scores, labels, reduction="none").cpu().numpy()))
     if accelerator.num_processes > 1:
         parts, losses = gather_object(parts), gather_object(losses)
     users, user_losses = (np.concatenate(column) for column in zip(*losses, strict=True))

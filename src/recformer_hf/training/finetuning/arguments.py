@@ -77,6 +77,13 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         default=None, metadata={"help": "A learned bias of the items that the history holds already."}
     )
     learned_temperature: bool | None = field(default=None, metadata={"help": "Learn the temperature."})
+    memory: bool | None = field(
+        default=None,
+        metadata={
+            "help": "At the end of the run, count the training sequences, and mix the counts with the model's "
+            "probabilities, with weights chosen on validation (docs/model.md). None: the recipe's (paper: no)."
+        },
+    )
     stage1_item_matrix: ItemMatrix | None = field(
         default=None, metadata={"help": "Item matrix in stage 1. Algorithm 1: reencode, in every epoch."}
     )
@@ -190,7 +197,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             *super().deciding_fields(),
             "recipe", "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "skip_stage1",
             "skip_stage2", "stage1_patience", "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate",
-            "num_negatives", "max_validation_users", "head_learning_rate", *HEAD_ARGUMENTS,
+            "num_negatives", "max_validation_users", "head_learning_rate", "memory", *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def head_fields(self) -> dict[str, Any]:
@@ -202,7 +209,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         """What the run will do, in two lines: the stages and the settings that a recipe chooses or the caller set."""
         stages = {stage.number: f"item matrix {stage.item_matrix}, freeze {stage.freeze}" for stage in self.stages()}
         first, second = (stages.get(number, "skipped") for number in (1, 2))
-        chosen = {name: getattr(self, name) for name in (*USUAL_SETTINGS, "head_learning_rate")} | self.head_fields()
+        chosen = {name: getattr(self, name) for name in (*USUAL_SETTINGS, "head_learning_rate", "memory")} | self.head_fields()
         values = ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
         return f"Recipe {self.recipe}: stage 1: {first}; stage 2: {second}\n  {values}"
 

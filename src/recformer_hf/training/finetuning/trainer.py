@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ from ...data.tokenized_catalog import TokenizedCatalog
 from ...evaluation.metrics import metric_names
 from ...evaluation.ranking import Ranking, RankingProtocol, protocol_of
 from ...items.catalog import ItemCatalog
+from ...memory.memory import Memory
+from ...memory.weights import MOST_USERS
 from ...modeling_recformer import RecformerForSeqRec
 from ...tokenization_recformer import RecformerTokenizer
 from ...tokenizing.check_tokenizer import check_tokenizer
@@ -41,6 +44,7 @@ from ..supported_arguments import REFUSED_IN_STAGES, check_trainer_arguments
 from ..trainer import RecformerTrainer
 from ..validation_sample import sample_users
 from .arguments import RecformerFinetuningArguments
+from .memory import fit_memory
 from .stages import Stage
 
 logger = logging.get_logger(__name__)
@@ -186,6 +190,7 @@ class StageTrainer(RecformerTrainer):
         if any(getattr(head.config, name) != value for name, value in fields.items()):
             set_seed(self.args.seed)  # the same new weights, whatever was drawn before
             head.set_head(**fields)
+        head.memory = None  # one of other sequences would change what is validated; the run counts its own at its end
         trained = [stage.name for stage in self.args.stages() if stage.freeze != "encoder"]
         if head.config.sequence_head == "two_level" and trained:
             raise ValueError(
@@ -436,6 +441,14 @@ class StageTrainer(RecformerTrainer):
     def rank_protocols(self, split: Sequences) -> dict[RankingProtocol, Ranking]:
         """Like `rank`, but both with the history kept and with it excluded; histories are encoded once for both."""
         return self._rank(self.get_eval_dataloader(split), get_args(RankingProtocol))[0]
+
+    def fit_memory(self) -> Memory:
+        """A memory of the training sequences, with weights for the model as it is; see [`fit_memory`]."""
+        loader = None
+        if self.eval_dataset is not None:
+            users = np.arange(0, len(self.eval_dataset), -(-len(self.eval_dataset) // MOST_USERS))
+            loader = self.get_eval_dataloader(self.eval_dataset.select(users))
+        return fit_memory(self._head, self.dataset.train, cast("RankingLoader | None", loader), self.accelerator)
 
     def _rank(
         self, loader: RankingLoader, protocols: Sequence[RankingProtocol]

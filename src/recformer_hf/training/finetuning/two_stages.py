@@ -187,6 +187,9 @@ class RecformerFinetuningTrainer(StageTrainer):
         """Loads and saves the result of the run, once all stages are finished."""
         self.restore(self._best_checkpoint_of_run())
         self.args = self.run_args
+        self.encode_items_once()
+        if self.args.memory:
+            self._head.memory = self.fit_memory()
         # `finish` and the model card read the log of the whole run.
         self.state.log_history = [entry for result in self.results for entry in result.log_history]
         self.save_result()
