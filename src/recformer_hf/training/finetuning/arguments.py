@@ -209,7 +209,9 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         """What the run will do, in two lines: the stages and the settings that a recipe chooses or the caller set."""
         stages = {stage.number: f"item matrix {stage.item_matrix}, freeze {stage.freeze}" for stage in self.stages()}
         first, second = (stages.get(number, "skipped") for number in (1, 2))
-        chosen = {name: getattr(self, name) for name in (*USUAL_SETTINGS, "head_learning_rate", "memory")} | self.head_fields()
+        chosen = {
+            name: getattr(self, name) for name in (*USUAL_SETTINGS, "head_learning_rate", "memory")
+        } | self.head_fields()
         values = ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
         return f"Recipe {self.recipe}: stage 1: {first}; stage 2: {second}\n  {values}"
 

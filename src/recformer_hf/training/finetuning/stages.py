@@ -52,7 +52,13 @@ USUAL_SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 """Arguments that a recipe may set, and their values in the others. Like the paper and the public replication."""
 
-_HEAD = {"memory": True, "item_projection": True, "item_residuals": True, "history_bias": True, "learned_temperature": True}
+_HEAD = {
+    "memory": True,
+    "item_projection": True,
+    "item_residuals": True,
+    "history_bias": True,
+    "learned_temperature": True,
+}
 
 RECIPES: dict[str, Recipe] = {
     # Algorithm 1: re-encoded, then frozen; all weights of the model train.
