@@ -37,7 +37,7 @@ def test_a_run_counts_its_training_sequences(finished):
 
 def test_the_weights_are_the_best_of_validation(finished):
     """The mixture is not worse there than the model alone, or the memory alone."""
-    trainer, folder = finished
+    _, folder = finished
     model = RecformerForSeqRec.from_pretrained(folder)
 
     def found() -> float:
