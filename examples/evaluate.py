@@ -22,6 +22,7 @@ breakdowns) and a ranking `<scorer>-<protocol>.npz` for each scorer and protocol
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Callable
@@ -68,6 +69,9 @@ class EvaluationArguments:
     split: Literal["validation", "test"] = field(default="test", metadata={"help": "The split to rank."})
     encode_items: bool = field(
         default=False, metadata={"help": "Encode the dataset's catalogue with the model first (zero-shot)."}
+    )
+    without_memory: bool = field(
+        default=False, metadata={"help": "Also rank with the model alone, as model_without_memory, if it has a memory."}
     )
     protocol: Literal["kept", "excluded", "both"] | None = field(
         default=None, metadata={"help": "Whether the items of the history are candidates. None: kept."}
@@ -148,6 +152,13 @@ def load_scorers(args: EvaluationArguments, dataset: SequentialDataset, accelera
     scorers: dict[str, Any] = {}
     if args.model is not None:
         scorers["model"] = load_model(args.model, args, dataset, accelerator)
+    if args.without_memory:
+        if args.model is None or scorers["model"].model.memory is None:
+            raise ValueError("--without_memory leaves out the memory of a --model, but there is none.")
+        alone = copy.copy(scorers["model"])
+        alone.model = copy.copy(alone.model)  # it shares the weights
+        alone.model.memory = None
+        scorers["model_without_memory"] = alone
     for name in args.baselines:
         if name == "oracle":
             scorers[name] = DemoOracle.from_dataset(dataset)

@@ -11,6 +11,7 @@ import torch
 from recformer_hf.baselines import Markov
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.evaluation import Ranking, RecformerScorer, rank_split
+from recformer_hf.memory.memory import Memory
 from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 from tests.support.examples import EXAMPLES, load_example
@@ -160,3 +161,21 @@ def test_two_processes_write_what_one_does(script, folders, tmp_path) -> None:
     assert (tmp_path / "two" / "metrics.json").read_text() == (tmp_path / "one" / "metrics.json").read_text()
     for name in ("model-kept.npz", "last_item_text-kept.npz"):
         assert Ranking.load(tmp_path / "two" / name) == Ranking.load(tmp_path / "one" / name)
+
+
+def test_ranks_with_and_without_the_memory(script, folders, tmp_path) -> None:
+    model = RecformerForSeqRec.from_pretrained(folders / "model")
+    train = DATASET.train
+    model.memory = Memory.fit(train.items, train.offsets, len(DATASET.catalog), vectors=model.item_embeddings)
+    model.save_pretrained(tmp_path / "model")
+    RecformerTokenizer.from_pretrained(folders / "model").save_pretrained(tmp_path / "model")
+    common = ["--dataset", str(folders / "shop")]
+    script.main([
+        *common, "--model", str(tmp_path / "model"), "--without_memory", "true", "--output_dir", str(tmp_path / "both")
+    ])  # fmt: skip
+    script.main([*common, "--model", str(folders / "model"), "--output_dir", str(tmp_path / "alone")])
+    alone = Ranking.load(tmp_path / "alone/model-kept.npz")
+    assert Ranking.load(tmp_path / "both/model_without_memory-kept.npz") == alone
+    assert Ranking.load(tmp_path / "both/model-kept.npz") != alone
+    message = failure(script, [*common, "--model", str(folders / "model"), "--without_memory", "true"])
+    assert "there is none" in message
