@@ -89,6 +89,12 @@ class TestFit:
         part = fitted(vectors=vectors).parts[2]
         assert np.array_equal(dense(part.rows), dense(text_neighbours(whitened(vectors))))
 
+    def test_says_what_it_compares(self, tmp_path) -> None:
+        saved = fitted(vectors=np.random.default_rng(2).standard_normal((30, 8)))
+        saved.with_weights({"text": 1}).extended(1).save_pretrained(tmp_path)
+        assert Memory.from_pretrained(tmp_path).of_vectors
+        assert not fitted(texts=["a"] * 30).of_vectors
+
     def test_texts_may_be_missing_but_not_twofold_or_too_few(self) -> None:
         assert [part.name for part in fitted().parts] == ["cooccurrence", "directed"]
         with pytest.raises(ValueError, match="3 texts or vectors for 30 items"):
@@ -208,7 +214,7 @@ class TestFile:
         saved = fitted(texts=[f"word{item % 7}" for item in range(30)]).with_weights({"text": 0.1}, 0.25, 2.0)
         assert saved.save_pretrained(tmp_path / "new") == tmp_path / "new" / MEMORY_FILE
         loaded = Memory.from_pretrained(tmp_path, subfolder="new")
-        assert (loaded.history_factor, loaded.model_weight) == (0.25, 2.0)
+        assert (loaded.history_factor, loaded.model_weight, loaded.of_vectors) == (0.25, 2.0, False)
         for mine, theirs in zip(loaded.parts, saved.parts, strict=True):
             assert (mine.name, mine.decay, mine.weight) == (theirs.name, theirs.decay, theirs.weight)
             assert np.array_equal(dense(mine.rows), dense(theirs.rows))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from recformer_hf import RecformerForSeqRec, UnknownItemError
+from recformer_hf.memory.memory import Memory
 from tests.support.heads import trained
 from tests.support.memories import assert_same, some_memory
 from tests.support.models import enliven, small_config
@@ -51,8 +54,8 @@ class TestChangingTheCatalogue:
 
     def test_what_was_learned_and_counted_follows(self, tokenizer):
         model = trained(ITEMS, tokenizer, "flat")
-        residuals, memory = model.item_residuals.detach().clone(), some_memory(32)
-        model.memory = memory
+        residuals = model.item_residuals.detach().clone()
+        model.memory = memory = replace(some_memory(32), of_vectors=False)
         model.add_items(MORE, tokenizer)
         assert torch.equal(model.item_residuals, torch.cat([residuals, torch.zeros(2, 64)]))
         assert_same(model.memory, memory.extended(2))
@@ -65,6 +68,19 @@ class TestChangingTheCatalogue:
         assert model.memory is before
         assert torch.equal(model.item_residuals, residuals)
         assert len(model.recommend([["gmN", "n2"]], tokenizer, 30).rows[0]) == 30
+
+    def test_a_memory_of_vectors_compares_new_and_changed_texts(self, model, tokenizer):
+        log = np.arange(32), np.array([0, 16, 32])
+        model.memory = memory = Memory.fit(*log, 32, vectors=model.item_embeddings)
+        model.add_items(MORE, tokenizer)
+        expected = memory.extended(2).with_texts(np.array([32, 33]), vectors=model.item_embeddings)
+        assert_same(model.memory, expected)
+        assert (model.memory.scores([np.arange(32)])[:, 32:] > 0).all()
+        model.update_items({"gmN": {"title": "velvet curtain"}}, tokenizer)
+        changed = np.array([list(ITEMS).index("gmN")])
+        assert_same(model.memory, expected.with_texts(changed, vectors=model.item_embeddings))
+        model.remove_items(["n1"])
+        assert model.memory.num_items == 33
 
     def test_trainable_embeddings_stay_trainable(self, model, tokenizer):
         model.item_embeddings.requires_grad_()

@@ -8,14 +8,17 @@ import torch
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec
 from recformer_hf.heads.history_items import padded
+from recformer_hf.memory.memory import Memory
 from recformer_hf.recommending.history_scores import items_seen, pairs_of_rows, rows_seen
 from recformer_hf.recommending.vectors import EncodedHistories
 from tests.support.heads import HEADS, trained
+from tests.support.memories import some_memory
 from tests.support.models import assert_parity
 from tests.support.shop import ITEMS
 
 IDS = list(ITEMS)
 HISTORIES = [["rkA", "gmN"], ["wtA"], ["bsN", "wtA", "bsN", "rkA", "bsN"], IDS[:20], IDS * 2]
+NORMALISED = 1e-5  # a logarithm of probabilities is a difference of larger numbers
 BIASED = [name for name, fields in HEADS.items() if fields.get("history_bias")]
 
 
@@ -30,52 +33,77 @@ def forward_scores(model: RecformerForSeqRec, tokenizer, histories=HISTORIES) ->
         return torch.cat([model(**batch).scores for batch in batches])
 
 
-def assert_best(found, scores: torch.Tensor, top_k: int) -> None:
+def assert_best(found, scores: torch.Tensor, top_k: int, tolerance: float = 2e-6) -> None:
     """What was found are the `top_k` items with the highest of these scores."""
-    assert_parity(found.scores, scores.topk(top_k).values, 2e-6)
-    assert_parity(found.scores, scores.gather(1, found.rows), 2e-6)
+    assert_parity(found.scores, scores.topk(top_k).values, tolerance)
+    assert_parity(found.scores, scores.gather(1, found.rows), tolerance)
     assert all(len(set(rows)) == top_k for rows in found.rows.tolist())
 
 
+@pytest.mark.parametrize("memory", [False, True])
 @pytest.mark.parametrize("parts", HEADS)
-def test_recommends_by_the_scores_of_forward(tokenizer, parts):
+def test_recommends_by_the_scores_of_forward(tokenizer, parts, memory):
+    """Mixed with the memory, if there is one, as the scorer mixes them."""
     model = trained(ITEMS, tokenizer, parts)
     scores = forward_scores(model, tokenizer)
+    if memory:
+        model.memory = some_memory(32)
+        assert torch.equal(forward_scores(model, tokenizer), scores)  # the model alone
+        scores = mixed(model, scores)
     for top_k in (1, 7, 32):
-        assert_best(model.recommend(HISTORIES, tokenizer, top_k, exclude_history=False), scores, top_k)
+        found = model.recommend(HISTORIES, tokenizer, top_k, exclude_history=False)
+        assert_best(found, scores, top_k, NORMALISED if memory else 2e-6)
     without = scores.clone()
     for row, history in enumerate(HISTORIES[:3]):
         without[row, [IDS.index(item) for item in history]] = -torch.inf
-    assert_best(model.recommend(HISTORIES[:3], tokenizer, 28), without[:3], 28)
+    assert_best(model.recommend(HISTORIES[:3], tokenizer, 28), without[:3], 28, NORMALISED if memory else 2e-6)
 
 
+def mixed(model: RecformerForSeqRec, scores: torch.Tensor, histories=HISTORIES) -> torch.Tensor:
+    return model.memory.mixed(scores, [np.array([IDS.index(item) for item in history]) for history in histories])
+
+
+@pytest.mark.parametrize("memory", [False, True])
 @pytest.mark.parametrize("kind", ["bfloat16", "flat", "hnsw"])
 @pytest.mark.parametrize("parts", BIASED)
-def test_any_index_takes_the_bias(tokenizer, parts, kind):
+def test_any_index_takes_bias_and_memory(tokenizer, parts, kind, memory):
     if kind in ("flat", "hnsw"):
         pytest.importorskip("faiss")
     model = trained(ITEMS, tokenizer, parts)
     model.build_index(kind)
+    scores = forward_scores(model, tokenizer)
+    if memory:
+        model.memory = some_memory(32)
+        scores = mixed(model, scores)
     found = model.recommend(HISTORIES, tokenizer, 9, exclude_history=False)
-    assert_best(found, forward_scores(model, tokenizer), 9)
+    assert_best(found, scores, 9, NORMALISED if memory else 2e-6)
 
 
+@pytest.mark.parametrize("memory", [False, True])
 @pytest.mark.parametrize("parts", BIASED)
-def test_candidates_and_exclude(tokenizer, parts):
+def test_candidates_and_exclude(tokenizer, parts, memory):
     model = trained(ITEMS, tokenizer, parts)
+    forward = forward_scores(model, tokenizer)
+    if memory:
+        model.memory = some_memory(32)
+        forward = mixed(model, forward)
     pool, unwanted = IDS[1:20:2], IDS[3:6]
     left = [IDS.index(item) for item in pool if item not in unwanted]
     scores = torch.full((len(HISTORIES), len(IDS)), -torch.inf)
-    scores[:, left] = forward_scores(model, tokenizer)[:, left]
+    scores[:, left] = forward[:, left]
     options = {"exclude_history": False, "candidates": pool, "exclude": unwanted}
-    assert_best(model.recommend(HISTORIES, tokenizer, len(left), **options), scores, len(left))
+    found = model.recommend(HISTORIES, tokenizer, len(left), **options)
+    assert_best(found, scores, len(left), NORMALISED if memory else 2e-6)
     with pytest.raises(ValueError, match=f"top_k is {len(left) + 1}, but only {len(left)} of 10 candidates are left"):
         model.recommend(HISTORIES, tokenizer, len(left) + 1, **options)
 
 
+@pytest.mark.parametrize("memory", [False, True])
 @pytest.mark.parametrize("parts", HEADS)
-def test_lists_are_prefixes_whatever_the_batch(tokenizer, parts):
+def test_lists_are_prefixes_whatever_the_batch(tokenizer, parts, memory, monkeypatch):
     model = trained({**ITEMS, **{f"{item}2": text for item, text in ITEMS.items()}}, tokenizer, parts)
+    model.memory = some_memory(64) if memory else None
+    monkeypatch.setattr("recformer_hf.recommending.history_scores.QUERY_BLOCK", 2)
     longest = model.recommend(HISTORIES, tokenizer, 64, exclude_history=False)
     for top_k in (1, 2, 10, 40):
         found = model.recommend(HISTORIES, tokenizer, top_k, exclude_history=False)
@@ -84,20 +112,46 @@ def test_lists_are_prefixes_whatever_the_batch(tokenizer, parts):
     for row, history in enumerate(HISTORIES):
         alone = model.recommend([history], tokenizer, 10, exclude_history=False)
         assert alone.rows.tolist() == longest.rows[row : row + 1, :10].tolist()
-        assert_parity(alone.scores, longest.scores[row : row + 1, :10], 2e-6)
+        assert_parity(alone.scores, longest.scores[row : row + 1, :10], NORMALISED if memory else 2e-6)
+
+
+def test_a_memory_reads_the_items_of_dictionaries(tokenizer):
+    """Those that the catalogue has; a history of nothing that it has leaves the order to the model."""
+    model = trained(ITEMS, tokenizer, {"history_bias": True})
+    model.memory = some_memory(32)
+    by_id = model.recommend([["rkA", "gmN"]], tokenizer, 9)
+    by_text = model.recommend([["rkA", ITEMS["gmN"]]], tokenizer, 9)
+    assert torch.equal(by_text.rows, by_id.rows)
+    assert_parity(by_text.scores, by_id.scores, NORMALISED)
+    unknown = [[{"title": "Nothing like it"}]]
+    found = model.recommend(unknown, tokenizer, 9)
+    model.memory = None
+    alone = model.recommend(unknown, tokenizer, 32)
+    assert torch.equal(found.rows, alone.rows[:, :9])
+    assert_parity(found.scores, torch.log_softmax(alone.scores, 1)[:, :9], NORMALISED)
+
+
+@pytest.mark.parametrize("parts", ["paper", "narrow"])
+def test_a_memory_of_a_shops_own_log_without_training(tokenizer, parts):
+    """After a red kettle people here buy a white tent, whatever its text."""
+    model = trained(ITEMS, tokenizer, parts)
+    kettle, tent = IDS.index("rkA"), IDS.index("wtN")
+    log = np.array([kettle, tent] * 20, dtype=np.int32)
+    model.memory = Memory.fit(log, np.arange(0, 41, 2), 32).with_weights({"cooccurrence": 5.0})
+    assert model.recommend([["rkA"]], tokenizer, 1).item_ids == [["wtN"]]
 
 
 @pytest.mark.parametrize("parts", ["flat", "narrow"])
 def test_dictionaries_are_items_that_training_has_not_seen(tokenizer, parts):
     """An id has the residual of its item, a dictionary none. The bias is for both if the catalogue has the text."""
     model = trained(ITEMS, tokenizer, parts)
-    mixed = [["rkA", ITEMS["gmN"]], [ITEMS["wtA"]], [{"title": "Nothing like it"}, "bsN"]]
+    described = [["rkA", ITEMS["gmN"]], [ITEMS["wtA"]], [{"title": "Nothing like it"}, "bsN"]]
     with torch.no_grad():
         model.item_residuals.zero_()
     scores = forward_scores(model, tokenizer, [["rkA", "gmN"], ["wtA"]])
-    assert_best(model.recommend(mixed[:2], tokenizer, 32, exclude_history=False), scores, 32)
-    found = model.recommend(mixed[2:], tokenizer, 32, exclude_history=False)
-    vectors = model.encode_histories(mixed[2:], tokenizer)
+    assert_best(model.recommend(described[:2], tokenizer, 32, exclude_history=False), scores, 32)
+    found = model.recommend(described[2:], tokenizer, 32, exclude_history=False)
+    vectors = model.encode_histories(described[2:], tokenizer)
     expected = model.exact_index.cosines(vectors, found.rows) / model.scoring_head.temperature_now
     expected[found.rows == IDS.index("bsN")] += float(model.scoring_head.history_bias[0].detach())
     assert_parity(found.scores, expected, 2e-6)  # "bsN" is the newest item, and the other one no item of the catalogue

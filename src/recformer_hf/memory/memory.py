@@ -81,6 +81,8 @@ class Memory:
         parts: the matrices, of the same items; their names differ.
         history_factor: at least 0; 1 changes nothing, 0 recommends no item of the history again.
         model_weight: c, at least 0. With 0 the model only orders the items that the memory does not score.
+        of_vectors: whether the part `text` compares vectors of an encoder, so that [`~Memory.with_texts`] takes
+            vectors.
 
     Raises:
         ValueError: if there are no parts, they have different sizes or equal names, or a number is outside its range.
@@ -89,6 +91,7 @@ class Memory:
     parts: tuple[MemoryPart, ...]
     history_factor: float = 0.05
     model_weight: float = 1.0
+    of_vectors: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.parts))
@@ -139,7 +142,7 @@ class Memory:
             if len(neighbours) != num_items:
                 raise ValueError(f"{len(neighbours):,} texts or vectors for {num_items:,} items; expected as many.")
             parts.append(MemoryPart(_TEXT, neighbours, 0.8, 0.3))
-        return cls(tuple(parts), history_factor)
+        return cls(tuple(parts), history_factor, of_vectors=vectors is not None)
 
     @property
     def num_items(self) -> int:
@@ -263,10 +266,11 @@ class Memory:
         unknown = sorted(set(weights) - {part.name for part in self.parts})
         if unknown:
             raise ValueError(f"No part {', '.join(unknown)}; there are {', '.join(part.name for part in self.parts)}.")
-        return Memory(
-            tuple(replace(part, weight=float(weights.get(part.name, part.weight))) for part in self.parts),
-            self.history_factor if history_factor is None else history_factor,
-            self.model_weight if model_weight is None else model_weight,
+        return replace(
+            self,
+            parts=tuple(replace(part, weight=float(weights.get(part.name, part.weight))) for part in self.parts),
+            history_factor=self.history_factor if history_factor is None else history_factor,
+            model_weight=self.model_weight if model_weight is None else model_weight,
         )
 
     # Other catalogues
@@ -326,6 +330,7 @@ class Memory:
             "num_items": self.num_items,
             "history_factor": self.history_factor,
             "model_weight": self.model_weight,
+            "of_vectors": self.of_vectors,
             "parts": [{"name": part.name, "decay": part.decay, "weight": part.weight} for part in self.parts],
         }
         with atomic_file(path) as temporary:
@@ -413,7 +418,8 @@ def _from_parts(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> Memory:
         own = {name.rpartition(".")[2]: t for name, t in tensors.items() if name.rpartition(".")[0] == part["name"]}
         rows = SparseRows.from_tensors(own, size)
         parts.append(MemoryPart(part["name"], rows, float(part["decay"]), float(part["weight"])))
-    return Memory(tuple(parts), float(about["history_factor"]), float(about["model_weight"]))
+    numbers = float(about["history_factor"]), float(about["model_weight"])
+    return Memory(tuple(parts), *numbers, of_vectors=about.get("of_vectors") is True)
 
 
 __all__ = ["MEMORY_FILE", "Memory", "MemoryPart"]

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..memory.memory import Memory
 from .item_store import as_catalog
 from .protocols import Items, ItemTokenizer, RecommendingModel
 from .recommend import needed, rows_in_order
@@ -26,8 +28,11 @@ def add_items(
     if model.item_residuals is not None:  # nothing has been learned about the new items yet
         old = model.item_residuals.detach()
         residuals = torch.cat([old, old.new_zeros(len(more), old.shape[1])])
+    vectors = torch.cat([model.item_embeddings.detach(), vectors])
     memory = None if model.memory is None else model.memory.extended(len(more))
-    model._set_items(torch.cat([model.item_embeddings.detach(), vectors]), catalog, residuals, memory)
+    model._set_items(
+        vectors, catalog, residuals, _compared(memory, vectors, np.arange(len(catalog) - len(more), len(catalog)))
+    )
 
 
 def remove_items(model: RecommendingModel, item_ids: Sequence[Any]) -> None:
@@ -56,7 +61,15 @@ def update_items(
     new = encode_items(model, changed, tokenizer, max_tokens, progress).to(vectors.device)
     vectors[torch.from_numpy(rows).to(vectors.device)] = new
     residuals = None if model.item_residuals is None else model.item_residuals.detach()
-    model._set_items(vectors, catalog.select(others).add(changed).select(place), residuals, model.memory)
+    memory = _compared(model.memory, vectors, rows)
+    model._set_items(vectors, catalog.select(others).add(changed).select(place), residuals, memory)
+
+
+def _compared(memory: Memory | None, vectors: Tensor, rows: np.ndarray) -> Memory | None:
+    """The memory with the neighbours of some items found anew, if it was fitted on vectors of texts."""
+    if memory is None or not memory.of_vectors or not len(rows):
+        return memory
+    return memory.with_texts(rows, vectors=vectors)
 
 
 __all__ = ["add_items", "remove_items", "update_items"]

@@ -8,12 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..heads.history_items import HistoryItems, padded
+from ..heads.history_items import HistoryItems, padded, whole_histories
+from ..heads.scores import Queries, scores_of_all
 from ..items.catalog import ItemCatalog
 from .histories import rows_of_equal_text
 from .protocols import RecommendingModel
 from .search import ordered
 from .vectors import EncodedHistories
+
+Pairs = tuple[np.ndarray, np.ndarray]
+"""(history, row) pairs, int64 `[num_pairs]` each."""
+
+QUERY_BLOCK = 256
+"""Histories that are scored together."""
+
+SCORE_BYTES = 1 << 26
+"""Bytes of the scores of a whole catalogue that exist at once."""
+
+NORMALISED = 200
+"""Items over which the probabilities of a model are normalised if an approximate index finds them."""
 
 
 def rows_seen(catalog: ItemCatalog | None, block: EncodedHistories, required: bool) -> list[list[list[int]]]:
@@ -52,59 +65,146 @@ def items_seen(seen: list[list[list[int]]]) -> HistoryItems:
     return HistoryItems(*columns.unbind(1))
 
 
-def search_biased(
+def search_scored(
     model: RecommendingModel,
     vectors: Tensor,
     items: HistoryItems,
     top_k: int,
     candidates: np.ndarray | None,
-    excluded: np.ndarray | None,
+    excluded: Pairs,
 ) -> tuple[Tensor, Tensor]:
-    """The items with the highest scores, if those of the history have a bias ([`biased`]).
+    """The items with the highest scores, if a history bias or a memory adds to the cosines.
 
-    The other items are searched for as if the history were excluded. Its items are scored by themselves and take their
-    places among them, so the result is exact where the search is.
+    The index proposes the items with the highest cosines. The items of the history, and all that the memory points to,
+    are scored besides. A memory never lowers an item below one that it does not point to, so no other item can be among
+    the best, and the result is exact where the search is.
 
     Args:
-        model: with a history bias.
+        model: with a history bias or a memory.
         vectors (`Tensor`, float32 `[num_histories, vector_size]`): the histories' vectors.
         items: the items of each history.
         top_k: how many to find.
-        candidates, excluded (int64, ascending, *optional*): rows to choose from, and rows to leave out.
+        candidates (int64, ascending, *optional*): rows to choose from.
+        excluded: (history, row) pairs to leave out.
 
     Returns:
         scores, float32 `[num_histories, top_k]`, highest first, and rows, on the CPU.
     """
-    head, index = model.scoring_head, model.index
-    assert head.history_bias is not None
-    bias = head.history_bias.detach().double().cpu()
-    gains = bias[items.ages.clamp_max(len(bias) - 1)].numpy()
-    pairs, places = np.unique(torch.stack([items.queries, items.rows]).numpy(), axis=1, return_inverse=True)
-    gains = np.bincount(places.reshape(-1), gains, minlength=pairs.shape[1])
-    kept = np.ones(len(gains), dtype=bool)
-    if candidates is not None:
-        kept &= np.isin(pairs[1], candidates)
-    if excluded is not None:
-        kept &= ~np.isin(pairs[1], excluded)
-    (queries, rows), gains = pairs[:, kept], gains[kept]
+    found = []
+    for start in range(0, len(vectors), QUERY_BLOCK):
+        stop = min(start + QUERY_BLOCK, len(vectors))
+        here = (items.queries >= start) & (items.queries < stop)
+        block = HistoryItems(items.queries[here] - start, items.rows[here], items.ages[here])
+        mine = (excluded[0] >= start) & (excluded[0] < stop)
+        pairs = excluded[0][mine] - start, excluded[1][mine]
+        found.append(_search_block(model, vectors[start:stop], block, top_k, candidates, pairs))
+    return torch.cat([scores for scores, _ in found]), torch.cat([rows for _, rows in found])
 
-    own = np.split(rows, np.searchsorted(queries, np.arange(1, len(vectors))))
-    left_out = pairs_of_rows(own, excluded, len(vectors))
+
+def _search_block(
+    model: RecommendingModel,
+    vectors: Tensor,
+    items: HistoryItems,
+    top_k: int,
+    candidates: np.ndarray | None,
+    excluded: Pairs,
+) -> tuple[Tensor, Tensor]:
+    # A (history, row) pair is one number, so that sets of pairs are sorted arrays.
+    width = model.config.num_items
+    left_out = np.unique(excluded[0] * width + excluded[1])
+    own, gains = _gains(model, items)
+    hidden = left_out if model.scoring_head.history_bias is None else np.union1d(left_out, own)
     pool = None if candidates is None else torch.from_numpy(candidates)
-    others = index.search(vectors, top_k, pool, (torch.from_numpy(left_out[0]), torch.from_numpy(left_out[1])))
-    temperature, seen = head.temperature_now, padded(own).to(others[1].device)
-    scores = model.exact_index.cosines(vectors, seen) / temperature
-    histories, columns = (seen >= 0).nonzero(as_tuple=True)
-    scores[histories, columns] += torch.from_numpy(gains).to(scores)
-    scores = torch.cat([others[0] / temperature, scores], 1)
-    best, found = ordered(scores, torch.cat([others[1], seen], 1), top_k)
-    return best.cpu(), found.cpu()
+    proposed = model.index.search(vectors, top_k, pool, _as_pairs(hidden, width))[1].cpu()
+    queries, columns = (proposed >= 0).nonzero(as_tuple=True)
+    places = [(queries * width + proposed[queries, columns]).numpy(), own]
+    histories = [items.rows[items.queries == query].numpy() for query in range(len(vectors))]
+    known = None if model.memory is None else model.memory.sparse_scores(histories)
+    if known is not None:
+        pointed = np.repeat(np.arange(len(vectors)), np.diff(known.offsets)) * width + known.columns
+        places.append(pointed)
+    chosen = np.setdiff1d(np.unique(np.concatenate(places)), left_out, assume_unique=True)
+    if candidates is not None:
+        chosen = chosen[np.isin(chosen % width, candidates)]
+
+    rows, scores = _biased_scores(model, vectors, chosen, own, gains)
+    real = rows >= 0
+    if model.memory is not None and known is not None:
+        counted = torch.zeros_like(scores)
+        counted[real] = _values_at(chosen, pointed, known.values)
+        totals = torch.from_numpy(known.row_sums()).float()[:, None]
+        mixed = model.memory.mixture(scores - _log_normaliser(model, vectors, histories, own, gains), counted, totals)
+        scores = mixed.masked_fill(~real, -torch.inf)
+    return ordered(scores, rows, top_k)
+
+
+def _gains(model: RecommendingModel, items: HistoryItems) -> tuple[np.ndarray, np.ndarray]:
+    """The (history, row) numbers of the items of histories, ascending, each once; and the history bias of each."""
+    own, places = np.unique((items.queries * model.config.num_items + items.rows).numpy(), return_inverse=True)
+    bias = model.scoring_head.history_bias
+    if bias is None:
+        return own, np.zeros(len(own), np.float32)
+    each = bias.detach().cpu()[items.ages.clamp_max(len(bias) - 1)].numpy()
+    return own, np.bincount(places.reshape(-1), each, minlength=len(own)).astype(np.float32)
+
+
+def _values_at(places: np.ndarray, known: np.ndarray, values: np.ndarray) -> Tensor:
+    """The values of some places, 0 for those that are not known; both ascend."""
+    found = np.zeros(len(places), np.float32)
+    at = np.searchsorted(known, places)
+    hit = np.flatnonzero(at < len(known))
+    hit = hit[known[at[hit]] == places[hit]]
+    found[hit] = values[at[hit]]
+    return torch.from_numpy(found)
+
+
+def _as_pairs(places: np.ndarray, width: int) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(places // width), torch.from_numpy(places % width)
+
+
+def _biased_scores(
+    model: RecommendingModel, vectors: Tensor, places: np.ndarray, own: np.ndarray, gains: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """The rows of some places for each history, padded, and the model's scores of them, -inf at padding; on the CPU."""
+    width = model.config.num_items
+    rows = padded(np.split(places % width, np.searchsorted(places, np.arange(1, len(vectors)) * width)))
+    scores = model.exact_index.cosines(vectors, rows.to(model.item_vectors.device)).cpu()
+    scores /= model.scoring_head.temperature_now
+    scores[rows >= 0] += _values_at(places, own, gains)
+    return rows, scores
+
+
+@torch.no_grad()
+def _log_normaliser(
+    model: RecommendingModel, vectors: Tensor, histories: Sequence[np.ndarray], own: np.ndarray, gains: np.ndarray
+) -> Tensor:
+    """The logarithm of the sum over the catalogue of `exp(score)`, which makes probabilities of a model's scores.
+
+    With an index that was built, it is taken over the items of the history and the `NORMALISED` others with the highest
+    cosines: the rest together hardly adds to it.
+
+    Returns:
+        float32 `[num_histories, 1]` on the CPU.
+    """
+    head, index = model.scoring_head, model.index
+    if index is not model.exact_index:
+        pairs = _as_pairs(own, model.config.num_items)
+        others = index.search(vectors, NORMALISED, None, pairs)[0].cpu() / head.temperature_now
+        scores = _biased_scores(model, vectors, own, own, gains)[1]
+        return torch.logsumexp(torch.cat([others, scores], 1), 1, keepdim=True)
+    items = model.item_vectors.detach()
+    found, at_once = [], max(1, SCORE_BYTES // (4 * len(items)))
+    for start in range(0, len(vectors), at_once):
+        rows = padded(histories[start : start + at_once]).to(items.device)
+        queries = Queries(vectors[start : start + at_once].to(items.device), whole_histories(rows))
+        found.append(torch.logsumexp(scores_of_all(head, queries, items), 1, keepdim=True).cpu())
+    return torch.cat(found)
 
 
 def pairs_of_rows(
     rows_of: Sequence[Sequence[int] | np.ndarray], everywhere: np.ndarray | None, num_histories: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(history, row) pairs, each once, int64 `[num_pairs]` each.
+) -> Pairs:
+    """(history, row) pairs, each once.
 
     Args:
         rows_of: rows for each history; none at all is `[]`.
@@ -120,4 +220,4 @@ def pairs_of_rows(
     return np.ascontiguousarray(pairs[0]), np.ascontiguousarray(pairs[1])
 
 
-__all__ = ["items_seen", "pairs_of_rows", "rows_seen", "search_biased"]
+__all__ = ["items_seen", "pairs_of_rows", "rows_seen", "search_scored"]

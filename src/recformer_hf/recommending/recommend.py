@@ -17,7 +17,7 @@ from ..items.catalog import ItemCatalog
 from ..items.places import Place, renumbered
 from ..items.text import shown
 from .histories import HistoryResolver, as_batch, as_list, given_id, id_text, is_list, row_of_id, rows_of_equal_text
-from .history_scores import items_seen, pairs_of_rows, rows_seen, search_biased
+from .history_scores import items_seen, pairs_of_rows, rows_seen, search_scored
 from .protocols import Entry, ItemTokenizer, RecommendingModel
 from .vectors import (
     as_asked,
@@ -41,8 +41,8 @@ class Recommendations:
     """Recommended items, best first.
 
     Args:
-        scores (float32 `[num_histories, top_k]`, torch or numpy): those of the model: cosine / temperature, and the
-            history bias where there is one; for `similar_items`, the
+        scores (float32 `[num_histories, top_k]`, torch or numpy): those of the model: cosine / temperature, with the
+            history bias and mixed with the memory where the model has them; for `similar_items`, the
             cosine.
         rows (int64 `[num_histories, top_k]`): rows of the catalogue.
         catalog: names the rows; None if the model has no catalogue.
@@ -100,22 +100,23 @@ def recommend(
         pool = np.setdiff1d(np.arange(model.config.num_items) if pool is None else pool, unwanted)
         unwanted = None
     index, head = model.index, model.scoring_head
-    temperature, biased = head.temperature_now, head.history_bias is not None
+    # What is left out gets no bias, and the cosines alone decide.
+    by_cosine = model.memory is None and (head.history_bias is None or bool(exclude_history))
     scores, rows = [torch.zeros(0, top_k)], [torch.zeros(0, top_k, dtype=torch.int64)]
     first = None if number_from is None and len(histories) == 1 else number_from or 0
     with renumbered(the_only_history if first is None else partial(Place.moved, histories=first)):
         for block in encode_histories(model, model.catalog, histories, tokenizer, max_tokens, progress):
-            seen = rows_seen(model.catalog, block, exclude_history) if exclude_history or biased else []
+            seen = [] if by_cosine and not exclude_history else rows_seen(model.catalog, block, exclude_history)
             own = [[row for rows in history for row in rows] for history in seen] if exclude_history else []
             pairs = pairs_of_rows(own, unwanted, len(block.rows))
             number = None if first is None else first + sum(len(each) for each in rows)
             _check_enough(model.config.num_items, top_k, total, pool, pairs, len(block.rows), number)
-            if biased and not exclude_history:
-                found = search_biased(model, block.vectors, items_seen(seen), top_k, pool, unwanted)
-            else:
+            if by_cosine:
                 candidate_rows = None if pool is None else torch.from_numpy(pool)
                 found = index.search(block.vectors, top_k, candidate_rows, _tensors(pairs))
-                found = found[0].cpu() / temperature, found[1].cpu()
+                found = found[0].cpu() / head.temperature_now, found[1].cpu()
+            else:
+                found = search_scored(model, block.vectors, items_seen(seen), top_k, pool, pairs)
             scores.append(found[0])
             rows.append(found[1])
     return _recommendations(model, torch.cat(scores), torch.cat(rows), return_tensors)

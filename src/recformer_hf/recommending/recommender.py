@@ -371,8 +371,8 @@ class RecommenderMixin(_Model):
     def add_items(
         self, items: Items, tokenizer: ItemTokenizer, max_tokens: int = 8192, progress: bool | None = None
     ) -> None:
-        """Appends items. Only the new ones are encoded; the others keep their rows and vectors. A memory knows nothing
-        of the new ones.
+        """Appends items. Only the new ones are encoded; the others keep their rows and vectors. A memory has
+        counted nothing about the new ones; it compares their texts if it was fitted on vectors.
 
         Args:
             items: as in [`with_catalog`]; the catalogue must not have any of their ids yet.
