@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recformer_hf import RecformerConfig
-from recformer_hf.heads.history_items import whole_histories
+from recformer_hf.heads.history_items import Histories, whole_histories
 from recformer_hf.heads.scoring_head import ScoringHead, whitening
 
 
@@ -122,3 +122,19 @@ def test_whether_a_projection_is_new():
         with torch.no_grad():
             head.projection.weight[0, 0] += 0.01
         assert not head.projection_is_new
+
+
+def test_histories_of_all_lengths_are_read_as_each_alone():
+    head = head_with(sequence_head="two_level", head_dropout=0.0)
+    for weight in head.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    items, lengths = torch.randn(5, 8), [3, 17, 1, 9, 4, 40, 5]
+    rows = torch.full((7, 40), -1)
+    for row, length in enumerate(lengths):
+        rows[row, :length] = torch.randint(5, (length,))
+    places = torch.tensor([[1, 16], [0, 2], [5, 39], [1, 3], [2, 0], [3, 8], [4, 1], [6, 4], [5, 0]])
+    found = head.read(items, Histories(rows, places))
+    for vector, (owner, newest) in zip(found, places.tolist(), strict=True):
+        alone = head.read(items, Histories(rows[owner : owner + 1, : newest + 1], torch.tensor([[0, newest]])))
+        torch.testing.assert_close(vector, alone[0])
+    torch.testing.assert_close(found, head._read_padded(items, Histories(rows, places)))

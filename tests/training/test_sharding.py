@@ -32,6 +32,7 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reaso
 SETTINGS: dict[str, Any] = {
     "num_train_epochs": 1, "max_grad_norm": 0.0, "logging_steps": 1, "learning_rate": 1e-3, "adam_epsilon": 1e-5,
 }  # fmt: skip
+NO_HEAD_DROPOUT = {"head_dropout": 0.0, "residual_dropout": 0.0}
 WIDE, NARROW = {"per_device_train_batch_size": 10}, {"per_device_train_batch_size": 5}
 
 
@@ -87,6 +88,21 @@ def test_two_processes_are_one(tmp_path, alone, fsdp):
     model, config = RecformerForSeqRec.from_pretrained(folder), json.loads((folder / "config.json").read_text())
     assert config["architectures"] == ["RecformerForSeqRec"]
     assert len(model.item_embeddings) == len(small_dataset().catalog)
+
+
+def test_two_processes_train_a_two_level_head_as_one_does(tmp_path):
+    """The loss is a mean over targets, of which the processes have different numbers."""
+    settings = {"recipe": "hybrid", "config": NO_HEAD_DROPOUT}
+    expected = run_alone(tmp_path / "alone", **settings)
+    ranks = run_distributed(tmp_path / "run", {**SETTINGS, **NARROW, **settings})
+    assert_same_run(ranks, tmp_path / "run", expected)
+
+
+def test_two_processes_train_a_flat_head_that_learns_as_one_does(tmp_path):
+    settings = {"recipe": "hybrid-flat", "learning_rate": 1e-3, "config": NO_HEAD_DROPOUT}
+    expected = run_alone(tmp_path / "alone", **settings)
+    ranks = run_distributed(tmp_path / "run", {**SETTINGS, **NARROW, **settings})
+    assert_same_run(ranks, tmp_path / "run", expected)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..encoder.losses import candidate_scores, draw_negatives, similarity_scores
+from ..encoder.losses import EPSILON, candidate_scores, draw_negatives, similarity_scores
 from .history_items import PADDING, Histories, bias_of_candidates, biased, items_of
 from .scoring_head import ScoringHead
 
@@ -39,12 +39,25 @@ def scores_of_all(head: ScoringHead, queries: Queries, items: Tensor, equal_item
     Returns:
         float32 `[num_queries, num_items]`.
     """
-    scores = similarity_scores(queries.vectors, items, head.temperature)
+    if head.training and head.history_transformer is not None:
+        scores = _training_scores(queries.vectors, items, head.temperature)
+    else:
+        scores = similarity_scores(queries.vectors, items, head.temperature)
     if equal_items is not None:
         scores[:, equal_items[0]] = scores[:, equal_items[1]]
     if head.history_bias is not None:
         scores = biased(scores, items_of(_needed(queries.histories)), head.history_bias)
     return scores
+
+
+def _training_scores(users: Tensor, items: Tensor, temperature: Tensor | float) -> Tensor:
+    """[`similarity_scores`], as a product that autocast may compute in 16 bits, and whose gradients are cheap.
+
+    A two-level head has a score for every pair of a target and an item, so their matrix takes most of a step. Nothing
+    but the product itself passes over it: both sides have their scale before.
+    """
+    users = F.normalize(users.float(), dim=-1, eps=EPSILON) / temperature
+    return torch.matmul(users, F.normalize(items.float(), dim=-1, eps=EPSILON).T).float()
 
 
 def scores_of_some(head: ScoringHead, queries: Queries, items: Tensor, candidates: Tensor) -> Tensor:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from accelerate import PartialState
 
 from recformer_hf.training import RecformerFinetuningArguments
-from recformer_hf.training.finetuning.stages import RECIPES, ItemMatrix, StageResult, load_stage
+from recformer_hf.training.finetuning.stages import RECIPES, USUAL_SETTINGS, ItemMatrix, StageResult, load_stage
 from recformer_hf.training.freezing import Freeze
 from tests.support.training import EVERY_TWO_STEPS, small_trainer, write_checkpoint
 
@@ -53,3 +55,17 @@ def test_a_result_names_the_step_of_its_checkpoint(tmp_path):
     result.save(tmp_path / "stage-1")
     write_checkpoint(tmp_path / "stage-1", PartialState(cpu=True), 40)
     assert load_stage(tmp_path / "stage-1") == result
+
+
+def test_the_docs_have_the_settings_of_the_recipes():
+    """docs/training.md: a row for each setting, with its value in the other recipes, in hybrid and in hybrid-flat."""
+    text = (Path(__file__).parents[3] / "docs/training.md").read_text("utf-8")
+    table = text[text.index("| argument | other recipes |") :].split("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+    rows = {name: row[1:] for row in cells for name in re.findall("`(.*?)`", row[0])}
+    names = {*USUAL_SETTINGS, *RECIPES["hybrid"].settings, *RECIPES["hybrid-flat"].settings}
+    assert rows.keys() == names
+    for name, usual in USUAL_SETTINGS.items():
+        for column, recipe in enumerate(("paper", "hybrid", "hybrid-flat")):
+            value = RECIPES[recipe].settings.get(name, usual)
+            assert str(value) in re.split(r"[ ,]+", rows[name][column]) or float(rows[name][column].split()[0]) == value

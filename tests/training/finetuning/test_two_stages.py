@@ -360,6 +360,12 @@ class TestHybrid:
         with pytest.raises(ValueError, match="stage-2 would train it"):
             small_trainer(tmp_path / "run", recipe="hybrid", stage2_freeze="none").train()
 
+    def test_fsdp_is_refused(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", recipe="hybrid")
+        trainer.is_fsdp_enabled = True
+        with pytest.raises(ValueError, match="FSDP does not work with a head that learns"):
+            trainer.train()
+
     @pytest.mark.parametrize("num_negatives", [0, 5])
     def test_learns_an_order_that_only_the_sequences_show(self, tmp_path, num_negatives):
         """Item k is always followed by item k + 7; the texts say nothing about it."""

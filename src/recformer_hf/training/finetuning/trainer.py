@@ -191,6 +191,13 @@ class StageTrainer(RecformerTrainer):
             set_seed(self.args.seed)  # the same new weights, whatever was drawn before
             head.set_head(**fields)
         head.memory = None  # one of other sequences would change what is validated; the run counts its own at its end
+        if self.is_fsdp_enabled and (
+            head.item_residuals is not None or any(True for _ in head.scoring_head.parameters())
+        ):
+            raise ValueError(
+                "FSDP does not work with a head that learns (sequence_head, item_projection, item_residuals, "
+                "history_bias, learned_temperature). Use DDP (examples/configs), or a recipe without them."
+            )
         trained = [stage.name for stage in self.args.stages() if stage.freeze != "encoder"]
         if head.config.sequence_head == "two_level" and trained:
             raise ValueError(
