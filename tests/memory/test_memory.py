@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from recformer_hf.items import catalog_files
 from recformer_hf.memory.cooccurrence import cooccurrence
 from recformer_hf.memory.memory import MEMORY_FILE, Memory, MemoryPart
 from recformer_hf.memory.sparse_rows import SparseRows
@@ -226,6 +227,14 @@ class TestFile:
             fitted(500).save_pretrained(tmp_path)
         assert Memory.from_pretrained(tmp_path).num_items == 4
         assert os.listdir(tmp_path) == [MEMORY_FILE]
+
+    def test_from_a_repository(self, tmp_path, monkeypatch) -> None:
+        path, asked = memory().save_pretrained(tmp_path), []
+        monkeypatch.setattr(catalog_files, "hf_hub_download", lambda *a, **k: asked.append((a, k)) or str(path))
+        assert Memory.from_pretrained("me/shop", subfolder="best", revision="v1").num_items == 4
+        ((arguments, options),) = asked
+        assert arguments == ("me/shop", MEMORY_FILE)
+        assert (options["subfolder"], options["revision"], options["repo_type"]) == ("best", "v1", "model")
 
     def test_what_is_not_there(self, tmp_path) -> None:
         with pytest.raises(FileNotFoundError, match=r"No memory\.safetensors in .*save_pretrained"):
