@@ -85,9 +85,17 @@ class TestFit:
             assert np.array_equal(dense(part.rows), dense(rows))
         assert [part.decay for part in found.values()] == [0.3, 0.8, 0.8]
 
+    def test_items_without_sequences_gain_by_the_cold_factor(self) -> None:
+        """Items 0 to 2 are bought, item 3 alone in its sequence, item 4 never."""
+        vectors = np.random.default_rng(3).standard_normal((5, 3))
+        items, offsets = np.array([0, 1, 2, 3]), np.array([0, 3, 4])
+        plain = Memory.fit(items, offsets, 5, vectors=vectors, cold_factor=1.0).parts[2]
+        found = Memory.fit(items, offsets, 5, vectors=vectors).parts[2]
+        assert np.array_equal(dense(found.rows), dense(plain.rows) * np.array([1, 1, 1, 4, 4], np.float32))
+
     def test_vectors_are_whitened(self) -> None:
         vectors = np.random.default_rng(2).standard_normal((30, 8))
-        part = fitted(vectors=vectors).parts[2]
+        part = fitted(vectors=vectors, cold_factor=1.0).parts[2]
         assert np.array_equal(dense(part.rows), dense(text_neighbours(whitened(vectors))))
 
     def test_says_what_it_compares(self, tmp_path) -> None:
@@ -105,38 +113,25 @@ class TestFit:
 
 
 class TestMixture:
-    def test_is_counting_beside_the_model(self) -> None:
+    def test_raises_the_scores_of_what_the_memory_knows(self) -> None:
         logits = torch.tensor([[0.0, 1, 2, 3]]).repeat(4, 1)
-        p, m = torch.softmax(logits, 1), memory(0.5).scores(HISTORIES)
-        expected = (p + m) / (1 + m.sum(1, keepdim=True))
-        found = memory(0.5).mixed(logits, HISTORIES)
-        assert torch.allclose(found.exp(), expected, atol=1e-6)
-        assert torch.allclose(found.exp().sum(1), torch.ones(4))
-        heavier = Memory(memory().parts, 0.5, model_weight=3.0).mixed(logits, HISTORIES)
-        assert torch.allclose(heavier.exp(), (3 * p + m) / (3 + m.sum(1, keepdim=True)), atol=1e-6)
-
-    def test_a_history_without_memories_keeps_the_models_probabilities(self) -> None:
-        logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(memory().mixed(logits, HISTORIES)[2], torch.log_softmax(logits, 1)[2])
-
-    def test_without_weight_the_model_orders_the_rest(self) -> None:
-        alone = Memory(memory().parts, 1.0, model_weight=0.0)
-        found = alone.mixed(torch.tensor([[9.0, 5, 7, -2]]), HISTORIES[1:2])
-        assert found.isfinite().all()
-        assert found[0].argsort(descending=True).tolist() == [3, 0, 2, 1]
-
-    def test_small_probabilities_stay_finite(self) -> None:
-        found = memory().mixed(torch.tensor([[0.0, -300, -200, 0]]), HISTORIES[2:3])
-        assert found[0, 1:3].tolist() == pytest.approx([-300 - math.log(2), -200 - math.log(2)])
+        found = Memory(memory().parts, 0.5, strength=2.0).mixed(logits, HISTORIES)
+        m = torch.tensor([[0.5, 2.5, 0.25, 1], [0, 0, 0, 4], [0] * 4, [2, 0, 0, 2]])
+        assert torch.allclose(found, logits + 2 * torch.log(1 + m))
+        assert torch.equal(found[2], logits[2])
 
     def test_some_items_are_as_in_the_whole(self) -> None:
         logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
         some = torch.tensor([[3, 1], [0, 2], [1, 2], [2, 0]])
-        scores = memory().scores(HISTORIES)
-        found = memory().mixture(
-            torch.log_softmax(logits, 1).gather(1, some), scores.gather(1, some), scores.sum(1, keepdim=True)
-        )
+        found = memory().mixture(logits.gather(1, some), memory().scores(HISTORIES).gather(1, some))
         assert torch.equal(found, memory().mixed(logits, HISTORIES).gather(1, some))
+
+    def test_without_strength_the_model_decides(self) -> None:
+        logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
+        assert torch.equal(memory().with_weights({}, strength=0.0).mixed(logits, HISTORIES), logits)
+
+    def test_half_precision_becomes_float32(self) -> None:
+        assert memory().mixed(torch.zeros(4, 4, dtype=torch.bfloat16), HISTORIES).dtype == torch.float32
 
     def test_logits_of_another_catalogue_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"logits are \[4, 5\]; expected \[4, 4\]"):
@@ -161,26 +156,33 @@ class TestTuning:
     def test_a_model_that_knows_keeps_its_say(self) -> None:
         histories, targets = self.users(2)
         logits = torch.tensor([[0.0, 0, 5, 0]]).repeat(8, 1)
-        tuned = memory().tuned(memory().candidates(histories, targets, logits))
-        assert tuned.model_weight == 1
+        batches = [
+            memory().candidates(histories[:3], targets[:3], logits[:3]),
+            memory().candidates(histories[3:], targets[3:], logits[3:]),
+        ]
+        tuned = memory().tuned(Candidates.joined(batches))
         assert tuned.mixed(logits, histories).argmax(1).tolist() == targets.tolist()
 
-    def test_a_memory_alone(self) -> None:
-        histories, targets = self.users(3)
-        parts = [memory().candidates(histories[:3], targets[:3]), memory().candidates(histories[3:], targets[3:])]
-        tuned = memory().tuned(Candidates.joined(parts))
-        assert tuned.scores(histories).argmax(1).tolist() == targets.tolist()
+    def test_directed_is_the_weight_that_is_chosen(self) -> None:
+        """Both parts point to items that the model knows nothing of; only one is right, and neither alone is."""
+        parts = (MemoryPart("cooccurrence", FIRST, 0.0, 7.0), MemoryPart("directed", SECOND, 0.0, 7.0))
+        start = Memory(parts)
+        histories, targets = self.users(1)
+        logits = torch.tensor([[0.0, 0, 5, 5]]).repeat(8, 1)
+        tuned = start.tuned(start.candidates(histories, targets, logits))
+        assert [part.weight for part in tuned.parts] == [7.0, 0.0]
+        assert tuned.mixed(logits, histories).argmax(1).tolist() == targets.tolist()
 
     def test_candidates_of_other_parts_are_refused(self) -> None:
         histories, targets = self.users(1)
-        one = Memory(memory().parts[:1]).candidates(histories, targets)
-        with pytest.raises(ValueError, match="scores of 1 parts; expected those of the 2 parts"):
+        one = Memory(memory().parts[:1]).candidates(histories, targets, torch.zeros(8, 4))
+        with pytest.raises(ValueError, match="scores of 2 parts; expected those of a model and of the 2 parts"):
             memory().tuned(one)
 
     def test_weights_by_name(self) -> None:
         changed = memory().with_weights({"second": 2}, history_factor=0.1)
         assert [part.weight for part in changed.parts] == [1, 2]
-        assert (changed.history_factor, changed.model_weight) == (0.1, 1.0)
+        assert (changed.history_factor, changed.strength) == (0.1, 3.0)
         with pytest.raises(ValueError, match="No part third; there are first, second"):
             memory().with_weights({"third": 1})
 
@@ -204,8 +206,12 @@ def test_new_items_are_recommended_by_their_text() -> None:
     assert (after.scores([np.arange(30)])[:, 30:] > 0).all()
     for old, new in zip(empty.parts[:2], after.parts[:2], strict=True):
         assert new.rows is old.rows
-    whole = Memory.fit(np.zeros(0, int), np.zeros(1, int), 32, texts=texts).parts[2]
-    assert dense(after.parts[2].rows)[30:] == pytest.approx(dense(whole.rows)[30:], abs=1e-6)
+    whole = dense(text_neighbours(TextIndex.build(texts)))
+    whole[:, 30:] *= 4  # the new items are cold
+    assert dense(after.parts[2].rows)[30:] == pytest.approx(whole[30:], abs=1e-6)
+    nearest = int(whole[30].argmax())
+    assert dense(after.parts[2].rows)[nearest] == pytest.approx(whole[nearest], abs=1e-6)
+    assert fitted().with_texts(np.array([3]), texts=texts[:30]).parts[0].name == "cooccurrence"
     with pytest.raises(ValueError, match="No texts or vectors were given"):
         empty.with_texts(np.array([30]))
 
@@ -215,7 +221,8 @@ class TestFile:
         saved = fitted(texts=[f"word{item % 7}" for item in range(30)]).with_weights({"text": 0.1}, 0.25, 2.0)
         assert saved.save_pretrained(tmp_path / "new") == tmp_path / "new" / MEMORY_FILE
         loaded = Memory.from_pretrained(tmp_path, subfolder="new")
-        assert (loaded.history_factor, loaded.model_weight, loaded.of_vectors) == (0.25, 2.0, False)
+        assert (loaded.history_factor, loaded.strength, loaded.cold_factor) == (0.25, 2.0, 4.0)
+        assert not loaded.of_vectors
         for mine, theirs in zip(loaded.parts, saved.parts, strict=True):
             assert (mine.name, mine.decay, mine.weight) == (theirs.name, theirs.decay, theirs.weight)
             assert np.array_equal(dense(mine.rows), dense(theirs.rows))
@@ -252,7 +259,7 @@ class TestFile:
         with pytest.raises(ValueError, match="has the version '7' of a memory's file; expected '1'"):
             Memory.from_pretrained(tmp_path)
         about = {
-            "num_items": 4, "history_factor": 1.0, "model_weight": 1.0,
+            "num_items": 4, "history_factor": 1.0, "strength": 1.0, "cold_factor": 1.0,
             "parts": [{"name": "first", "decay": 0.3, "weight": 1.0}],
         }  # fmt: skip
         wrong = tensors["first.columns"].clone()
@@ -289,3 +296,5 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         MemoryPart("small", matrix([[0, -2], [1, 0]]), 0.0, 1)
     with pytest.raises(ValueError, match="history_factor is nan"):
         Memory((small,), math.nan)
+    with pytest.raises(ValueError, match="cold_factor is 0"):
+        Memory((small,), cold_factor=0)

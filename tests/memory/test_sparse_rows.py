@@ -110,6 +110,11 @@ def test_items_are_selected_as_rows_and_columns() -> None:
         rows.select(np.array([3, 12]))
 
 
+def test_columns_are_scaled() -> None:
+    factors = np.array([1, 2, 0.5, 4])
+    assert np.array_equal(dense(small().columns_scaled(factors)), dense(small()) * factors)
+
+
 def test_rows_are_taken_and_replaced() -> None:
     rows = random_rows(5)
     chosen = np.array([3, 3, 0])

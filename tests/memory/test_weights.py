@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from recformer_hf.memory.weights import Candidates, choose_weights
+from recformer_hf.memory.weights import ALONE, Candidates, Mixture, choose_mixture, choose_weights
 
 HISTORIES = [np.array([0]), np.array([1, 1, 2])]
 
@@ -107,16 +108,69 @@ def test_one_part() -> None:
     assert [chosen.ndcg] == chosen.part_ndcg
 
 
+def mixed(mixture: Mixture, scores: list[np.ndarray], histories, targets) -> list[float]:
+    """NDCG of a mixture over the whole catalogue, history kept and excluded."""
+    counted = sum(weight * part for weight, part in zip(mixture.weights, scores[1:], strict=True))
+    for row, history in zip(counted, histories, strict=True):
+        row[np.unique(history)] *= mixture.history_factor
+    return ndcg([scores[0] + mixture.strength * np.log1p(counted)], np.ones(1), histories, targets)
+
+
+START = Mixture((1.0, 100.0), 0.05, 3.0)
+
+
+@pytest.mark.parametrize("protocol", ["kept", "excluded", "both"])
+def test_a_mixture_is_the_best_that_is_near(protocol) -> None:
+    scores, histories, targets = random_users(6)
+    candidates = Candidates.of([torch.from_numpy(part) for part in scores], histories, targets)
+    columns = {"kept": [0], "excluded": [1], "both": [0, 1]}[protocol]
+
+    def figure(mixture: Mixture) -> float:
+        found = mixed(mixture, scores, histories, targets)
+        return float(np.mean([found[column] for column in columns]))
+
+    tried = (0.0, 10.0, 100.0, 1000.0)
+    best = choose_mixture(candidates, START, {1: tried}, protocol=protocol)
+    others = [
+        START,
+        *(replace(best, weights=(best.weights[0], weight)) for weight in tried),
+        *(replace(best, strength=strength) for strength in (0.0, 1.0, 3.0, 10.0, ALONE)),
+        *(replace(best, history_factor=factor) for factor in (1.0, 0.25, 0.05, 0.0)),
+        Mixture((ALONE, 0.0), 1.0, ALONE),
+        Mixture((0.0, ALONE), 1.0, ALONE),
+    ]
+    assert figure(best) >= max(map(figure, others)) - 1e-9
+    assert figure(best) > figure(START)
+    assert choose_mixture(candidates, START, {1: tried}, protocol=protocol) == best
+
+
+@pytest.mark.parametrize("knows", [0, 1, 2])
+def test_what_knows_alone_is_followed_alone(knows: int) -> None:
+    """Two parts point elsewhere, all the more the better: the start would follow them."""
+    scores = [torch.zeros(5, 30) for _ in range(3)]
+    targets = np.array([7, 8, 9, 10, 11])
+    for part, rows in enumerate(scores):
+        rows[:, 12:27] = 1 + torch.arange(15.0)
+        if part == knows:
+            rows[:, 12:27] = 0
+            rows[torch.arange(5), torch.from_numpy(targets)] = 1e-3
+    candidates = Candidates.of(scores, [np.array([0])] * 5, targets)
+    best = choose_mixture(candidates, START, {})
+    if knows == 0:
+        assert best.strength == 0
+    else:
+        assert best.strength == ALONE
+        assert best.weights[2 - knows] == 0
+
+
 @pytest.mark.parametrize("repeats", [False, True])
 def test_the_factor_of_the_history_is_that_of_the_shop(repeats: bool) -> None:
     """Item 0 is the history, item 1 almost as good; people come back for the one or the other."""
-    scores = torch.tensor([[1.0, 0.9, *[0.0] * 18]]).repeat(6, 1)
-    model = torch.rand(6, 20, generator=torch.Generator().manual_seed(0)) / 100
+    part = torch.tensor([[1.0, 0.9, *[0.0] * 18]]).repeat(6, 1)
     targets = np.full(6, 0 if repeats else 1)
-    candidates = Candidates.of([model, scores], [np.array([0])] * 6, targets)
-    chosen = choose_weights(candidates, protocol="kept", factors=(1.0, 0.25, 0.0), scaled=[False, True])
-    assert chosen.history_factor == (1.0 if repeats else 0.25)
-    assert chosen.ndcg == 1
+    candidates = Candidates.of([torch.zeros(6, 20), part], [np.array([0])] * 6, targets)
+    best = choose_mixture(candidates, Mixture((1.0,), 0.05 if repeats else 1.0, 3.0), {}, protocol="kept")
+    assert (best.history_factor == 1) == repeats
 
 
 def test_an_item_that_is_never_recommended_harms_nothing() -> None:
@@ -134,3 +188,5 @@ def test_users_are_needed() -> None:
     empty = Candidates(np.zeros(1, int), np.zeros((2, 0)), np.zeros(0, bool), np.zeros((2, 0)), np.zeros(0, bool))
     with pytest.raises(ValueError, match="Weights are chosen on validation users, got none"):
         choose_weights(empty)
+    with pytest.raises(ValueError, match="A mixture is chosen on validation users, got none"):
+        choose_mixture(empty, Mixture((1.0,), 1.0, 1.0), {})

@@ -1,4 +1,4 @@
-"""`Memory`: what simple counting knows of a shop, mixed with a model's probabilities."""
+"""`Memory`: what simple counting knows of a shop, mixed with a model's scores."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ from .cooccurrence import cooccurrence
 from .sparse_rows import SparseRows
 from .text_index import TextIndex
 from .text_neighbours import text_neighbours, updated_neighbours, whitened
-from .weights import Candidates, WeightProtocol, choose_weights
+from .weights import Candidates, Mixture, WeightProtocol, choose_mixture
 
 MEMORY_FILE = "memory.safetensors"
 """Name of a saved memory, beside a model's files or alone."""
 
 _FORMAT = "1"
 
+_COUNTS = "cooccurrence"
+
 _TEXT = "text"
 """The part that is made of texts or vectors, not of sequences."""
 
-_HISTORY_FACTORS = (1.0, 0.25, 0.05, 0.0)
-"""What is tried for `history_factor`."""
-
-_TIE = 1e-6
-"""Weight of the model's probabilities where the memory is said to be better alone: they order what it does not know."""
+_DIRECTED_WEIGHTS = (0.0, 0.4, 2.0, 7.0, 20.0)
+"""What is tried for the part `directed`: shops differ in it most, because it also learns the order within a day."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +69,18 @@ class MemoryPart:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Scores of a catalogue that are added up from a history's items, and their mixture with a model's probabilities.
+    """Scores of a catalogue that are added up from a history's items, and their mixture with a model's scores.
 
     `m = sum over parts of weight * (weighted sum of the part's rows of the history's items)`, and for an item of the
-    history itself this times `history_factor`. A model's probabilities p become `(c p + m) / (c + sum(m))`, as if m had
-    been counted besides c observations that follow the model. So an item that nothing points to keeps its order, and a
-    history about which nothing is known keeps the model's probabilities.
+    history itself this times `history_factor`. The mixture is `logits + strength * ln(1 + m)`: in terms of
+    probabilities, those of the model times `(1 + m) ** strength`. So items that nothing points to keep the model's
+    scores.
 
     Args:
         parts: the matrices, of the same items; their names differ.
-        history_factor: at least 0; 1 changes nothing, 0 recommends no item of the history again.
-        model_weight: c, at least 0. With 0 the model only orders the items that the memory does not score.
+        history_factor: at least 0; 1 changes nothing, 0 recommends no item of the history because of the memory.
+        strength: at least 0. With 0 the model decides alone, with [`ALONE`] (1,000) the memory.
+        cold_factor: above 0; what the part `text` was multiplied by for items that `cooccurrence` knows nothing of.
         of_vectors: whether the part `text` compares vectors of an encoder, so that [`~Memory.with_texts`] takes
             vectors.
 
@@ -90,7 +90,8 @@ class Memory:
 
     parts: tuple[MemoryPart, ...]
     history_factor: float = 0.05
-    model_weight: float = 1.0
+    strength: float = 3.0
+    cold_factor: float = 1.0
     of_vectors: bool = False
 
     def __post_init__(self) -> None:
@@ -101,10 +102,12 @@ class Memory:
         sizes = sorted({len(part.rows) for part in self.parts})
         if len(sizes) > 1:
             raise ValueError(f"The parts of a memory are of {sizes} items; expected all of the same.")
-        for name in ("history_factor", "model_weight"):
+        for name in ("history_factor", "strength", "cold_factor"):
             number = getattr(self, name)
             if not (number >= 0 and math.isfinite(number)):
                 raise ValueError(f"{name} is {number}; expected a number of at least 0.")
+        if self.cold_factor == 0:
+            raise ValueError("cold_factor is 0; expected a number above 0.")
 
     @classmethod
     def fit(
@@ -116,6 +119,7 @@ class Memory:
         texts: Sequence[str] | None = None,
         vectors: Tensor | np.ndarray | None = None,
         history_factor: float = 0.05,
+        cold_factor: float = 4.0,
     ) -> Memory:
         """Counts the pairs of training sequences, and compares texts. Takes seconds for tens of thousands of items.
 
@@ -129,6 +133,8 @@ class Memory:
             texts: `[num_items]`, compared by TF-IDF.
             vectors: float `[num_items, width]` of an encoder, compared instead of texts once they are whitened.
             history_factor: see the class.
+            cold_factor: see the class. Nothing but their text points to items without sequences, so that with 1 they
+                are recommended more seldom than people choose them.
 
         Raises:
             ValueError: if both texts and vectors are given, or more or fewer than items; or items outside the
@@ -136,13 +142,14 @@ class Memory:
         """
         both = cooccurrence(items, offsets, num_items)
         after = cooccurrence(items, offsets, num_items, window=3, decay=0.5, directed=True)
-        parts = [MemoryPart("cooccurrence", both, 0.3, 0.03), MemoryPart("directed", after, 0.8, 0.03)]
+        parts = [MemoryPart(_COUNTS, both, 0.3, 7.0), MemoryPart("directed", after, 0.8, 7.0)]
         if texts is not None or vectors is not None:
             neighbours = text_neighbours(_compared(texts, vectors))
             if len(neighbours) != num_items:
                 raise ValueError(f"{len(neighbours):,} texts or vectors for {num_items:,} items; expected as many.")
-            parts.append(MemoryPart(_TEXT, neighbours, 0.8, 0.3))
-        return cls(tuple(parts), history_factor, of_vectors=vectors is not None)
+            neighbours = neighbours.columns_scaled(np.where(_cold(both), cold_factor, 1.0))
+            parts.append(MemoryPart(_TEXT, neighbours, 0.8, 50.0))
+        return cls(tuple(parts), history_factor, cold_factor=cold_factor, of_vectors=vectors is not None)
 
     @property
     def num_items(self) -> int:
@@ -186,7 +193,7 @@ class Memory:
         return replace(total, values=scaled)
 
     def mixed(self, logits: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
-        """Log-probabilities of the mixture with a model: float32 `[batch, num_items]`, on the device of the logits.
+        """A model's scores mixed with the memory: float32 `[batch, num_items]`, on the device of the logits.
 
         Args:
             logits: float `[batch, num_items]`, a model's scores, whose softmax are its probabilities.
@@ -201,62 +208,51 @@ class Memory:
                 f"The logits are {list(logits.shape)}; expected [{len(histories)}, {self.num_items}] for these "
                 "histories and the items of the memory."
             )
-        scores = self.scores(histories).to(logits.device)
-        return self.mixture(torch.log_softmax(logits.float(), 1), scores, scores.sum(1, keepdim=True))
+        return self.mixture(logits.float(), self.scores(histories).to(logits.device))
 
-    def mixture(self, log_probabilities: Tensor, scores: Tensor, totals: Tensor) -> Tensor:
-        """`log((c p + m) / (c + sum(m)))`, item by item, for some items or all.
+    def mixture(self, logits: Tensor, scores: Tensor) -> Tensor:
+        """`logits + strength * ln(1 + m)`, item by item, for some items or all; both of the same shape.
 
         Args:
-            log_probabilities: float `[batch, n]` of the model.
-            scores: float `[batch, n]`, those of the memory for the same items.
-            totals: float `[batch, 1]`, the memory's scores of all items added up.
+            logits: of the model. Adding a number to all items of a history adds it to what is returned.
+            scores: m, those of the memory for the same items.
         """
-        weight = max(self.model_weight, _TIE)
-        return torch.logaddexp(log_probabilities + math.log(weight), scores.log()) - (totals + weight).log()
+        return logits + self.strength * scores.log1p()
 
     # Weights
 
-    def candidates(
-        self, histories: Sequence[np.ndarray], targets: np.ndarray, logits: Tensor | None = None
-    ) -> Candidates:
-        """What each part, and a model before them, scores its best items for a batch of validation users.
+    def candidates(self, histories: Sequence[np.ndarray], targets: np.ndarray, logits: Tensor) -> Candidates:
+        """What a model and each part score their best items for a batch of validation users.
 
         Args:
             histories: `[batch]` int arrays of items, oldest first.
             targets: int `[batch]`, the item that came next.
-            logits: float `[batch, num_items]` of a model; None for a memory alone.
+            logits: float `[batch, num_items]` of the model.
         """
         sums = [torch.from_numpy(part.rows.sum_of_rows(histories, part.decay)) for part in self.parts]
-        model = [] if logits is None else [torch.softmax(logits.float(), 1)]
-        return Candidates.of([*model, *sums], histories, targets)
+        return Candidates.of([logits, *sums], histories, targets)
 
     def tuned(self, candidates: Candidates, protocol: WeightProtocol = "both") -> Memory:
-        """The memory with the weights and the history factor that rank the targets of validation users best.
+        """The memory with the strength, history factor and weight of `directed` that rank validation users best.
 
         Args:
-            candidates: those of all users, [`~Candidates.joined`] from batches; with the model's scores or without.
-            protocol: what is ranked, see [`choose_weights`].
+            candidates: those of all users, [`~Candidates.joined`] from batches.
+            protocol: what is ranked, see [`choose_mixture`].
         """
-        with_model = candidates.num_parts == len(self.parts) + 1
-        if not with_model and candidates.num_parts != len(self.parts):
+        if candidates.num_parts != len(self.parts) + 1:
             raise ValueError(
-                f"The candidates have scores of {candidates.num_parts} parts; expected those of the {len(self.parts)} "
-                "parts of this memory, and before them a model's."
+                f"The candidates have scores of {candidates.num_parts} parts; expected those of a model and of the "
+                f"{len(self.parts)} parts of this memory."
             )
-        scaled = [True] * len(self.parts)
-        chosen = choose_weights(
-            candidates, protocol=protocol, factors=_HISTORY_FACTORS, scaled=[False, *scaled] if with_model else scaled
-        )
-        found = chosen.weights.tolist()
-        model_weight, weights = (found[0], found[1:]) if with_model else (self.model_weight, found)
-        if with_model and model_weight > 0:  # only ratios matter; with 1, a weight says how many observations it adds
-            model_weight, weights = 1.0, [weight / model_weight for weight in weights]
-        named = {part.name: weight for part, weight in zip(self.parts, weights, strict=True)}
-        return self.with_weights(named, chosen.history_factor, model_weight)
+        names = [part.name for part in self.parts]
+        tried = {names.index(name): _DIRECTED_WEIGHTS for name in names if name == "directed"}
+        start = Mixture(tuple(part.weight for part in self.parts), self.history_factor, self.strength)
+        chosen = choose_mixture(candidates, start, tried, protocol=protocol)
+        weights = dict(zip(names, chosen.weights, strict=True))
+        return self.with_weights(weights, chosen.history_factor, chosen.strength)
 
     def with_weights(
-        self, weights: Mapping[str, float], history_factor: float | None = None, model_weight: float | None = None
+        self, weights: Mapping[str, float], history_factor: float | None = None, strength: float | None = None
     ) -> Memory:
         """The same matrices with other weights, by the names of parts; what is not given stays.
 
@@ -270,7 +266,7 @@ class Memory:
             self,
             parts=tuple(replace(part, weight=float(weights.get(part.name, part.weight))) for part in self.parts),
             history_factor=self.history_factor if history_factor is None else history_factor,
-            model_weight=self.model_weight if model_weight is None else model_weight,
+            strength=self.strength if strength is None else strength,
         )
 
     # Other catalogues
@@ -305,12 +301,16 @@ class Memory:
         Raises:
             ValueError: if both texts and vectors are given or none, or more or fewer than items.
         """
-        compared = _compared(texts, vectors)
-        parts = [
-            replace(part, rows=updated_neighbours(part.rows, compared, rows)) if part.name == _TEXT else part
-            for part in self.parts
-        ]
-        return replace(self, parts=tuple(parts))
+        compared, named = _compared(texts, vectors), {part.name: part for part in self.parts}
+        if _TEXT not in named:
+            return self
+        factors = np.ones(self.num_items)
+        if _COUNTS in named:
+            factors[_cold(named[_COUNTS].rows)] = self.cold_factor
+        plain = named[_TEXT].rows.columns_scaled(1 / factors)
+        changed = updated_neighbours(plain, compared, rows).columns_scaled(factors)
+        named[_TEXT] = replace(named[_TEXT], rows=changed)
+        return replace(self, parts=tuple(named.values()))
 
     # Files
 
@@ -329,7 +329,8 @@ class Memory:
         about = {
             "num_items": self.num_items,
             "history_factor": self.history_factor,
-            "model_weight": self.model_weight,
+            "strength": self.strength,
+            "cold_factor": self.cold_factor,
             "of_vectors": self.of_vectors,
             "parts": [{"name": part.name, "decay": part.decay, "weight": part.weight} for part in self.parts],
         }
@@ -384,6 +385,12 @@ def _compared(texts: Sequence[str] | None, vectors: Tensor | np.ndarray | None) 
     return TextIndex.build(texts) if texts is not None else whitened(vectors)  # type: ignore[arg-type]
 
 
+def _cold(counts: SparseRows) -> np.ndarray:
+    """bool `[num_items]`: the items that stand beside no other in any sequence."""
+    cold: np.ndarray = np.diff(counts.offsets) == 0
+    return cold
+
+
 def _pairs(histories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Each history's number, and its item, for every item of all histories."""
     owners = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
@@ -418,8 +425,8 @@ def _from_parts(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> Memory:
         own = {name.rpartition(".")[2]: t for name, t in tensors.items() if name.rpartition(".")[0] == part["name"]}
         rows = SparseRows.from_tensors(own, size)
         parts.append(MemoryPart(part["name"], rows, float(part["decay"]), float(part["weight"])))
-    numbers = float(about["history_factor"]), float(about["model_weight"])
-    return Memory(tuple(parts), *numbers, of_vectors=about.get("of_vectors") is True)
+    numbers = {name: float(about[name]) for name in ("history_factor", "strength", "cold_factor")}
+    return Memory(tuple(parts), **numbers, of_vectors=about.get("of_vectors") is True)
 
 
 __all__ = ["MEMORY_FILE", "Memory", "MemoryPart"]

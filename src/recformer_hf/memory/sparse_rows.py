@@ -212,6 +212,11 @@ class SparseRows:
         more = np.full(num_more, self.offsets[-1])
         return SparseRows(np.concatenate([self.offsets, more]), self.columns, self.values, self.num_columns + num_more)
 
+    def columns_scaled(self, factors: np.ndarray) -> SparseRows:
+        """Every column multiplied by a number, float `[num_columns]`."""
+        values = (self.values * factors[self.columns]).astype(np.float32)
+        return SparseRows(self.offsets, self.columns, values, self.num_columns)
+
     def take_rows(self, rows: np.ndarray) -> SparseRows:
         """These rows in this order, with all columns; int `[n]`, a row may occur more than once."""
         counts = self.offsets[rows + 1] - self.offsets[rows]

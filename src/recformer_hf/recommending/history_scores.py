@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..heads.history_items import HistoryItems, padded, whole_histories
-from ..heads.scores import Queries, scores_of_all
+from ..heads.history_items import HistoryItems, padded
 from ..items.catalog import ItemCatalog
 from .histories import rows_of_equal_text
 from .protocols import RecommendingModel
@@ -21,12 +20,6 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 QUERY_BLOCK = 256
 """Histories that are scored together."""
-
-SCORE_BYTES = 1 << 26
-"""Bytes of the scores of a whole catalogue that exist at once."""
-
-NORMALISED = 200
-"""Items over which the probabilities of a model are normalised if an approximate index finds them."""
 
 
 def rows_seen(catalog: ItemCatalog | None, block: EncodedHistories, required: bool) -> list[list[list[int]]]:
@@ -132,9 +125,7 @@ def _search_block(
     if model.memory is not None and known is not None:
         counted = torch.zeros_like(scores)
         counted[real] = _values_at(chosen, pointed, known.values)
-        totals = torch.from_numpy(known.row_sums()).float()[:, None]
-        mixed = model.memory.mixture(scores - _log_normaliser(model, vectors, histories, own, gains), counted, totals)
-        scores = mixed.masked_fill(~real, -torch.inf)
+        scores = model.memory.mixture(scores, counted)
     return ordered(scores, rows, top_k)
 
 
@@ -172,33 +163,6 @@ def _biased_scores(
     scores /= model.scoring_head.temperature_now
     scores[rows >= 0] += _values_at(places, own, gains)
     return rows, scores
-
-
-@torch.no_grad()
-def _log_normaliser(
-    model: RecommendingModel, vectors: Tensor, histories: Sequence[np.ndarray], own: np.ndarray, gains: np.ndarray
-) -> Tensor:
-    """The logarithm of the sum over the catalogue of `exp(score)`, which makes probabilities of a model's scores.
-
-    With an index that was built, it is taken over the items of the history and the `NORMALISED` others with the highest
-    cosines: the rest together hardly adds to it.
-
-    Returns:
-        float32 `[num_histories, 1]` on the CPU.
-    """
-    head, index = model.scoring_head, model.index
-    if index is not model.exact_index:
-        pairs = _as_pairs(own, model.config.num_items)
-        others = index.search(vectors, NORMALISED, None, pairs)[0].cpu() / head.temperature_now
-        scores = _biased_scores(model, vectors, own, own, gains)[1]
-        return torch.logsumexp(torch.cat([others, scores], 1), 1, keepdim=True)
-    items = model.item_vectors.detach()
-    found, at_once = [], max(1, SCORE_BYTES // (4 * len(items)))
-    for start in range(0, len(vectors), at_once):
-        rows = padded(histories[start : start + at_once]).to(items.device)
-        queries = Queries(vectors[start : start + at_once].to(items.device), whole_histories(rows))
-        found.append(torch.logsumexp(scores_of_all(head, queries, items), 1, keepdim=True).cpu())
-    return torch.cat(found)
 
 
 def pairs_of_rows(

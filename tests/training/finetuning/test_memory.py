@@ -47,7 +47,7 @@ def test_the_weights_are_the_best_of_validation(finished):
     mixed, memory = found(), model.memory
     model.memory = None
     alone = found()
-    model.memory = memory.with_weights({}, model_weight=0.0)
+    model.memory = memory.with_weights({}, strength=1000.0)
     assert mixed >= max(alone, found()) - 1e-6
 
 
@@ -63,7 +63,7 @@ def test_the_trainer_ranks_with_the_memory(finished):
 def test_without_validation_users_the_weights_keep_their_defaults(finished):
     trainer, _ = finished
     memory = fit_memory(trainer.model, small_dataset().train, None, trainer.accelerator)
-    assert [part.weight for part in memory.parts] == [0.03, 0.03, 0.3]
+    assert [part.weight for part in memory.parts] == [7, 7, 50]
 
 
 def test_a_run_starts_without_the_memory_of_other_sequences(tmp_path, finished):
