@@ -135,7 +135,7 @@ def test_a_mixture_is_the_best_that_is_near(protocol) -> None:
         START,
         *(replace(best, weights=(best.weights[0], weight)) for weight in tried),
         *(replace(best, strength=strength) for strength in (0.0, 1.0, 3.0, 10.0, ALONE)),
-        *(replace(best, history_factor=factor) for factor in (1.0, 0.25, 0.05, 0.0)),
+        *(replace(best, history_factor=factor) for factor in (1.0, 0.25, 0.05)),
         Mixture((ALONE, 0.0), 1.0, ALONE),
         Mixture((0.0, ALONE), 1.0, ALONE),
     ]

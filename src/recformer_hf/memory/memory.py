@@ -34,7 +34,7 @@ _COUNTS = "cooccurrence"
 _TEXT = "text"
 """The part that is made of texts or vectors, not of sequences."""
 
-_DIRECTED_WEIGHTS = (0.0, 0.4, 2.0, 7.0, 20.0)
+_DIRECTED_WEIGHTS = (0.0, 2.0, 10.0, 30.0)
 """What is tried for the part `directed`: shops differ in it most, because it also learns the order within a day."""
 
 
@@ -142,7 +142,7 @@ class Memory:
         """
         both = cooccurrence(items, offsets, num_items)
         after = cooccurrence(items, offsets, num_items, window=3, decay=0.5, directed=True)
-        parts = [MemoryPart(_COUNTS, both, 0.3, 7.0), MemoryPart("directed", after, 0.8, 7.0)]
+        parts = [MemoryPart(_COUNTS, both, 0.3, 7.0), MemoryPart("directed", after, 0.8, 10.0)]
         if texts is not None or vectors is not None:
             neighbours = text_neighbours(_compared(texts, vectors))
             if len(neighbours) != num_items:

@@ -63,7 +63,7 @@ def test_the_trainer_ranks_with_the_memory(finished):
 def test_without_validation_users_the_weights_keep_their_defaults(finished):
     trainer, _ = finished
     memory = fit_memory(trainer.model, small_dataset().train, None, trainer.accelerator)
-    assert [part.weight for part in memory.parts] == [7, 7, 50]
+    assert [part.weight for part in memory.parts] == [7, 10, 50]
 
 
 def test_a_run_starts_without_the_memory_of_other_sequences(tmp_path, finished):
