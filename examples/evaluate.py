@@ -3,6 +3,9 @@
     # baselines on the invented demo shop; `oracle` knows the probabilities from which choices are drawn
     python examples/evaluate.py --dataset demo:kitchen --baselines popularity markov last_item_text oracle
 
+    # what counting and comparing texts reaches in seconds, alone and together: the line that a model has to pass
+    python examples/evaluate.py --dataset shop --protocol both --baselines cooccurrence text_neighbours blend
+
     # a finetuned checkpoint on its dataset (folders or Hub ids), with and without the history among the candidates
     python examples/evaluate.py --model finetuned --dataset shop --protocol both --baselines markov --output_dir results
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recformer_hf.baselines import Markov
+from recformer_hf.baselines import Blend, Cooccurrence, Markov, TextNeighbours
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.evaluation import Ranking, RecformerScorer, rank_split
 from recformer_hf.memory.memory import Memory
@@ -71,6 +71,15 @@ def test_a_table_and_files_of_every_scorer_and_protocol(script, folders, tmp_pat
     loaded = RecformerForSeqRec.from_pretrained(model)
     scorer = RecformerScorer(loaded, RecformerTokenizer.from_pretrained(model), DATASET.catalog)
     assert Ranking.load(tmp_path / "out" / "model-kept.npz") == rank_split(scorer, DATASET.test)
+
+
+def test_baselines_that_count_and_compare_texts(script, folders, tmp_path) -> None:
+    names = ["cooccurrence", "text_neighbours", "blend"]
+    run = ["--dataset", str(folders / "shop"), "--baselines", *names, "--output_dir", str(tmp_path)]
+    script.main(run)
+    parts = [Cooccurrence(), Cooccurrence(directed=True), TextNeighbours()]
+    for name, scorer in zip(names, [parts[0], parts[2], Blend(parts)], strict=True):
+        assert Ranking.load(tmp_path / f"{name}-kept.npz") == rank_split(scorer.fit(DATASET), DATASET.test)
 
 
 def test_compares_with_an_earlier_run(script, folders, tmp_path, capsys) -> None:
