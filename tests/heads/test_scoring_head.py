@@ -5,7 +5,7 @@ import torch
 
 from recformer_hf import RecformerConfig
 from recformer_hf.heads.history_items import Histories, whole_histories
-from recformer_hf.heads.scoring_head import ScoringHead, whitening
+from recformer_hf.heads.scoring_head import START_SCALE, ScoringHead, whitening
 
 
 def head_with(**fields):
@@ -109,8 +109,8 @@ def test_start_from_sets_the_projection():
     embeddings = torch.randn(50, 8)
     head.start_from(embeddings)
     weight, bias = whitening(embeddings, 8)
-    assert torch.equal(head.projection.weight, weight)
-    assert torch.equal(head.projection.bias, bias)
+    assert torch.equal(head.projection.weight, weight * START_SCALE)
+    assert torch.equal(head.projection.bias, bias * START_SCALE)
 
 
 def test_whether_a_projection_is_new():

@@ -121,8 +121,8 @@ class TestRecipes:
     def test_the_hybrid_sets_head_and_schedule(self):
         args = RecformerFinetuningArguments(output_dir="run", use_cpu=True, recipe="hybrid")
         assert args.head_fields() == {"sequence_head": "two_level"} | dict.fromkeys(self.HEAD, True)
-        assert (args.learning_rate, args.per_device_train_batch_size) == (1e-3, 128)
-        assert args.settings()["learning_rate"] == 1e-3
+        assert (args.learning_rate, args.per_device_train_batch_size) == (2e-3, 128)
+        assert args.settings()["learning_rate"] == 2e-3
         assert args.deciding_settings()["sequence_head"] == "two_level"
 
     def test_what_the_caller_sets_wins_over_the_recipe_even_if_it_is_the_usual_value(self):

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.data.sequences import Sequences
-from recformer_hf.heads.scoring_head import whitening
+from recformer_hf.heads.scoring_head import START_SCALE, whitening
 from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.training.checkpoints import complete_checkpoints
 from tests.support.training import (
@@ -318,8 +318,8 @@ class TestHybrid:
         trainer = small_trainer(tmp_path / "run", recipe="hybrid", num_train_epochs=1, learning_rate=0.0)
         trainer.train()
         weight, bias = whitening(trainer.model.item_embeddings, 32)
-        torch.testing.assert_close(trainer.model.scoring_head.projection.weight.detach(), weight)
-        torch.testing.assert_close(trainer.model.scoring_head.projection.bias.detach(), bias)
+        torch.testing.assert_close(trainer.model.scoring_head.projection.weight.detach(), START_SCALE * weight)
+        torch.testing.assert_close(trainer.model.scoring_head.projection.bias.detach(), START_SCALE * bias)
 
     def test_a_head_that_the_model_has_stays_and_is_trained_on(self, finished, tmp_path):
         model = RecformerForSeqRec.from_pretrained(finished[1])
@@ -360,6 +360,15 @@ class TestHybrid:
         with pytest.raises(ValueError, match="stage-2 would train it"):
             small_trainer(tmp_path / "run", recipe="hybrid", stage2_freeze="none").train()
 
+    @pytest.mark.parametrize(("hidden", "given", "expected"), [(32, None, 32), (160, None, 128), (160, 64, 64)])
+    def test_the_width_of_a_new_head(self, tmp_path, hidden, given, expected):
+        model = small_model(hidden_size=hidden)
+        small_trainer(tmp_path / "run", model, recipe="hybrid", head_size=given, max_steps=1).train()
+        assert model.config.vector_size == expected
+        assert model.item_vectors.shape == (NUM_ITEMS, expected)
+        small_trainer(tmp_path / "again", model, recipe="hybrid", max_steps=1).train()
+        assert model.config.vector_size == expected  # a head that is there keeps its width
+
     def test_fsdp_is_refused(self, tmp_path):
         trainer = small_trainer(tmp_path / "run", recipe="hybrid")
         trainer.is_fsdp_enabled = True
@@ -385,7 +394,7 @@ class TestHybridFlat:
         trainer = small_trainer(tmp_path / "whole", **settings)
         trainer.train()
         rates = {group["initial_lr"] for group in trainer.optimizer.param_groups if group["params"]}
-        assert rates == {1e-3, 1e-2}
+        assert rates == {1e-3, 1e-2, 1e-1}  # text encoder, head, history bias
         before, after = small_model().state_dict(), RecformerForSeqRec.from_pretrained(tmp_path / "whole").state_dict()
         assert (after["item_residuals"] != 0).any()
         name = "recformer.encoder.layer.0.intermediate.dense.weight"

@@ -14,7 +14,14 @@ from ..freezing import Freeze
 from ..supported_arguments import REFUSED, REFUSED_IN_FINETUNING, Refusal
 from .stages import RECIPES, USUAL_SETTINGS, ItemMatrix, Stage, StageRecipe
 
-HEAD_ARGUMENTS = ("sequence_head", "item_projection", "item_residuals", "history_bias", "learned_temperature")
+HEAD_ARGUMENTS = (
+    "sequence_head",
+    "head_size",
+    "item_projection",
+    "item_residuals",
+    "history_bias",
+    "learned_temperature",
+)
 """Arguments that are fields of the model's configuration."""
 
 
@@ -66,7 +73,14 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         default=None,
         metadata={
             "help": "How the model reads a history: flat, as one text, or two_level, as a sequence of item vectors. "
-            "None: the recipe's, or else the model's own. So are the following four."
+            "None: the recipe's, or else the model's own. So are the next ones."
+        },
+    )
+    head_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Width of a two-level head. None: the model's own, and of a new head with a projection 128, if its "
+            "text encoder is wider."
         },
     )
     item_projection: bool | None = field(
@@ -114,9 +128,12 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
     stage2_learning_rate: float | None = field(
         default=None, metadata={"help": "Peak learning rate of stage 2. None: learning_rate."}
     )
-    num_negatives: int = field(
-        default=0,
-        metadata={"help": "Sampled softmax over this many negatives per user. 0: the whole catalogue (the paper)."},
+    num_negatives: int = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Sampled softmax over this many negatives: of each user, or with a two-level head of a batch. "
+            "0: the whole catalogue. None: the recipe's (paper: 0)."
+        },
     )
     max_validation_users: int | None = field(
         default=None,

@@ -48,7 +48,7 @@ class Recipe:
 
 USUAL_SETTINGS: dict[str, Any] = {
     "num_train_epochs": 128, "learning_rate": 5e-5, "per_device_train_batch_size": 16, "weight_decay": 0.0,
-    "warmup_steps": 0, "stage1_patience": 5, "stage2_patience": 3,
+    "warmup_steps": 0, "stage1_patience": 5, "stage2_patience": 3, "num_negatives": 0,
 }  # fmt: skip
 """Arguments that a recipe may set, and their values in the others. Like the paper and the public replication."""
 
@@ -68,8 +68,8 @@ RECIPES: dict[str, Recipe] = {
         None,
         StageRecipe("frozen", "encoder"),
         {
-            **_HEAD, "sequence_head": "two_level", "num_train_epochs": 14, "learning_rate": 1e-3,
-            "per_device_train_batch_size": 128, "weight_decay": 0.01, "warmup_steps": 0.05,
+            **_HEAD, "sequence_head": "two_level", "num_train_epochs": 14, "learning_rate": 2e-3,
+            "per_device_train_batch_size": 128, "weight_decay": 0.01, "warmup_steps": 0.05, "num_negatives": 1000,
         },
     ),
     # The same parts of the head, with histories read as text.

@@ -49,6 +49,12 @@ from .stages import Stage
 
 logger = logging.get_logger(__name__)
 
+NEW_HEAD_SIZE = 128
+"""Width of a new two-level head with a projection, if its text encoder is wider."""
+
+BIAS_RATE = 10.0
+"""Learning rate of the history bias, as a multiple of the head's: it moves by several units, weights by hundredths."""
+
 
 class StageTrainer(RecformerTrainer):
     """Finetunes a recommender on one dataset in one stage, in the folder `args.output_dir`.
@@ -163,9 +169,10 @@ class StageTrainer(RecformerTrainer):
         """Batches for a model of this configuration, once it has the head of the arguments."""
         seed = args.seed_of(stage)
         if _chosen(args.sequence_head, config.sequence_head) == "two_level":
+            sampled = args.num_negatives < len(self.catalog)
             return TwoLevelCollator(
                 len(self.catalog), max_items=tokenizer.max_item_embeddings - 1, seed=seed,
-                num_negatives=args.num_negatives,
+                num_negatives=args.num_negatives if sampled else 0,
             )  # fmt: skip
         return FinetuningCollator(
             self.tokenized_catalog, tokenizer, seed=seed, num_negatives=args.num_negatives,
@@ -187,6 +194,9 @@ class StageTrainer(RecformerTrainer):
             ValueError: if a two-level head would train with a text encoder that gets no gradient.
         """
         head, fields = self._head, self.args.head_fields()
+        is_new = fields.get("sequence_head") == "two_level" != head.config.sequence_head
+        if is_new and fields.get("item_projection") and head.config.hidden_size > NEW_HEAD_SIZE:
+            fields.setdefault("head_size", NEW_HEAD_SIZE)
         if any(getattr(head.config, name) != value for name, value in fields.items()):
             set_seed(self.args.seed)  # the same new weights, whatever was drawn before
             head.set_head(**fields)
@@ -285,14 +295,17 @@ class StageTrainer(RecformerTrainer):
             head.scoring_head.start_from(self._item_embeddings)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """As in `transformers.Trainer`, but the weights of the head may have a learning rate of their own."""
+        """As in `transformers.Trainer`, but weights of the head may have learning rates of their own."""
         is_new, rate = self.optimizer is None, self.args.head_learning_rate
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
-        if is_new and rate is not None:
+        if is_new:
             model = args[0] if args else kwargs.get("model") or self.model
+            named = [(plain_name(name), weight) for name, weight in model.named_parameters()]
             own = ("scoring_head.", "item_residuals")
-            weights = [weight for name, weight in model.named_parameters() if plain_name(name).startswith(own)]
-            set_rate(optimizer, weights, rate)
+            if rate is not None:
+                set_rate(optimizer, [weight for name, weight in named if name.startswith(own)], rate)
+            biases = [weight for name, weight in named if name == "scoring_head.history_bias"]
+            set_rate(optimizer, biases, BIAS_RATE * (self.args.learning_rate if rate is None else rate))
         return optimizer
 
     def encode_items(self) -> None:
