@@ -521,6 +521,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         labels: Tensor | None = None,
         num_negatives: int | None = None,
         negatives: Tensor | None = None,
+        frequencies: Tensor | None = None,
         history_rows: Tensor | None = None,
         equal_items: Tensor | None = None,
         encode_only: bool = False,
@@ -539,6 +540,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
                 (sampled softmax). They are drawn for each row, without its target.
             negatives (`Tensor`, int `[batch, num_negatives]`): the same, but with these items as the negatives. All
                 rows share `[num_negatives]`, and then also the items of the batch, those of histories and targets.
+            frequencies (`Tensor`, float `[num_items]`): shares of items in batches, which correct this loss.
             history_rows (`Tensor`, int `[batch, length]`): rows of the catalogue of the items of each history, oldest
                 first, padded with -1 at the end. A two-level head reads them instead of `input_ids`; a history bias
                 needs them too. With a two-level head, `labels` may also be `[batch, length]`, the item that came after
@@ -566,7 +568,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             histories, labels = checked_histories(history_rows, labels, self.config)
             batch_size = len(histories.places) if reads_rows else batch_size
         check_item_arguments(self.config.num_items, batch_size, candidates, labels, num_negatives, negatives)
-        rows, histories, labels, negatives = items_of_batch(histories, labels, negatives)
+        rows, histories, labels, negatives, offsets = items_of_batch(histories, labels, negatives, frequencies)
         items = self._item_vectors(rows)
         if reads_rows and histories is not None:
             users = self.scoring_head.read(items, histories)
@@ -581,10 +583,9 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             result = RecformerForSeqRecOutput(user_embeds=users, hidden_states=states, attentions=output.attentions)
         if not encode_only:
             result.scores, result.loss = scores_and_loss(
-                self.scoring_head, Queries(users, histories), items, candidates, labels, num_negatives,
+                self.scoring_head, Queries(users, histories, offsets), items, candidates, labels, num_negatives,
                 negatives, equal_items,
             )  # fmt: skip
-            result.scores = result.scores if rows is None else None
         return result if self._returns_dict(return_dict) else result.to_tuple()
 
 

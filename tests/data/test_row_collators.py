@@ -11,11 +11,12 @@ from recformer_hf.data.torch_datasets import EvaluationSequences, TrainingSequen
 from tests.support.packed_batches import index, split
 
 HISTORIES = [[4, 1, 7], [5], [2, 9], list(range(10, 20))]
+COUNTS = np.bincount(np.concatenate(HISTORIES), minlength=20)
 DATA = TrainingSequences([split(HISTORIES)])
 
 
 def test_every_item_but_the_first_is_a_target():
-    batch = TwoLevelCollator(20, max_items=9, seed=0)(DATA[index([0, 2, 3])])
+    batch = TwoLevelCollator(COUNTS, max_items=9, seed=0)(DATA[index([0, 2, 3])])
     assert sorted(batch) == ["history_rows", "labels"]
     rows, labels = batch["history_rows"], batch["labels"]
     assert rows.dtype == labels.dtype == torch.int64
@@ -26,11 +27,11 @@ def test_every_item_but_the_first_is_a_target():
 
 
 def test_a_batch_is_as_wide_as_its_longest_history():
-    assert TwoLevelCollator(20, max_items=9, seed=0)(DATA[index([0, 2])])["history_rows"].shape == (2, 2)
+    assert TwoLevelCollator(COUNTS, max_items=9, seed=0)(DATA[index([0, 2])])["history_rows"].shape == (2, 2)
 
 
 def test_of_a_long_sequence_a_window_is_drawn_every_epoch():
-    collator = TwoLevelCollator(20, max_items=3, seed=5)
+    collator = TwoLevelCollator(COUNTS, max_items=3, seed=5)
     starts = []
     for epoch in range(200):
         (rows,), (labels,) = (
@@ -44,24 +45,26 @@ def test_of_a_long_sequence_a_window_is_drawn_every_epoch():
 
 
 def test_a_window_depends_on_seed_epoch_and_user_alone():
-    batch = TwoLevelCollator(20, max_items=3, seed=5)(DATA[index([0, 3], epoch=4)])
-    alone = TwoLevelCollator(20, max_items=3, seed=5)(DATA[index([3], epoch=4)])
+    batch = TwoLevelCollator(COUNTS, max_items=3, seed=5)(DATA[index([0, 3], epoch=4)])
+    alone = TwoLevelCollator(COUNTS, max_items=3, seed=5)(DATA[index([3], epoch=4)])
     assert torch.equal(batch["history_rows"][1], alone["history_rows"][0])
     seeds = [
-        TwoLevelCollator(20, max_items=3, seed=s)(DATA[index([3])])["history_rows"][0, 0].item() for s in range(20)
+        TwoLevelCollator(COUNTS, max_items=3, seed=s)(DATA[index([3])])["history_rows"][0, 0].item() for s in range(20)
     ]
     assert len(set(seeds)) > 3
 
 
 def test_lengths_are_items_of_histories():
-    (lengths,) = TwoLevelCollator(20, max_items=4, seed=0).lengths(DATA)
+    (lengths,) = TwoLevelCollator(COUNTS, max_items=4, seed=0).lengths(DATA)
     assert DATA.users[0].tolist() == [0, 2, 3]
     assert lengths.tolist() == [2, 1, 4]
 
 
 def test_negatives_are_drawn_for_the_whole_batch():
-    collator = TwoLevelCollator(20, max_items=9, seed=0, num_negatives=4000)
-    drawn = collator(DATA[index([0, 2])])["negatives"]
+    collator = TwoLevelCollator(COUNTS, max_items=9, seed=0, num_negatives=4000)
+    batch = collator(DATA[index([0, 2])])
+    drawn = batch["negatives"]
+    torch.testing.assert_close(batch["frequencies"], torch.from_numpy(COUNTS / 16).float())
     assert drawn.dtype == torch.int64
     assert drawn.shape == (4000,)
     counts = torch.bincount(drawn, minlength=20)
@@ -74,7 +77,7 @@ def test_negatives_are_drawn_for_the_whole_batch():
 @pytest.mark.parametrize("wrong", [{"num_negatives": -1, "max_items": 3}, {"max_items": 0}])
 def test_what_cannot_be_is_refused(wrong):
     with pytest.raises(ValueError, match="num_negatives must be at least 0 and max_items at least 1"):
-        TwoLevelCollator(20, seed=0, **wrong)
+        TwoLevelCollator(COUNTS, seed=0, **wrong)
 
 
 def test_evaluation_takes_whole_histories_and_the_target():

@@ -98,7 +98,7 @@ PLACES = torch.tensor([[0, 0], [0, 1], [0, 2], [1, 0]])
 
 
 def test_every_item_is_there_once_and_the_batch_counts_among_them():
-    found = items_of_batch(Histories(ROWS, PLACES), torch.tensor([3, 7, 9, 5]), torch.tensor([9, 0, 0]))
+    found = items_of_batch(Histories(ROWS, PLACES), torch.tensor([3, 7, 9, 5]), torch.tensor([9, 0, 0]), None)
     assert found.rows.tolist() == [0, 2, 3, 5, 7, 9]
     assert found.negatives is None
     assert found.histories.rows.tolist() == [[4, 2, 4], [1, -1, -1]]
@@ -150,3 +150,29 @@ def test_a_flat_head_can_share_negatives_too():
     loss = model(tokens, labels=labels, negatives=torch.tensor([1, 3])).loss
     scores = model(tokens).scores[:, [1, 3, 5]]
     torch.testing.assert_close(loss, F.cross_entropy(scores, torch.tensor([1, 2])))
+
+
+def test_the_loss_subtracts_the_logarithm_of_the_chance_to_be_sampled():
+    """Four targets and two sequences are six draws by frequency; the negatives are three uniform ones."""
+    frequencies = torch.tensor([0.3, 0.0, 0.1, 0.05, 0.05, 0.2, 0.1, 0.1, 0.05, 0.05])
+    found = items_of_batch(Histories(ROWS, PLACES), torch.tensor([3, 7, 9, 5]), torch.tensor([9, 0, 0]), frequencies)
+    chances = [1 - (1 - float(frequencies[row])) ** 6 * 0.9**3 for row in found.rows]
+    torch.testing.assert_close(found.offsets, -torch.tensor(chances).log())
+    model = two_level()
+    whole = model(history_rows=ROWS, labels=LABELS).scores[:, found.rows]
+    sampled = model(history_rows=ROWS, labels=LABELS, negatives=torch.tensor([9, 0, 0]), frequencies=frequencies)
+    torch.testing.assert_close(sampled.loss, F.cross_entropy(whole + found.offsets, found.labels))
+
+
+def test_the_sampled_loss_is_about_that_of_the_catalogue():
+    """The mean over many draws, with a catalogue of which few items are in the batch."""
+    torch.manual_seed(0)
+    scores, frequencies = torch.randn(1, 400), torch.rand(400)
+    frequencies /= frequencies.sum()
+    target = torch.tensor([7])
+    normalisers = []
+    for _ in range(2000):
+        batch, negatives = torch.multinomial(frequencies, 30, replacement=True), torch.randint(400, (20,))
+        found = items_of_batch(None, torch.cat([target, batch[:-2]]), negatives, frequencies)
+        normalisers.append((scores[0, found.rows] + found.offsets).exp().sum())
+    assert float(torch.stack(normalisers).mean()) == pytest.approx(float(scores.exp().sum()), rel=0.05)

@@ -32,10 +32,10 @@ class TwoLevelCollator:
     oldest first, padded with -1) and `labels` (int64 `[batch, length]`, the item after each place, -100 at padding). Of
     a longer sequence, a window of `max_items + 1` items is drawn, anew in every epoch. If `num_negatives` is above 0,
     there are also `negatives` (int64 `[num_negatives]`): drawn uniformly with replacement from the catalogue, for the
-    whole batch.
+    whole batch; and `frequencies` (float32 `[num_items]`), the share of each item among those of all sequences.
 
     Args:
-        num_items (`int`): size of the catalogue.
+        counts (int `[num_items]`): how often each item of the catalogue occurs in the training sequences.
         max_items (`int`): most items of a history, at least 1.
         seed (`int`): in [0, 2^64).
         num_negatives (`int`, defaults to 0): negatives of a batch; 0 for none (full softmax).
@@ -44,12 +44,13 @@ class TwoLevelCollator:
         ValueError: for a `num_negatives` below 0, or a `max_items` below 1.
     """
 
-    def __init__(self, num_items: int, *, max_items: int, seed: int, num_negatives: int = 0) -> None:
+    def __init__(self, counts: np.ndarray, *, max_items: int, seed: int, num_negatives: int = 0) -> None:
         if num_negatives < 0 or max_items < 1:
             raise ValueError(
                 f"num_negatives must be at least 0 and max_items at least 1, got {num_negatives} and {max_items}."
             )
-        self.num_items, self.max_items, self.num_negatives = num_items, max_items, num_negatives
+        self.max_items, self.num_negatives = max_items, num_negatives
+        self.frequencies = torch.from_numpy((counts / max(counts.sum(), 1)).astype(np.float32))
         self.draws = Draws(seed)
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
@@ -69,9 +70,9 @@ class TwoLevelCollator:
         if self.num_negatives:
             # The first user stands for the batch.
             drawn = self.draws.integers(
-                Stream.NEGATIVES, epoch[0], dataset[0], user[0], 0, self.num_items, size=self.num_negatives
+                Stream.NEGATIVES, epoch[0], dataset[0], user[0], 0, len(self.frequencies), size=self.num_negatives
             )
-            result["negatives"] = torch.from_numpy(drawn)
+            result |= {"negatives": torch.from_numpy(drawn), "frequencies": self.frequencies}
         return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,10 +20,12 @@ class Queries(NamedTuple):
     Args:
         vectors (`Tensor` `[num_queries, vector_size]`): the vectors of the histories.
         histories (*optional*): their items, for the history bias.
+        offsets (`Tensor`, float32 `[num_items]`, *optional*): added to the scores of sampled items in the loss.
     """
 
     vectors: Tensor
     histories: Histories | None = None
+    offsets: Tensor | None = None
 
 
 def scores_of_all(head: ScoringHead, queries: Queries, items: Tensor, equal_items: Tensor | None = None) -> Tensor:
@@ -110,6 +113,10 @@ def scores_and_loss(
         target = None if labels is None else (candidates == labels[:, None]).int().argmax(1)
     else:
         scores, target = scores_of_all(head, queries, items, equal_items), labels
+        if (
+            queries.offsets is not None and target is not None
+        ):  # `items` are a sample: their scores are of no use to a caller
+            return None, F.cross_entropy(scores + queries.offsets, target)
     return scores, None if target is None else F.cross_entropy(scores, target)
 
 
@@ -147,25 +154,35 @@ class BatchItems(NamedTuple):
         rows (`Tensor`, int64 `[num_rows]`): the items, as rows of the catalogue, ascending.
         histories, labels: the queries and their targets, as places in `rows`.
         negatives: those of each query.
+        offsets (`Tensor`, float32 `[num_rows]`): what the loss adds to the scores of `rows`.
     """
 
     rows: Tensor | None
     histories: Histories | None
     labels: Tensor | None
     negatives: Tensor | None
+    offsets: Tensor | None
 
 
-def items_of_batch(histories: Histories | None, labels: Tensor | None, negatives: Tensor | None) -> BatchItems:
+def items_of_batch(
+    histories: Histories | None, labels: Tensor | None, negatives: Tensor | None, frequencies: Tensor | None
+) -> BatchItems:
     """The items that a batch with shared negatives is scored against: all of its own and the negatives, each once.
+
+    Popular items are in most batches, so the sample has more of them than the catalogue. The loss therefore subtracts
+    from a score the logarithm of the chance that the item is in the sample, which makes it an estimate of the loss over
+    the catalogue (sampled softmax; Bengio and Senécal 2008).
 
     Args:
         histories (*optional*): the queries.
         labels (`Tensor`, int `[num_queries]`): their targets.
         negatives (`Tensor`, int `[num_negatives]`): rows of the catalogue that all queries share. Without them, or with
             negatives of each query, `[num_queries, num_negatives]`, nothing changes.
+        frequencies (`Tensor`, float `[num_items]`, *optional*): share of each item among the items of all batches. By
+            default no score is corrected.
     """
     if labels is None or negatives is None or negatives.ndim != 1:
-        return BatchItems(None, histories, labels, negatives)
+        return BatchItems(None, histories, labels, negatives, None)
     parts = [labels.long(), negatives.long()]
     if histories is not None:
         # Padding stands for an item that is there anyway: its number is then not read from an accelerator.
@@ -176,7 +193,13 @@ def items_of_batch(histories: Histories | None, labels: Tensor | None, negatives
     if histories is not None:
         history_rows = history[0].view_as(padding).masked_fill(padding, PADDING)
         histories = Histories(history_rows, histories.places)
-    return BatchItems(rows, histories, labels_of, None)
+    offsets = torch.zeros(len(rows), device=rows.device)
+    if frequencies is not None:
+        # A sequence of n items has n - 1 places with a target, so about as many items as targets and sequences.
+        drawn = len(labels) + (1 if histories is None else len(histories.rows))
+        missing = drawn * torch.log1p(-frequencies[rows].double()) + len(negatives) * math.log1p(-1 / len(frequencies))
+        offsets = -torch.log(-torch.expm1(missing)).float()
+    return BatchItems(rows, histories, labels_of, None, offsets)
 
 
 __all__ = ["BatchItems", "Queries", "items_of_batch", "scores_and_loss", "scores_of_all", "scores_of_some"]

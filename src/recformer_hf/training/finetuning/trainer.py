@@ -170,8 +170,9 @@ class StageTrainer(RecformerTrainer):
         seed = args.seed_of(stage)
         if _chosen(args.sequence_head, config.sequence_head) == "two_level":
             sampled = args.num_negatives < len(self.catalog)
+            counts = np.bincount(self.dataset.train.items, minlength=len(self.catalog))
             return TwoLevelCollator(
-                len(self.catalog), max_items=tokenizer.max_item_embeddings - 1, seed=seed,
+                counts, max_items=tokenizer.max_item_embeddings - 1, seed=seed,
                 num_negatives=args.num_negatives if sampled else 0,
             )  # fmt: skip
         return FinetuningCollator(
