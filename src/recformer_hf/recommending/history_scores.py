@@ -110,21 +110,27 @@ def _search_block(
     pool = None if candidates is None else torch.from_numpy(candidates)
     proposed = model.index.search(vectors, top_k, pool, _as_pairs(hidden, width))[1].cpu()
     queries, columns = (proposed >= 0).nonzero(as_tuple=True)
-    places = [(queries * width + proposed[queries, columns]).numpy(), own]
-    histories = [items.rows[items.queries == query].numpy() for query in range(len(vectors))]
-    known = None if model.memory is None else model.memory.sparse_scores(histories)
-    if known is not None:
+    chosen = np.union1d((queries * width + proposed[queries, columns]).numpy(), own)
+    pointed, counts = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    if model.memory is not None:
+        histories = [items.rows[items.queries == query].numpy() for query in range(len(vectors))]
+        known = model.memory.sparse_scores(histories)
         pointed = np.repeat(np.arange(len(vectors)), np.diff(known.offsets)) * width + known.columns
-        places.append(pointed)
-    chosen = np.setdiff1d(np.unique(np.concatenate(places)), left_out, assume_unique=True)
+        counts = known.values
+        # Far more items than the others, and in order already.
+        chosen = np.sort(np.concatenate([pointed, chosen[~_is_among(chosen, pointed)]]), kind="stable")
+    chosen = chosen[~_is_among(chosen, left_out)]
     if candidates is not None:
-        chosen = chosen[np.isin(chosen % width, candidates)]
+        chosen = chosen[_is_among(chosen % width, candidates)]
 
-    rows, scores = _biased_scores(model, vectors, chosen, own, gains)
+    rows = padded(np.split(chosen % width, np.searchsorted(chosen, np.arange(1, len(vectors)) * width)))
     real = rows >= 0
-    if model.memory is not None and known is not None:
+    scores = model.exact_index.cosines(vectors, rows.to(model.item_vectors.device)).cpu()
+    scores /= model.scoring_head.temperature_now
+    scores[real] += _values_at(chosen, own, gains)
+    if model.memory is not None:
         counted = torch.zeros_like(scores)
-        counted[real] = _values_at(chosen, pointed, known.values)
+        counted[real] = _values_at(chosen, pointed, counts)
         scores = model.memory.mixture(scores, counted)
     return ordered(scores, rows, top_k)
 
@@ -140,29 +146,23 @@ def _gains(model: RecommendingModel, items: HistoryItems) -> tuple[np.ndarray, n
 
 
 def _values_at(places: np.ndarray, known: np.ndarray, values: np.ndarray) -> Tensor:
-    """The values of some places, 0 for those that are not known; both ascend."""
+    """The values of some places, float32, 0 for those that are not among the known ones, which ascend."""
     found = np.zeros(len(places), np.float32)
-    at = np.searchsorted(known, places)
-    hit = np.flatnonzero(at < len(known))
-    hit = hit[known[at[hit]] == places[hit]]
-    found[hit] = values[at[hit]]
+    hit = np.flatnonzero(_is_among(places, known))
+    found[hit] = values[np.searchsorted(known, places[hit])]
     return torch.from_numpy(found)
+
+
+def _is_among(numbers: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """bool: which numbers are among the known ones, which ascend."""
+    if not len(known):
+        return np.zeros(len(numbers), dtype=bool)
+    found: np.ndarray = known[np.searchsorted(known, numbers).clip(max=len(known) - 1)] == numbers
+    return found
 
 
 def _as_pairs(places: np.ndarray, width: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(places // width), torch.from_numpy(places % width)
-
-
-def _biased_scores(
-    model: RecommendingModel, vectors: Tensor, places: np.ndarray, own: np.ndarray, gains: np.ndarray
-) -> tuple[Tensor, Tensor]:
-    """The rows of some places for each history, padded, and the model's scores of them, -inf at padding; on the CPU."""
-    width = model.config.num_items
-    rows = padded(np.split(places % width, np.searchsorted(places, np.arange(1, len(vectors)) * width)))
-    scores = model.exact_index.cosines(vectors, rows.to(model.item_vectors.device)).cpu()
-    scores /= model.scoring_head.temperature_now
-    scores[rows >= 0] += _values_at(places, own, gains)
-    return rows, scores
 
 
 def pairs_of_rows(
