@@ -66,13 +66,13 @@ def test_the_demo_run_prints_its_table_and_resumes(tmp_path: Path, capsys: pytes
     printed, errors = capsys.readouterr()
     assert errors == ""  # no bars: this is no terminal
     assert printed.count("Recipe paper: stage 1") == 1
-    for row in ("popularity", "last-item text", "Markov", "Recformer, zero-shot", "Recformer, finetuned", "invented"):
+    for row in ("popularity", "last-item text", "Markov", "Recformer, zero-shot", "Recformer, paper", "Recformer, hybrid", "blend", "invented"):
         assert row in printed
     assert len(re.findall(r"^User \d chose", printed, re.MULTILINE)) == 3
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     weights = (tmp_path / "run" / "model.safetensors").read_bytes()
     finetune.main(quiet(tmp_path / "run"))  # the run is finished: its result is printed again, and nothing is trained
-    assert capsys.readouterr().out.count("Recformer, finetuned") == 1
+    assert capsys.readouterr().out.count("Recformer, paper") == 1
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == metrics
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
 
@@ -103,7 +103,7 @@ def test_all_rows_of_the_table_have_the_same_protocol(
     for name in ("pretrain_demo", "RecformerForSeqRec", "RecformerTokenizer"):
         monkeypatch.setattr(finetune, name, MagicMock())
     finetune.demo(args)
-    assert protocols == [{"exclude_history": True, "ties": "optimistic"}] * 4
+    assert protocols == [{"exclude_history": True, "ties": "optimistic"}] * 7
     assert "ranked, history excluded, ties optimistic. " in capsys.readouterr().out
 
 
