@@ -29,7 +29,10 @@ SIMPLE = {
     "blend": "**best blend of simple baselines**",
 }
 TRAINED = {
-    "text-only": ("text alone: no residuals, no memory", ["--recipe", "hybrid", "--item_residuals", "false"]),
+    "text-only": (
+        "text alone: no residuals, no memory",
+        ["--recipe", "hybrid", "--item_residuals", "false", "--memory", "false"],
+    ),
     "hybrid": ("**hybrid (two-level)**", ["--recipe", "hybrid"]),
     "hybrid-flat": ("**hybrid, flat**", ["--recipe", "hybrid-flat"]),
 }

@@ -130,7 +130,9 @@ def demo(args: RecformerFinetuningArguments) -> None:
     if trainer.is_world_process_zero():
         print(table(rankings, shop, args))
         print(stories(finetuned, shop))
-        print(f"The recommender, its card and its curves are in {args.output_dir}; the hybrid one in its folder hybrid.")
+        print(
+            f"The recommender, its card and its curves are in {args.output_dir}; the hybrid one in its folder hybrid."
+        )
     if args.push_to_hub:
         trainer.push_to_hub()
 

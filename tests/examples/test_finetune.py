@@ -66,7 +66,16 @@ def test_the_demo_run_prints_its_table_and_resumes(tmp_path: Path, capsys: pytes
     printed, errors = capsys.readouterr()
     assert errors == ""  # no bars: this is no terminal
     assert printed.count("Recipe paper: stage 1") == 1
-    for row in ("popularity", "last-item text", "Markov", "Recformer, zero-shot", "Recformer, paper", "Recformer, hybrid", "blend", "invented"):
+    for row in (
+        "popularity",
+        "last-item text",
+        "Markov",
+        "Recformer, zero-shot",
+        "Recformer, paper",
+        "Recformer, hybrid",
+        "blend",
+        "invented",
+    ):
         assert row in printed
     assert len(re.findall(r"^User \d chose", printed, re.MULTILINE)) == 3
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
