@@ -1,7 +1,7 @@
 """Finetuning of a Recformer on one dataset; the result is a recommender that anyone can load.
 
-    # the invented demo shop: pretrains a tiny model on three domains, finetunes it on the fourth, by the paper and by the
-    # recipe that ranks best, and compares both with baselines, in minutes
+    # the invented demo shop: pretrains a tiny model on three domains, finetunes it on the fourth, by the paper's recipe
+    # and by the one that ranks best, and compares both with baselines, in minutes
     python examples/finetune.py
 
     # your own dataset (examples/prepare_data.py creates it), from a pretrained or warm-started model
@@ -158,7 +158,8 @@ def pretrain_demo(
 
 
 def rank_hybrid(shop: SequentialDataset, args: RecformerFinetuningArguments) -> Ranking:
-    """Trains the recipe `hybrid` on the text encoder that the paper's recipe has finetuned, and ranks the test split."""
+    """Trains the recipe `hybrid` on the text encoder that the paper's recipe has finetuned, and ranks the test
+    split."""
     folder = str(args.output_dir)
     hybrid = RecformerFinetuningArguments(
         output_dir=str(Path(folder, "hybrid")), recipe="hybrid", seed=args.seed, use_cpu=args.use_cpu, bf16=args.bf16,
