@@ -30,6 +30,7 @@ from recformer_hf import (
     UnknownItemError,
 )
 from tests.support.heads import HEADS, trained
+from tests.support.memories import some_memory
 from tests.support.models import enliven, small_config
 
 TASK = "sequential-recommendation"
@@ -306,6 +307,7 @@ class TestAnyInput:
         assert plain != recommender([{"title": "red mug"}], exclude_history=False)
 
 
+@pytest.mark.parametrize("memory", [False, True])
 @pytest.mark.parametrize("parts", HEADS)
 class TestHeads:
     """What a model of any head recommends survives whatever may happen to the model."""
@@ -316,8 +318,9 @@ class TestHeads:
         found = model.recommend(self.HISTORIES, tokenizer, 6, exclude_history=False)
         return found.item_ids, found.scores
 
-    def test_saved_and_loaded(self, tokenizer, tmp_path, parts):
+    def test_saved_and_loaded(self, tokenizer, tmp_path, parts, memory):
         model = trained(ITEMS, tokenizer, parts)
+        model.memory = some_memory(12) if memory else None
         recommender = pipeline(TASK, model=model, tokenizer=tokenizer, device="cpu")
         recommender.save_pretrained(tmp_path)
         loaded = pipeline(TASK, model=str(tmp_path), device="cpu")
@@ -327,8 +330,9 @@ class TestHeads:
             assert [ids(answer) for answer in found] == expected[0]
             assert [[item["score"] for item in answer] for answer in found] == expected[1].tolist()
 
-    def test_copies(self, tokenizer, parts):
+    def test_copies(self, tokenizer, parts, memory):
         model = trained(ITEMS, tokenizer, parts)
+        model.memory = some_memory(12) if memory else None
         names, scores = self.answers(model, tokenizer)
         for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             found = self.answers(other, tokenizer)
@@ -338,8 +342,9 @@ class TestHeads:
                 weight.data.zero_()
         assert torch.equal(self.answers(model, tokenizer)[1], scores)
 
-    def test_half_precision_is_for_the_encoder_alone(self, tokenizer, tmp_path, parts):
+    def test_half_precision_is_for_the_encoder_alone(self, tokenizer, tmp_path, parts, memory):
         model = trained(ITEMS, tokenizer, parts)
+        model.memory = some_memory(12) if memory else None
         model.save_pretrained(tmp_path)
         half = RecformerForSeqRec.from_pretrained(tmp_path, dtype=torch.bfloat16)
         assert half.recformer.dtype == torch.bfloat16
@@ -380,6 +385,7 @@ class TestCodeOnTheSide:
     @pytest.mark.parametrize("parts", ["paper", "flat", "narrow"])
     def test_works_where_the_package_is_not_installed(self, tokenizer, tmp_path, parts):
         model = trained(ITEMS, tokenizer, parts)
+        model.memory = None if parts == "paper" else some_memory(12)
         recommender = pipeline(TASK, model=model, tokenizer=tokenizer, device="cpu")
         folder = tmp_path / "checkpoint"
         model.save_pretrained(folder, with_code=True)

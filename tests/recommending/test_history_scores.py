@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from recformer_hf import ItemCatalog, RecformerForSeqRec
 from recformer_hf.heads.history_items import padded
 from recformer_hf.memory.memory import Memory
 from recformer_hf.recommending.history_scores import items_seen, pairs_of_rows, rows_seen
+from recformer_hf.recommending.search import ExactIndex
 from recformer_hf.recommending.vectors import EncodedHistories
 from tests.support.heads import HEADS, trained
 from tests.support.memories import some_memory
@@ -113,6 +116,36 @@ def test_lists_are_prefixes_whatever_the_batch(tokenizer, parts, memory, monkeyp
         alone = model.recommend([history], tokenizer, 10, exclude_history=False)
         assert alone.rows.tolist() == longest.rows[row : row + 1, :10].tolist()
         assert_parity(alone.scores, longest.scores[row : row + 1, :10], MIXED if memory else 2e-6)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1000.0])
+def test_a_memory_that_decides_alone_or_not_at_all(tokenizer, strength):
+    """Items that it does not tell apart are in the order of the model."""
+    model = trained(ITEMS, tokenizer, {"history_bias": True})
+    scores = forward_scores(model, tokenizer)
+    model.memory = replace(some_memory(32), strength=strength)
+    found = model.recommend(HISTORIES, tokenizer, 9, exclude_history=False)
+    assert_best(found, mixed(model, scores), 9)
+    if not strength:
+        assert_best(found, scores, 9)
+
+
+def test_what_cannot_be_among_the_best_is_not_scored_again(tokenizer, monkeypatch):
+    """The rough scores of a product decide which of the many items that a memory points to are."""
+    shop = {f"{item}{copy}": text for copy in range(20) for item, text in ITEMS.items()}
+    model = trained(shop, tokenizer, {"item_residuals": True, "history_bias": True})
+    model.memory = memory = some_memory(640)
+    histories = [list(shop)[5:9], list(shop)[100:160]]
+    scored = []
+    whole = ExactIndex.cosines
+    monkeypatch.setattr(ExactIndex, "cosines", lambda *given: scored.append(given[2].shape) or whole(*given))
+    found = model.recommend(histories, tokenizer, 10, exclude_history=False)
+    assert max(columns for _, columns in scored) < 40
+    assert min(np.diff(memory.sparse_scores([np.arange(5, 9), np.arange(100, 160)]).offsets)) > 90
+    model.memory = None
+    alone = model.recommend(histories, tokenizer, 640, exclude_history=False)
+    scores = torch.zeros(2, 640).scatter(1, alone.rows, alone.scores)
+    assert_best(found, memory.mixed(scores, [np.arange(5, 9), np.arange(100, 160)]), 10)
 
 
 def test_a_memory_reads_the_items_of_dictionaries(tokenizer):

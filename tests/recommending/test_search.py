@@ -179,3 +179,12 @@ class TestFingerprint:
 def test_offloaded_vectors_are_named():
     with pytest.raises(ValueError, match=r"item vectors are offloaded.*cpu_offload\(model\.recformer\)"):
         ExactIndex(torch.zeros(3, 4, device="meta"))
+
+
+def test_rough_cosines_are_near_the_exact_ones():
+    items, queries = vectors(300, 24), vectors(7, 24, seed=1)
+    index, rows = ExactIndex(items), torch.tensor([299, 3, 3, 120])
+    exact = index.cosines(queries, rows.expand(7, 4))
+    rough = index.rough_cosines(queries, rows)
+    assert rough.shape == (4, 7)
+    assert (rough.T - exact).abs().max() <= index.rounding()

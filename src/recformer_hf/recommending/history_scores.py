@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..heads.history_items import HistoryItems, padded
+from ..heads.history_items import PADDING, HistoryItems
 from ..items.catalog import ItemCatalog
 from .histories import rows_of_equal_text
 from .protocols import RecommendingModel
@@ -17,6 +17,9 @@ from .vectors import EncodedHistories
 
 Pairs = tuple[np.ndarray, np.ndarray]
 """(history, row) pairs, int64 `[num_pairs]` each."""
+
+ROUGH_ROWS = 4096
+"""Rows whose cosines with a block of histories exist at once."""
 
 QUERY_BLOCK = 256
 """Histories that are scored together."""
@@ -123,16 +126,61 @@ def _search_block(
     if candidates is not None:
         chosen = chosen[_is_among(chosen % width, candidates)]
 
-    rows = padded(np.split(chosen % width, np.searchsorted(chosen, np.arange(1, len(vectors)) * width)))
-    real = rows >= 0
-    scores = model.exact_index.cosines(vectors, rows.to(model.item_vectors.device)).cpu()
-    scores /= model.scoring_head.temperature_now
-    scores[real] += _values_at(chosen, own, gains)
+    gained, counted = _values_at(chosen, own, gains), _values_at(chosen, pointed, counts)
     if model.memory is not None:
-        counted = torch.zeros_like(scores)
-        counted[real] = _values_at(chosen, pointed, counts)
-        scores = model.memory.mixture(scores, counted)
+        rough = _mixed(model, _rough_cosines(model, vectors, chosen), gained, counted)
+        near = _near_the_best(model, rough, chosen, len(vectors), top_k)
+        chosen, gained, counted = chosen[near], gained[near], counted[near]
+    rows = _by_history(torch.from_numpy(chosen % width), chosen, len(vectors), width, PADDING)
+    cosines = model.exact_index.cosines(vectors, rows.to(model.item_vectors.device)).cpu()
+    scores = torch.full_like(cosines, -torch.inf)
+    scores[rows >= 0] = _mixed(model, cosines[rows >= 0], gained, counted)
     return ordered(scores, rows, top_k)
+
+
+def _mixed(model: RecommendingModel, cosines: Tensor, gained: Tensor, counted: Tensor) -> Tensor:
+    """Scores of some items: from their cosines, the history bias of each and what the memory counted for it."""
+    scores = cosines / model.scoring_head.temperature_now + gained
+    return scores if model.memory is None else model.memory.mixture(scores, counted)
+
+
+def _rough_cosines(model: RecommendingModel, vectors: Tensor, places: np.ndarray) -> Tensor:
+    """Cosines of (history, row) numbers, float32 on the CPU, up to [`ExactIndex.rounding`].
+
+    Histories of a block share most rows, so products of all with all are faster than one by one.
+    """
+    width = model.config.num_items
+    wanted = np.zeros(width, dtype=bool)
+    wanted[places % width] = True
+    rows, number = torch.from_numpy(np.flatnonzero(wanted)), np.cumsum(wanted) - 1
+    queries, columns = torch.from_numpy(places // width), torch.from_numpy(number[places % width])
+    found = torch.zeros(len(places))
+    for start in range(0, len(rows), ROUGH_ROWS):
+        scores = model.exact_index.rough_cosines(vectors, rows[start : start + ROUGH_ROWS]).cpu()
+        here = ((columns >= start) & (columns < start + ROUGH_ROWS)).nonzero()[:, 0]
+        found[here] = scores[columns[here] - start, queries[here]]
+    return found
+
+
+def _near_the_best(
+    model: RecommendingModel, rough: Tensor, places: np.ndarray, num_histories: int, top_k: int
+) -> np.ndarray:
+    """bool: the (history, row) numbers that may be among the best `top_k` of their history, by rough scores."""
+    width = model.config.num_items
+    scores = _by_history(rough, places, num_histories, width, -torch.inf)
+    last = scores.topk(min(top_k, scores.shape[1]), dim=1).values[:, -1:]
+    margin = 2 * model.exact_index.rounding() / model.scoring_head.temperature_now + 1e-6 * last.abs()
+    near: np.ndarray = (rough >= (last - margin)[:, 0][torch.from_numpy(places // width)]).numpy()
+    return near
+
+
+def _by_history(values: Tensor, places: np.ndarray, num_histories: int, width: int, padding: float) -> Tensor:
+    """Values of (history, row) numbers, which ascend, with a row for each history: `[num_histories, most]`, padded."""
+    starts = np.searchsorted(places, np.arange(num_histories + 1) * width)
+    counts = np.diff(starts)
+    found = torch.full((num_histories, int(counts.max(initial=0))), padding, dtype=values.dtype)
+    found[torch.from_numpy(np.arange(found.shape[1]) < counts[:, None])] = values
+    return found
 
 
 def _gains(model: RecommendingModel, items: HistoryItems) -> tuple[np.ndarray, np.ndarray]:

@@ -203,6 +203,14 @@ class ExactIndex:
             # The norms are a second pass over the vectors, at less than half the cost of the product.
             return (vectors @ queries.T).mul_(inverse_norms(vectors)[:, None])
 
+    def rough_cosines(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """Cosine similarity of all queries with some rows, as one product: float32 `[rows, num_queries]`.
+
+        It may lie [`~ExactIndex.rounding`] away from [`~ExactIndex.cosines`], and is many times faster.
+        """
+        device = self.item_embeddings.device
+        return self._chunk_scores(unit(queries.to(device, torch.float32)), rows.to(device))
+
     def unit_vectors(self, rows: slice | Tensor) -> Tensor:
         """Some vectors scaled to length 1, float32 `[rows, hidden_size]`."""
         vectors = self.item_embeddings.detach()[rows]
