@@ -135,6 +135,21 @@ class TestRecipes:
         assert {name: getattr(args, name) for name in given} == given
         assert args.item_projection is True
 
+    def test_a_small_shop_is_trained_for_more_epochs_unless_their_number_is_given(self):
+        common = {"output_dir": "run", "use_cpu": True, "recipe": "hybrid"}
+        assert RecformerFinetuningArguments(**common).min_steps == 1500
+        assert RecformerFinetuningArguments(**common, num_train_epochs=3).min_steps == 0
+        assert RecformerFinetuningArguments(**common, num_train_epochs=3, min_steps=50).min_steps == 50
+
+    def test_when_to_evaluate_goes_with_how_often(self):
+        common = {"output_dir": "run", "use_cpu": True, "recipe": "hybrid"}
+        args = RecformerFinetuningArguments(**common)
+        assert (args.eval_strategy.value, args.eval_steps, args.save_steps) == ("steps", 0.1, 0.1)
+        args = RecformerFinetuningArguments(**common, eval_strategy="epoch", save_strategy="steps")
+        assert (args.eval_strategy.value, args.eval_steps, args.save_steps) == ("epoch", None, 500)
+        args = RecformerFinetuningArguments(**common, eval_steps=20)
+        assert (args.eval_strategy.value, args.eval_steps) == ("steps", 20)
+
     def test_the_flat_form_trains_encoder_and_head_at_their_own_rates(self):
         args = RecformerFinetuningArguments(output_dir="run", use_cpu=True, recipe="hybrid-flat")
         assert args.sequence_head == "flat"

@@ -360,6 +360,15 @@ class TestHybrid:
         with pytest.raises(ValueError, match="stage-2 would train it"):
             small_trainer(tmp_path / "run", recipe="hybrid", stage2_freeze="none").train()
 
+    def test_as_many_epochs_as_the_least_number_of_steps_needs(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", recipe="hybrid", num_train_epochs=1, min_steps=13)
+        trainer.train()
+        assert trainer.results[0].global_step == 18  # of 6 steps each
+        assert [step for step, _, _ in evaluations(trainer)] == [2, 4, 6, 8, 10, 12, 14, 16, 18]
+        trainer = small_trainer(tmp_path / "run", recipe="hybrid", num_train_epochs=1, min_steps=13)
+        trainer.train(resume_from_checkpoint=str(sorted((tmp_path / "run/stage-2").glob("checkpoint-*"))[0]))
+        assert trainer.results[0].global_step == 18
+
     @pytest.mark.parametrize(("hidden", "given", "expected"), [(32, None, 32), (160, None, 128), (160, 64, 64)])
     def test_the_width_of_a_new_head(self, tmp_path, hidden, given, expected):
         model = small_model(hidden_size=hidden)

@@ -40,6 +40,37 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         default=None,
         metadata={"help": "Peak learning rate of AdamW. None: the recipe's (paper: 5e-5, its section 4.1.4)."},
     )
+    min_steps: int = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Train at least this many steps in each stage, for more epochs than num_train_epochs if need be. "
+            "None: the recipe's (paper: 0), or 0 if num_train_epochs is set."
+        },
+    )
+    eval_strategy: str = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "When to evaluate: no, steps or epoch. None: the recipe's (paper: epoch)."},
+    )
+    eval_steps: float | None = field(
+        default=None,
+        metadata={
+            "help": "Steps between evaluations by steps; below 1 a share of all steps. None: the recipe's, or else "
+            "logging_steps."
+        },
+    )
+    save_strategy: str = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "When to write a checkpoint to resume from: no, steps, epoch or best. A new best always is. "
+            "None: the recipe's (paper: epoch)."
+        },
+    )
+    save_steps: float = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Steps between checkpoints by steps; below 1 a share of all steps. None: the recipe's (paper: 500)."
+        },
+    )
     head_learning_rate: float | None = field(
         default=None,
         metadata={
@@ -156,7 +187,14 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}.")
         recipe = RECIPES[self.recipe]
-        for name, value in {**USUAL_SETTINGS, **recipe.settings}.items():
+        if self.num_train_epochs is not None and self.min_steps is None:
+            self.min_steps = 0
+        # How often to evaluate goes with when: the recipe's steps are not for a strategy that the caller chose.
+        settings = {**USUAL_SETTINGS, **recipe.settings}
+        for kind in ("eval", "save"):
+            if getattr(self, f"{kind}_strategy") is not None:
+                settings[f"{kind}_steps"] = USUAL_SETTINGS[f"{kind}_steps"]
+        for name, value in settings.items():
             if getattr(self, name) is None:
                 setattr(self, name, value)
         for number, stage in enumerate((recipe.stage1, recipe.stage2), start=1):
@@ -182,7 +220,13 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
                     check_choice(field_name, getattr(self, field_name), choices)
         if self.sequence_head is not None:
             check_choice("sequence_head", self.sequence_head, Literal["flat", "two_level"])
-        for field_name in ("stage2_num_train_epochs", "stage2_learning_rate", "head_learning_rate", "num_negatives"):
+        for field_name in (
+            "stage2_num_train_epochs",
+            "stage2_learning_rate",
+            "head_learning_rate",
+            "num_negatives",
+            "min_steps",
+        ):
             value = getattr(self, field_name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{field_name} must be a number of at least 0, got {value}.")
@@ -206,7 +250,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             *super().searchable_fields(),
             "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "stage1_patience",
             "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate", "num_negatives",
-            "head_learning_rate", *HEAD_ARGUMENTS,
+            "head_learning_rate", "min_steps", *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def deciding_fields(self) -> tuple[str, ...]:
@@ -214,7 +258,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             *super().deciding_fields(),
             "recipe", "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "skip_stage1",
             "skip_stage2", "stage1_patience", "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate",
-            "num_negatives", "max_validation_users", "head_learning_rate", "memory", *HEAD_ARGUMENTS,
+            "num_negatives", "max_validation_users", "head_learning_rate", "min_steps", "memory", *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def head_fields(self) -> dict[str, Any]:

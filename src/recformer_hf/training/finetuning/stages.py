@@ -48,7 +48,8 @@ class Recipe:
 
 USUAL_SETTINGS: dict[str, Any] = {
     "num_train_epochs": 128, "learning_rate": 5e-5, "per_device_train_batch_size": 16, "weight_decay": 0.0,
-    "warmup_steps": 0, "stage1_patience": 5, "stage2_patience": 3, "num_negatives": 0,
+    "warmup_steps": 0, "stage1_patience": 5, "stage2_patience": 3, "num_negatives": 0, "min_steps": 0,
+    "eval_strategy": "epoch", "eval_steps": None, "save_strategy": "epoch", "save_steps": 500,
 }  # fmt: skip
 """Arguments that a recipe may set, and their values in the others. Like the paper and the public replication."""
 
@@ -70,6 +71,9 @@ RECIPES: dict[str, Recipe] = {
         {
             **_HEAD, "sequence_head": "two_level", "num_train_epochs": 14, "learning_rate": 2e-3,
             "per_device_train_batch_size": 128, "weight_decay": 0.01, "warmup_steps": 0.05, "num_negatives": 1000,
+            # Ten evaluations, however small the shop is. The schedule ends at 0, so a run does not stop before.
+            "min_steps": 1500, "eval_strategy": "steps", "eval_steps": 0.1, "save_strategy": "steps", "save_steps": 0.1,
+            "stage2_patience": 10,
         },
     ),
     # The same parts of the head, with histories read as text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -12,6 +13,7 @@ from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, set_seed
+from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, TrainOutput
 from transformers.utils import logging
 
@@ -30,6 +32,7 @@ from ...memory.weights import MOST_USERS
 from ...modeling_recformer import RecformerForSeqRec
 from ...tokenization_recformer import RecformerTokenizer
 from ...tokenizing.check_tokenizer import check_tokenizer
+from ..arguments import RecformerTrainingArguments
 from ..batches import Batch
 from ..expected_kinds import check_arguments_class, check_dataset, check_model
 from ..freezing import frozen, plain_name
@@ -265,6 +268,7 @@ class StageTrainer(RecformerTrainer):
         else:
             checkpoint = Path(resume) if resume else None
         self.take_head()
+        self.args = self._lengthened(self.args)
         with frozen(self.model, self._head.recformer, self.stage.freeze, pooled_only=True):
             self._train_item_embeddings(self.stage.item_matrix == "trainable")
             try:
@@ -273,6 +277,17 @@ class StageTrainer(RecformerTrainer):
                 return output
             finally:
                 self._train_item_embeddings(False)
+
+    def _lengthened(self, args: Any) -> Any:
+        """The arguments of a stage with as many epochs as `min_steps` needs."""
+        epochs = -(-args.min_steps // self.steps_per_epoch)
+        if args.num_train_epochs < epochs:
+            args = copy.copy(args)
+            args.num_train_epochs = epochs
+        return args
+
+    def ends_at(self, state: TrainerState, args: RecformerTrainingArguments, patience: int | None) -> bool:
+        return super().ends_at(state, self._lengthened(args), patience)
 
     def begin_epoch(self) -> None:
         super().begin_epoch()
@@ -328,8 +343,6 @@ class StageTrainer(RecformerTrainer):
 
     def encode_items_once(self) -> None:
         """Encodes all items unless the model has vectors for them."""
-        if self.model is None:
-            raise RuntimeError("A hyperparameter search leaves no model: call train() with the best settings.")
         if not self._knows_items and not self._item_embeddings.any():
             self.encode_items()
 
@@ -347,6 +360,8 @@ class StageTrainer(RecformerTrainer):
 
     @property
     def _head(self) -> RecformerForSeqRec:
+        if self.model is None:
+            raise RuntimeError("A hyperparameter search leaves no model: call train() with the best settings.")
         head: RecformerForSeqRec = self.accelerator.unwrap_model(self.model)
         return head
 
