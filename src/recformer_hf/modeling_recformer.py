@@ -122,7 +122,7 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         """
         ignore_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         name = pretrained_model_name_or_path
-        kwargs["device_map"] = in_memory(kwargs.get("device_map"), "item_embeddings")
+        kwargs["device_map"] = in_memory(kwargs.get("device_map"), *ITEM_WEIGHTS)
         with readable_checkpoint(name, kwargs.get("subfolder") or ""):
             # Other shapes are let through, because `check_names` names them.
             options = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
@@ -487,7 +487,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
     def _after_loading(self, missing: set[str], source: CheckpointSource | None) -> None:
         self.item_embeddings.requires_grad_(False)  # loading makes every weight trainable
         align_weights(self)
-        keep_in_memory(self, "item_embeddings")
+        keep_in_memory(self, *self.scoring_head.modules())
         if "item_embeddings" in missing and self.config.num_items:
             self.set_item_embeddings(torch.zeros(0, self.config.hidden_size))
         if source is not None and self.config.num_items:

@@ -9,6 +9,7 @@ from accelerate import cpu_offload, init_empty_weights
 from recformer_hf.encoder.offloading import execution_device, in_memory, keep_in_memory
 from recformer_hf.modeling_recformer import RecformerForPretraining, RecformerForSeqRec, RecformerModel
 from recformer_hf.tokenization_recformer import RecformerTokenizer
+from tests.support.heads import trained
 from tests.support.models import assert_parity, enliven, random_batch, small_config
 
 ITEMS = {f"B{row}": {"title": f"item {row}", "brand": "acme"} for row in range(7)}
@@ -72,6 +73,24 @@ def test_the_same_results(shop, folder, tokenizer, tmp_path, name, implementatio
     other.save_pretrained(tmp_path / "other")
 
 
+@pytest.mark.parametrize("parts", ["flat", "narrow"])
+@pytest.mark.parametrize(
+    "device_map",
+    [
+        {"": "disk"},
+        {"recformer": "cpu", "item_embeddings": "cpu", "item_residuals": "disk", "scoring_head": "disk"},
+    ],
+)
+def test_a_recommenders_head_on_disk(tokenizer, tmp_path, parts, device_map):
+    model = trained(ITEMS, tokenizer, parts)
+    model.save_pretrained(tmp_path)
+    loaded = RecformerForSeqRec.from_pretrained(tmp_path, device_map=device_map, offload_folder=tmp_path / "weights")
+    histories = [list(ITEMS)[:2], [ITEMS[list(ITEMS)[2]]]]
+    found, expected = (each.recommend(histories, tokenizer, 3, exclude_history=False) for each in (loaded, model))
+    assert found.item_ids == expected.item_ids
+    assert_parity(found.scores, expected.scores)
+
+
 def test_other_heads_on_disk(folder, shop, tmp_path):
     batch = random_batch([9, 7], shop.config)
     with torch.no_grad():
@@ -112,11 +131,12 @@ def test_weights_without_numbers_say_so():
 
 def test_a_weight_in_memory_stays_the_same_object(shop):
     weight = shop.item_embeddings
-    keep_in_memory(shop, "item_embeddings")
+    keep_in_memory(shop)
     assert shop.item_embeddings is weight
 
 
 def test_only_a_map_that_names_the_weight_changes():
     assert in_memory({"a": "disk", "b": "disk"}, "a") == {"a": "cpu", "b": "disk"}
+    assert in_memory({"a": "disk", "b": "disk", "c": 0}, "b", "c", "d") == {"a": "disk", "b": "cpu", "c": 0}
     for device_map in (None, "auto", {"": "disk"}, {"a": 0}):
         assert in_memory(device_map, "a") == device_map

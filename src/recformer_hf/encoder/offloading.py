@@ -21,29 +21,33 @@ def execution_device(module: nn.Module) -> torch.device | None:
     return None
 
 
-def keep_in_memory(module: nn.Module, name: str) -> None:
-    """Loads an offloaded weight that is read outside of its module's `forward`, and keeps it loaded.
+def keep_in_memory(*modules: nn.Module) -> None:
+    """Loads the offloaded weights of modules that are read outside of their `forward`, and keeps them loaded.
 
     Args:
-        module: the module that the weight belongs to, without a sub-module between.
-        name: the weight's name.
+        modules: the weights that belong to each without a sub-module between are loaded.
     """
-    if not getattr(module, name).is_meta:
-        return
+    for module in modules:
+        offloaded = {name: weight for name, weight in module.named_parameters(recurse=False) if weight.is_meta}
+        if offloaded:
+            _load(module, offloaded)
+
+
+def _load(module: nn.Module, offloaded: dict[str, nn.Parameter]) -> None:
     for hook in _hooks(module):
         if getattr(hook, "offload", False) and hook.weights_map is not None:
-            value: Tensor = hook.weights_map[name]
-            hook.offload = False  # the module has no other weight of its own, and this one must not be moved away again
-            requires_grad = getattr(module, name).requires_grad
+            hook.offload = False  # these weights must not be moved away again, and the module has no others of its own
             device = torch.device(hook.execution_device)
-            setattr(module, name, nn.Parameter(value.to(device), requires_grad=requires_grad))
+            for name, weight in offloaded.items():
+                value: Tensor = hook.weights_map[name]
+                setattr(module, name, nn.Parameter(value.to(device), requires_grad=weight.requires_grad))
 
 
-def in_memory(device_map: object, name: str) -> object:
-    """A device map in which a weight is not on disk. Other kinds of device maps stay as they are."""
-    if isinstance(device_map, dict) and device_map.get(name) == "disk":
-        return {**device_map, name: "cpu"}
-    return device_map
+def in_memory(device_map: object, *names: str) -> object:
+    """A device map in which some weights are not on disk. Other kinds of device maps stay as they are."""
+    if not isinstance(device_map, dict):
+        return device_map
+    return {key: "cpu" if key in names and place == "disk" else place for key, place in device_map.items()}
 
 
 def check_not_meta(hidden: Tensor) -> None:
