@@ -269,3 +269,60 @@ class TestSameBatches:
         rest = [self.flat(batch) for batch in skip_first_batches(loader, half)]
         assert rest == whole[half:]
         assert len(composed) == len(whole) - half
+
+
+class TestSeveralTargets:
+    """`targets_per_user`: different prefixes of a user in an epoch."""
+
+    HISTORIES = [[4, 1, 7, 3, 9], [5, 2], [8, 6, 0]]
+    DATA = TrainingSequences([split(HISTORIES)])
+
+    def batch(self, count: int, epoch: int = 0, rows=(0, 1, 2), **settings) -> dict[str, Any]:
+        collator = FinetuningCollator(CATALOG, TOKENIZER, seed=3, history_rows=True, targets_per_user=count, **settings)
+        return collator(self.DATA[index(rows, epoch=epoch)])
+
+    def examples(self, batch) -> list[tuple[list[int], int]]:
+        return [
+            ([row for row in history if row >= 0], label)
+            for history, label in zip(batch["history_rows"].tolist(), batch["labels"].tolist(), strict=True)
+        ]
+
+    def test_all_are_every_prefix_once(self):
+        found = self.examples(self.batch(0))
+        assert sorted(found) == sorted((h[:i], h[i]) for h in self.HISTORIES for i in range(1, len(h)))
+        assert len(self.batch(0)["cu_seqlens"]) == len(found) + 1
+
+    def test_some_are_different_and_drawn_every_epoch(self):
+        drawn = set()
+        for epoch in range(60):
+            found = self.examples(self.batch(2, epoch))
+            mine = [label for history, label in found if history[0] == 4]
+            assert len(set(mine)) == len(mine) == 2
+            assert len(found) == 2 + 1 + 2
+            drawn.add(tuple(sorted(mine)))
+        assert len(drawn) == 6  # all pairs of four targets
+
+    def test_a_users_targets_do_not_depend_on_the_batch(self):
+        assert self.examples(self.batch(2))[-2:] == self.examples(self.batch(2, rows=(2,)))
+
+    def test_one_is_the_draw_that_it_always_was(self):
+        one = FinetuningCollator(CATALOG, TOKENIZER, seed=3, num_negatives=4)(self.DATA[index([0, 1, 2])])
+        assert all(torch.equal(one[name], value) for name, value in self.batch(1, num_negatives=4).items()
+                   if torch.is_tensor(value) and name != "history_rows")  # fmt: skip
+
+    def test_each_target_has_its_own_negatives(self):
+        batch = self.batch(0, num_negatives=50)
+        assert batch["negatives"].shape == (7, 50)
+        assert not (batch["negatives"] == batch["labels"][:, None]).any()
+        assert not torch.equal(batch["negatives"][0], batch["negatives"][1])
+
+    def test_lengths_bound_what_is_composed(self):
+        for count in (0, 2):
+            collator = FinetuningCollator(CATALOG, TOKENIZER, seed=3, targets_per_user=count)
+            (most,) = collator.lengths(self.DATA)
+            for row in range(3):
+                assert collator(self.DATA[index([row])])["input_ids"].shape[1] <= most[row]
+
+    def test_fewer_than_none_is_refused(self):
+        with pytest.raises(ValueError, match="targets_per_user must be at least 0"):
+            self.batch(-1)

@@ -19,7 +19,7 @@ import torch
 from ..heads.history_items import PADDING
 from ..recommending.vectors import first_of_equal
 from ..tokenization_recformer import RecformerTokenizer
-from .arrays import integers, offsets_from_lengths
+from .arrays import integers, offsets_from_lengths, slice_indices
 from .composition import Composer
 from .draws import Draws, Stream
 from .masking import IGNORED, WholeWordMasking
@@ -97,7 +97,7 @@ class EvaluationCollator:
 
 
 class FinetuningCollator:
-    """Histories with one random target per user and epoch, and at least one item of history before it.
+    """Histories with random targets, by default one per user and epoch, and at least one item of history before each.
 
     Called with a batch of [`TrainingSequences`], it returns a packed batch with `labels` (int64 `[batch]`, catalogue
     rows) and, if `num_negatives` is above 0, `negatives` (int64 `[batch, num_negatives]`: drawn uniformly with
@@ -109,10 +109,12 @@ class FinetuningCollator:
         seed (`int`): in [0, 2^64).
         num_negatives (`int`, defaults to 0): negatives per row; 0 for none (full softmax).
         history_rows (`bool`, defaults to `False`): as in [`EvaluationCollator`].
+        targets_per_user (`int`, defaults to 1): how many different targets each user has in an epoch, or all if there
+            are fewer; 0 for all. `[batch]` above is then the number of targets, user after user.
 
     Raises:
-        ValueError: as in [`ItemCollator`], and if `num_negatives` is negative or the catalogue has only one item to
-            draw.
+        ValueError: as in [`ItemCollator`], and if `num_negatives` or `targets_per_user` is negative or the catalogue
+            has only one item to draw.
     """
 
     def __init__(
@@ -123,7 +125,10 @@ class FinetuningCollator:
         seed: int,
         num_negatives: int = 0,
         history_rows: bool = False,
+        targets_per_user: int = 1,
     ) -> None:
+        if targets_per_user < 0:
+            raise ValueError(f"targets_per_user must be at least 0 (0: all), got {targets_per_user}.")
         if num_negatives < 0 or (num_negatives and len(catalog) < 2):
             raise ValueError(
                 "num_negatives must be at least 0, and if it is above 0, the catalogue must hold at least 2 items; "
@@ -131,15 +136,28 @@ class FinetuningCollator:
             )
         self.composer = Composer([catalog], tokenizer)
         self.draws = Draws(seed)
-        self.num_negatives, self.history_rows = num_negatives, history_rows
+        self.num_negatives, self.history_rows, self.targets_per_user = num_negatives, history_rows, targets_per_user
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
         """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` for each dataset."""
-        return self.composer.most_tokens(data, np.ones_like, with_target=False)
+        most = self.composer.most_tokens(data, np.ones_like, with_target=False)
+        if self.targets_per_user == 1:
+            return most
+        targets = [np.diff(offsets)[users] - 1 for offsets, users in zip(data.offsets, data.users, strict=True)]
+        return [each * self._kept(count) for each, count in zip(most, targets, strict=True)]
+
+    def _kept(self, targets: np.ndarray) -> np.ndarray:
+        """How many of its possible targets each user has in an epoch, int64 `[num_users]`."""
+        return np.minimum(targets, self.targets_per_user) if self.targets_per_user else targets
 
     def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
         epoch, dataset, user = _keys(batch)
-        starts, target = _draw_targets(self.draws, batch, np.ones(len(batch), dtype=np.int64))
+        if self.targets_per_user == 1:
+            starts, target = _draw_targets(self.draws, batch, np.ones(len(batch), dtype=np.int64))
+            number = np.zeros(len(batch), dtype=np.int64)
+        else:
+            owner, number, target = self._several_targets(batch)
+            starts, epoch, dataset, user = batch.offsets[owner], epoch[owner], dataset[owner], user[owner]
         labels = batch.items[target].astype(np.int64)
         result = self.composer.compose(dataset, batch.items, starts, target).to_batch()
         result["labels"] = torch.from_numpy(labels)
@@ -147,10 +165,25 @@ class FinetuningCollator:
             result["history_rows"] = padded(batch.items, starts, target - starts, PADDING)
         if self.num_negatives:
             last = len(self.composer.catalogs[0]) - 1
-            drawn = self.draws.integers(Stream.NEGATIVES, epoch, dataset, user, 0, last, size=self.num_negatives)
+            size = self.num_negatives
+            drawn = self.draws.integers(Stream.NEGATIVES, epoch, dataset, user, 0, last, size=(number.max() + 1) * size)
+            # Each target of a user has the next numbers of the user's line.
+            drawn = np.take_along_axis(drawn, number[:, None] * size + np.arange(size), axis=1)
             # Drawn from one item fewer, then moved past the label: uniform over all items but the label.
             result["negatives"] = torch.from_numpy(drawn + (drawn >= labels[:, None]))
         return result
+
+    def _several_targets(self, batch: SequenceBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Different targets of each user: which row of the batch, the how manieth of the user, and its place in
+        `batch.items`; int64 `[num_targets]` each."""
+        possible = np.diff(batch.offsets) - 1
+        owner = np.repeat(np.arange(len(batch)), possible)
+        places = slice_indices(batch.offsets[:-1] + 1, possible)
+        keys = self.draws.ragged(Stream.TARGET, *_keys(batch), possible)
+        order = np.lexsort((keys, owner))
+        number = slice_indices(np.zeros_like(possible), possible)
+        chosen = np.flatnonzero(number < self._kept(possible)[owner])
+        return owner[chosen], number[chosen], places[order[chosen]]
 
 
 class PretrainingCollator:

@@ -112,10 +112,9 @@ class TestOneStage:
 class TestLoss:
     """Sum over users / number of users of the whole optimizer step."""
 
-    @pytest.mark.parametrize("num_negatives", [0, 5])
-    def test_four_batches_of_4_are_one_of_16(self, tmp_path, num_negatives, monkeypatch):
+    @pytest.mark.parametrize("settings", [{}, {"num_negatives": 5}, {"targets_per_user": 3}])
+    def test_four_batches_of_4_are_one_of_16(self, tmp_path, settings, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        settings = {"num_negatives": num_negatives}
         expected = direct_gradients(1, per_device_train_batch_size=16, **settings)
         one = gradients_of(tmp_path, per_device_train_batch_size=16, **settings)
         assert_same_gradients(one, expected)

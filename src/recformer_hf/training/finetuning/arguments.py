@@ -166,6 +166,13 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             "0: the whole catalogue. None: the recipe's (paper: 0)."
         },
     )
+    targets_per_user: int = field(
+        default=1,
+        metadata={
+            "help": "Targets of each user in an epoch with a flat head, each with its own history; 0: all. A two-level "
+            "head always has all."
+        },
+    )
     max_validation_users: int | None = field(
         default=None,
         metadata={
@@ -250,7 +257,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             *super().searchable_fields(),
             "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "stage1_patience",
             "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate", "num_negatives",
-            "head_learning_rate", "min_steps", *HEAD_ARGUMENTS,
+            "head_learning_rate", "min_steps", "targets_per_user", *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def deciding_fields(self) -> tuple[str, ...]:
@@ -258,7 +265,8 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             *super().deciding_fields(),
             "recipe", "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "skip_stage1",
             "skip_stage2", "stage1_patience", "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate",
-            "num_negatives", "max_validation_users", "head_learning_rate", "min_steps", "memory", *HEAD_ARGUMENTS,
+            "num_negatives", "max_validation_users", "head_learning_rate", "min_steps", "targets_per_user",
+            "memory", *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def head_fields(self) -> dict[str, Any]:

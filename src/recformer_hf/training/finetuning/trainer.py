@@ -180,7 +180,7 @@ class StageTrainer(RecformerTrainer):
             )  # fmt: skip
         return FinetuningCollator(
             self.tokenized_catalog, tokenizer, seed=seed, num_negatives=args.num_negatives,
-            history_rows=_chosen(args.history_bias, config.history_bias),
+            history_rows=_chosen(args.history_bias, config.history_bias), targets_per_user=args.targets_per_user,
         )  # fmt: skip
 
     @property
