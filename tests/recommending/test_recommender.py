@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec
+from tests.support.heads import trained
 from tests.support.shop import ITEMS, MORE
 
 
@@ -109,3 +110,24 @@ class TestSetItemEmbeddings:
             TypeError, match=r"must be a tensor or a numpy array of numbers, got a .*model\.encode_items"
         ):
             model.set_item_embeddings(wrong)
+
+
+class TestEqualItems:
+    """Rows with the vector of an earlier item, found once for each state of the weights."""
+
+    def test_items_of_equal_text(self, encoder, tokenizer):
+        shop = encoder.with_catalog({"a": {"title": "mug"}, "b": {"title": "tent"}, "c": {"title": "mug"}}, tokenizer)
+        assert shop.equal_items.tolist() == [[2], [0]]
+        assert shop.equal_items is shop.equal_items
+        shop.remove_items(["a"])
+        assert shop.equal_items.shape == (2, 0)
+        shop.set_item_embeddings(shop.item_embeddings[[1, 0, 1, 1]])
+        assert shop.equal_items.tolist() == [[2, 3], [0, 0]]
+
+    def test_residuals_tell_them_apart(self, tokenizer):
+        items = {"a": {"title": "mug"}, "b": {"title": "tent"}, "c": {"title": "mug"}}
+        model = trained(items, tokenizer, "residuals")
+        assert model.equal_items.shape == (2, 0)
+        with torch.no_grad():
+            model.item_residuals.zero_()
+        assert model.equal_items.tolist() == [[2], [0]]
