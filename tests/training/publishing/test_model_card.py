@@ -67,9 +67,19 @@ class TestFinetuned:
         assert "| 2 | frozen | none | 0.001 | 1 | 3 | 6 |" in card.text
         settings = dict(re.findall(r"^\| `(\w+)` \| `(.*)` \|$", card.text, re.MULTILINE))
         assert settings == {
-            "batch": "8 users per process", "processes": "1", "seed": "42", "weight_decay": "0.01",
+            "batch": "8 users per process", "processes": "1", "seed": "42", "recipe": "paper", "weight_decay": "0.01",
             "eval_batch_tokens": "4096", "ranking_ks": "[10]",
         }  # fmt: skip
+
+    def test_names_the_parts_of_a_head_that_learns(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", recipe="hybrid", max_steps=1)
+        trainer.train()
+        trainer.finish()
+        text = (tmp_path / "run/README.md").read_text("utf-8")
+        assert "a user's history as the sequence of its items' vectors" in text
+        settings = dict(re.findall(r"^\| `(\w+)` \| `(.*)` \|$", text, re.MULTILINE))
+        expected = {"recipe": "hybrid", "sequence_head": "two_level", "item_residuals": "True", "history_bias": "True"}
+        assert expected.items() <= settings.items()
 
     def test_names_no_path_of_this_machine(self, run, card):
         parent = str(Path(run.args.output_dir).parent)

@@ -86,6 +86,8 @@ class StageSettings(Protocol):
 class HasStages(Protocol):
     """Arguments of a run in stages."""
 
+    recipe: str
+
     def stages(self) -> Sequence[StageSettings]:
         """Settings of each stage that is run."""
 
@@ -176,8 +178,11 @@ def _what_it_is(run: RunDescription) -> str:
             f"A {paper} pretrained{start} on {names}. It reads items and histories as text and turns them into "
             "vectors. It has no items of its own: finetune it, or encode a catalogue and recommend without finetuning."
         )
+    reads = "a user's history as text"
+    if run.config.sequence_head == "two_level":
+        reads = "items as text and a user's history as the sequence of its items' vectors,"
     return (
-        f"A {paper} finetuned{start} on {names}. It reads a user's history as text and ranks a catalogue of "
+        f"A {paper} finetuned{start} on {names}. It reads {reads} and ranks a catalogue of "
         f"{run.config.num_items:,} items by how likely each comes next. Weights, item vectors, tokenizer and catalogue "
         "are all here."
     )
@@ -253,6 +258,8 @@ def _settings(run: RunDescription) -> dict[str, Any]:
         "processes": args.world_size,
         "seed": args.seed,
     }
+    if isinstance(args, HasStages):
+        always |= {"recipe": args.recipe}
     if not run.results:
         always |= {"learning_rate": args.learning_rate, "num_train_epochs": args.num_train_epochs}
     return always | {name: value for name, value in args.settings().items() if not name.startswith(_NOT_SHOWN)}
