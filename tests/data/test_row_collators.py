@@ -60,18 +60,26 @@ def test_lengths_are_items_of_histories():
     assert lengths.tolist() == [2, 1, 4]
 
 
-def test_negatives_are_drawn_for_the_whole_batch():
-    collator = TwoLevelCollator(COUNTS, max_items=9, seed=0, num_negatives=4000)
+def test_negatives_are_drawn_for_the_whole_batch_from_what_occurs():
+    counts = np.zeros(30, np.int64)
+    counts[:20] = COUNTS
+    counts[2:] *= 3
+    collator = TwoLevelCollator(counts, max_items=9, seed=0, num_negatives=15)
     batch = collator(DATA[index([0, 2])])
-    drawn = batch["negatives"]
-    torch.testing.assert_close(batch["frequencies"], torch.from_numpy(COUNTS / 16).float())
-    assert drawn.dtype == torch.int64
-    assert drawn.shape == (4000,)
-    counts = torch.bincount(drawn, minlength=20)
-    assert len(counts) == 20
-    assert counts.min() > 150
-    assert torch.equal(collator(DATA[index([0, 3])])["negatives"], drawn)  # the first user's
-    assert not torch.equal(collator(DATA[index([0, 2], epoch=1)])["negatives"], drawn)
+    torch.testing.assert_close(batch["frequencies"], torch.from_numpy(counts / counts.sum()).float())
+    drawn = [collator(DATA[index([0, 2], epoch=epoch)])["negatives"] for epoch in range(300)]
+    assert all(each.dtype == torch.int64 and each.shape == (15,) for each in drawn)
+    found = torch.bincount(torch.cat(drawn), minlength=30)
+    assert found[counts > 0].min() > 200  # of 281 on average, whatever the counts
+    assert not found[counts == 0].any()
+    assert torch.equal(collator(DATA[index([0, 3])])["negatives"], drawn[0])  # the first user's
+    assert not torch.equal(drawn[1], drawn[0])
+
+
+def test_all_items_that_occur_are_the_negatives_where_they_are_few():
+    batch = TwoLevelCollator(COUNTS, max_items=9, seed=0, num_negatives=16)(DATA[index([0, 2])])
+    assert batch["negatives"].tolist() == np.flatnonzero(COUNTS).tolist()
+    assert "frequencies" not in batch
 
 
 @pytest.mark.parametrize("wrong", [{"num_negatives": -1, "max_items": 3}, {"max_items": 0}])

@@ -156,7 +156,7 @@ def test_the_loss_subtracts_the_logarithm_of_the_chance_to_be_sampled():
     """Four targets and two sequences are six draws by frequency; the negatives are three uniform ones."""
     frequencies = torch.tensor([0.3, 0.0, 0.1, 0.05, 0.05, 0.2, 0.1, 0.1, 0.05, 0.05])
     found = items_of_batch(Histories(ROWS, PLACES), torch.tensor([3, 7, 9, 5]), torch.tensor([9, 0, 0]), frequencies)
-    chances = [1 - (1 - float(frequencies[row])) ** 6 * 0.9**3 for row in found.rows]
+    chances = [1 - (1 - float(frequencies[row])) ** 6 * (8 / 9) ** 3 for row in found.rows]
     torch.testing.assert_close(found.offsets, -torch.tensor(chances).log())
     model = two_level()
     whole = model(history_rows=ROWS, labels=LABELS).scores[:, found.rows]

@@ -111,6 +111,8 @@ class FinetuningCollator:
         history_rows (`bool`, defaults to `False`): as in [`EvaluationCollator`].
         targets_per_user (`int`, defaults to 1): how many different targets each user has in an epoch, or all if there
             are fewer; 0 for all. `[batch]` above is then the number of targets, user after user.
+        scored (int `[num_scored]`, *optional*): the items that the loss is taken over if there are no negatives, such
+            as those that occur in training; they are then the batch's `negatives`. By default the whole catalogue.
 
     Raises:
         ValueError: as in [`ItemCollator`], and if `num_negatives` or `targets_per_user` is negative or the catalogue
@@ -126,6 +128,7 @@ class FinetuningCollator:
         num_negatives: int = 0,
         history_rows: bool = False,
         targets_per_user: int = 1,
+        scored: np.ndarray | None = None,
     ) -> None:
         if targets_per_user < 0:
             raise ValueError(f"targets_per_user must be at least 0 (0: all), got {targets_per_user}.")
@@ -137,6 +140,7 @@ class FinetuningCollator:
         self.composer = Composer([catalog], tokenizer)
         self.draws = Draws(seed)
         self.num_negatives, self.history_rows, self.targets_per_user = num_negatives, history_rows, targets_per_user
+        self.scored = scored
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
         """Most tokens that a draw can give each of `data.users`, int64 `[num_users]` for each dataset."""
@@ -171,6 +175,8 @@ class FinetuningCollator:
             drawn = np.take_along_axis(drawn, number[:, None] * size + np.arange(size), axis=1)
             # Drawn from one item fewer, then moved past the label: uniform over all items but the label.
             result["negatives"] = torch.from_numpy(drawn + (drawn >= labels[:, None]))
+        elif self.scored is not None:
+            result["negatives"] = torch.from_numpy(self.scored.copy())
         return result
 
     def _several_targets(self, batch: SequenceBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -31,14 +31,17 @@ class TwoLevelCollator:
     Called with a batch of [`TrainingSequences`], it returns `history_rows` (int64 `[batch, length]`, catalogue rows,
     oldest first, padded with -1) and `labels` (int64 `[batch, length]`, the item after each place, -100 at padding). Of
     a longer sequence, a window of `max_items + 1` items is drawn, anew in every epoch. If `num_negatives` is above 0,
-    there are also `negatives` (int64 `[num_negatives]`): drawn uniformly with replacement from the catalogue, for the
-    whole batch; and `frequencies` (float32 `[num_items]`), the share of each item among those of all sequences.
+    there are also `negatives` (int64 `[num_negatives]`): drawn uniformly with replacement, for the whole batch, from
+    the items that occur in training; and `frequencies` (float32 `[num_items]`), the share of each item among those of
+    all sequences. If no more items occur than `num_negatives`, all of them are the negatives, without frequencies.
+
+    An item that is never a target would only learn to score low. So what has not been sold yet is no negative.
 
     Args:
         counts (int `[num_items]`): how often each item of the catalogue occurs in the training sequences.
         max_items (`int`): most items of a history, at least 1.
         seed (`int`): in [0, 2^64).
-        num_negatives (`int`, defaults to 0): negatives of a batch; 0 for none (full softmax).
+        num_negatives (`int`, defaults to 0): negatives of a batch; 0 for none (softmax over the whole catalogue).
 
     Raises:
         ValueError: for a `num_negatives` below 0, or a `max_items` below 1.
@@ -51,6 +54,7 @@ class TwoLevelCollator:
             )
         self.max_items, self.num_negatives = max_items, num_negatives
         self.frequencies = torch.from_numpy((counts / max(counts.sum(), 1)).astype(np.float32))
+        self.known = np.flatnonzero(counts)
         self.draws = Draws(seed)
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
@@ -67,12 +71,14 @@ class TwoLevelCollator:
             "history_rows": padded(batch.items, starts, lengths, PADDING),
             "labels": padded(batch.items, starts + 1, lengths, IGNORED),
         }
-        if self.num_negatives:
+        if self.num_negatives >= len(self.known):
+            result["negatives"] = torch.from_numpy(self.known.copy())
+        elif self.num_negatives:
             # The first user stands for the batch.
             drawn = self.draws.integers(
-                Stream.NEGATIVES, epoch[0], dataset[0], user[0], 0, len(self.frequencies), size=self.num_negatives
+                Stream.NEGATIVES, epoch[0], dataset[0], user[0], 0, len(self.known), size=self.num_negatives
             )
-            result |= {"negatives": torch.from_numpy(drawn), "frequencies": self.frequencies}
+            result |= {"negatives": torch.from_numpy(self.known[drawn]), "frequencies": self.frequencies}
         return result
 
 

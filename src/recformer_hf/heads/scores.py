@@ -113,9 +113,8 @@ def scores_and_loss(
         target = None if labels is None else (candidates == labels[:, None]).int().argmax(1)
     else:
         scores, target = scores_of_all(head, queries, items, equal_items), labels
-        if (
-            queries.offsets is not None and target is not None
-        ):  # `items` are a sample: their scores are of no use to a caller
+        if queries.offsets is not None and target is not None:
+            # `items` are a sample, whose scores are of no use to a caller.
             return None, F.cross_entropy(scores + queries.offsets, target)
     return scores, None if target is None else F.cross_entropy(scores, target)
 
@@ -197,7 +196,8 @@ def items_of_batch(
     if frequencies is not None:
         # A sequence of n items has n - 1 places with a target, so about as many items as targets and sequences.
         drawn = len(labels) + (1 if histories is None else len(histories.rows))
-        missing = drawn * torch.log1p(-frequencies[rows].double()) + len(negatives) * math.log1p(-1 / len(frequencies))
+        known = int((frequencies > 0).sum())  # negatives are drawn from these
+        missing = drawn * torch.log1p(-frequencies[rows].double()) + len(negatives) * math.log1p(-1 / known)
         offsets = -torch.log(-torch.expm1(missing)).float()
     return BatchItems(rows, histories, labels_of, None, offsets)
 

@@ -171,16 +171,15 @@ class StageTrainer(RecformerTrainer):
     ) -> FinetuningCollator | TwoLevelCollator:
         """Batches for a model of this configuration, once it has the head of the arguments."""
         seed = args.seed_of(stage)
+        counts = np.bincount(self.dataset.train.items, minlength=len(self.catalog))
         if _chosen(args.sequence_head, config.sequence_head) == "two_level":
-            sampled = args.num_negatives < len(self.catalog)
-            counts = np.bincount(self.dataset.train.items, minlength=len(self.catalog))
             return TwoLevelCollator(
-                counts, max_items=tokenizer.max_item_embeddings - 1, seed=seed,
-                num_negatives=args.num_negatives if sampled else 0,
-            )  # fmt: skip
+                counts, max_items=tokenizer.max_item_embeddings - 1, seed=seed, num_negatives=args.num_negatives
+            )
         return FinetuningCollator(
             self.tokenized_catalog, tokenizer, seed=seed, num_negatives=args.num_negatives,
             history_rows=_chosen(args.history_bias, config.history_bias), targets_per_user=args.targets_per_user,
+            scored=np.flatnonzero(counts) if _chosen(args.item_residuals, config.item_residuals) else None,
         )  # fmt: skip
 
     @property
