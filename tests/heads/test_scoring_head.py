@@ -138,3 +138,10 @@ def test_histories_of_all_lengths_are_read_as_each_alone():
         alone = head.read(items, Histories(rows[owner : owner + 1, : newest + 1], torch.tensor([[0, newest]])))
         torch.testing.assert_close(vector, alone[0])
     torch.testing.assert_close(found, head._read_padded(items, Histories(rows, places)))
+
+
+def test_the_temperature_is_that_of_the_configuration_until_it_is_learned():
+    config = RecformerConfig(hidden_size=8, num_attention_heads=2, num_items=5)
+    head = ScoringHead(config)
+    config.temperature = 0.2
+    assert head.temperature == head.temperature_now == 0.2

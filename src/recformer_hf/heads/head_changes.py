@@ -52,6 +52,7 @@ def set_head(model: HasHead, fields: dict[str, Any]) -> bool:
     model.item_residuals = _residuals(model, config)
     for name, value in fields.items():
         setattr(model.config, name, value)
+    head.config = model.config
     return True
 
 

@@ -30,7 +30,7 @@ class ScoringHead(nn.Module):
 
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__()
-        self.temperature_at_first = float(config.temperature)
+        self.config = config
         self.residual_dropout = float(config.residual_dropout)
         self.projection = nn.Linear(config.hidden_size, config.vector_size) if config.item_projection else None
         self.history_bias = nn.Parameter(torch.zeros(config.max_item_embeddings - 1)) if config.history_bias else None
@@ -52,19 +52,20 @@ class ScoringHead(nn.Module):
         if self.history_bias is not None:
             initialization.zeros_(self.history_bias)
         if self.log_temperature is not None:
-            initialization.constant_(self.log_temperature, math.log(self.temperature_at_first))
+            initialization.constant_(self.log_temperature, math.log(float(self.config.temperature)))
         if self.history_transformer is not None:
             self.history_transformer.init_weights()
 
     @property
     def temperature(self) -> Tensor | float:
         """What cosines are divided by."""
-        return self.temperature_at_first if self.log_temperature is None else self.log_temperature.exp()
+        return float(self.config.temperature) if self.log_temperature is None else self.log_temperature.exp()
 
     @property
     def temperature_now(self) -> float:
         """The temperature as a number, without a graph."""
-        return self.temperature_at_first if self.log_temperature is None else self.log_temperature.detach().exp().item()
+        temperature = self.temperature
+        return float(temperature.detach()) if isinstance(temperature, Tensor) else temperature
 
     def changes_items(self, residuals: Tensor | None) -> bool:
         """Whether [`item_vectors`] differs from the vectors of the texts in more than length."""

@@ -355,7 +355,8 @@ class RecommenderMixin(_Model):
         vectors = encode_items(self, catalog, tokenizer, max_tokens, progress)
         with torch.device("meta"):  # the new encoder is replaced at once, so it needs no memory
             model = type(self)(self.config)
-        model.recformer, model.scoring_head = self.recformer, self.scoring_head
+        model.recformer, model.scoring_head = self.recformer, copy.copy(self.scoring_head)  # it shares the weights
+        model.scoring_head.config = model.config
         device = self.item_embeddings.device
         for name in ITEM_WEIGHTS:
             if (weight := getattr(self, name)) is not None:
