@@ -137,7 +137,7 @@ class TestRecipes:
 
     def test_a_small_shop_is_trained_for_more_epochs_unless_their_number_is_given(self):
         common = {"output_dir": "run", "use_cpu": True, "recipe": "hybrid"}
-        assert RecformerFinetuningArguments(**common).min_steps == 900
+        assert RecformerFinetuningArguments(**common).min_steps == 1500
         assert RecformerFinetuningArguments(**common, num_train_epochs=3).min_steps == 0
         assert RecformerFinetuningArguments(**common, num_train_epochs=3, min_steps=50).min_steps == 50
 

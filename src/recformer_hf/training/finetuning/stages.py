@@ -72,7 +72,7 @@ RECIPES: dict[str, Recipe] = {
             **_HEAD, "sequence_head": "two_level", "num_train_epochs": 14, "learning_rate": 2e-3,
             "per_device_train_batch_size": 128, "weight_decay": 0.01, "warmup_steps": 0.05, "num_negatives": 1000,
             # Ten evaluations, however small the shop is. The schedule ends at 0, so a run does not stop before.
-            "min_steps": 900, "eval_strategy": "steps", "eval_steps": 0.1, "save_strategy": "steps", "save_steps": 0.1,
+            "min_steps": 1500, "eval_strategy": "steps", "eval_steps": 0.1, "save_strategy": "steps", "save_steps": 0.1,
             "stage2_patience": 10,
         },
     ),
