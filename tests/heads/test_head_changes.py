@@ -56,6 +56,19 @@ def test_weights_that_both_heads_have_stay():
     assert model.item_residuals is None
 
 
+def test_vectors_of_the_old_head_are_forgotten():
+    """The memory of an old weight may be given to a new one, which then looks like the old one unchanged."""
+    model = small_model(num_items=7)
+    model.item_embeddings.data.normal_()
+    model.set_head(item_residuals=True)
+    model.item_residuals.data.normal_()
+    before, values = model.item_vectors.clone(), model.item_residuals.data
+    model.set_head(item_residuals=False)
+    model.set_head(item_residuals=True)
+    model.item_residuals.data = values.zero_()  # where the old one was
+    assert not torch.equal(model.item_vectors, before)
+
+
 def test_nothing_happens_to_a_model_that_has_the_head():
     model = small_model(num_items=7, **ALL)
     head, state = model.scoring_head, torch.random.get_rng_state()

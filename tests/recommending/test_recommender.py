@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -34,6 +35,14 @@ class TestRecommender:
         model.config.temperature = float("nan")
         with pytest.raises(ValueError, match="temperature must be positive and finite, got nan"):
             model.recommend([["rkA"]], tokenizer)
+
+    def test_a_copy_follows_its_own_configuration(self, model, tokenizer):
+        other = copy.copy(model)
+        other.config.temperature = 2 * model.config.temperature
+        ours, theirs = (each.recommend([["rkA"]], tokenizer, 3).scores for each in (model, other))
+        torch.testing.assert_close(theirs, ours / 2)
+        assert other.scoring_head.config is other.config
+        assert model.scoring_head.config is model.config
 
     def test_a_number_of_items_that_was_changed_by_hand(self, model, tokenizer, tmp_path):
         """Such a model could be saved, but not loaded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -55,6 +56,12 @@ class ScoringHead(nn.Module):
             initialization.constant_(self.log_temperature, math.log(float(self.config.temperature)))
         if self.history_transformer is not None:
             self.history_transformer.init_weights()
+
+    def shared_with(self, config: RecformerConfig) -> ScoringHead:
+        """A head with the same weights for another model, whose configuration has a temperature of its own."""
+        head = copy.copy(self)
+        head.config = config
+        return head
 
     @property
     def temperature(self) -> Tensor | float:

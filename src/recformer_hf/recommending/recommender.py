@@ -303,7 +303,10 @@ class RecommenderMixin(_Model):
         >>> model.set_head(sequence_head="two_level", item_residuals=True, history_bias=True)
         ```
         """
-        return set_head(self, fields)
+        changed = set_head(self, fields)
+        if changed:
+            self.item_store.forget_check()  # new weights may lie where old ones did, which would look like no change
+        return changed
 
     @property
     def catalog(self) -> ItemCatalog | None:
@@ -355,8 +358,7 @@ class RecommenderMixin(_Model):
         vectors = encode_items(self, catalog, tokenizer, max_tokens, progress)
         with torch.device("meta"):  # the new encoder is replaced at once, so it needs no memory
             model = type(self)(self.config)
-        model.recformer, model.scoring_head = self.recformer, copy.copy(self.scoring_head)  # it shares the weights
-        model.scoring_head.config = model.config
+        model.recformer, model.scoring_head = self.recformer, self.scoring_head.shared_with(model.config)
         device = self.item_embeddings.device
         for name in ITEM_WEIGHTS:
             if (weight := getattr(self, name)) is not None:
@@ -478,7 +480,9 @@ class RecommenderMixin(_Model):
 
     def __getstate__(self) -> dict[str, Any]:
         """The state of a copy or pickle, which has items of its own: `copy.copy` alone would share the vectors."""
-        own = {"_parameters": dict(self._parameters), "config": copy.copy(self.config)}
+        config = copy.copy(self.config)
+        modules = {**self._modules, "scoring_head": self.scoring_head.shared_with(config)}
+        own = {"_parameters": dict(self._parameters), "_modules": modules, "config": config}
         return {**self.__dict__, **own, "item_store": copy.copy(self.item_store)}
 
     def _check_consistent(self) -> None:
