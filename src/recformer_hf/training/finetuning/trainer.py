@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderShard
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, set_seed
@@ -308,6 +309,8 @@ class StageTrainer(RecformerTrainer):
         head = self._head
         if head.config.sequence_head == "two_level" and head.scoring_head.projection_is_new:
             head.scoring_head.start_from(self._item_embeddings)
+            # A principal direction has no sign, so processes on other hardware may have found its opposite.
+            broadcast([weight.data for weight in head.scoring_head.item_weights()])
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """As in `transformers.Trainer`, but weights of the head may have learning rates of their own."""
