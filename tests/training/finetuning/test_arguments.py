@@ -139,6 +139,7 @@ class TestRecipes:
         common = {"output_dir": "run", "use_cpu": True, "recipe": "hybrid"}
         assert RecformerFinetuningArguments(**common).min_steps == 1500
         assert RecformerFinetuningArguments(**common, num_train_epochs=3).min_steps == 0
+        assert RecformerFinetuningArguments(**common, stage2_num_train_epochs=3).min_steps == 0
         assert RecformerFinetuningArguments(**common, num_train_epochs=3, min_steps=50).min_steps == 50
 
     def test_when_to_evaluate_goes_with_how_often(self):

@@ -44,7 +44,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         default=None,
         metadata={
             "help": "Train at least this many steps in each stage, for more epochs than num_train_epochs if need be. "
-            "None: the recipe's (paper: 0), or 0 if num_train_epochs is set."
+            "None: the recipe's (paper: 0), or 0 if num_train_epochs or stage2_num_train_epochs is set."
         },
     )
     eval_strategy: str = field(  # type: ignore[assignment]
@@ -194,8 +194,8 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}.")
         recipe = RECIPES[self.recipe]
-        if self.num_train_epochs is not None and self.min_steps is None:
-            self.min_steps = 0
+        if self.min_steps is None and (self.num_train_epochs, self.stage2_num_train_epochs) != (None, None):
+            self.min_steps = 0  # the caller has said for how long
         # How often to evaluate goes with when: the recipe's steps are not for a strategy that the caller chose.
         settings = {**USUAL_SETTINGS, **recipe.settings}
         for kind in ("eval", "save"):
