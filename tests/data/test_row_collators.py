@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recformer_hf.data.row_collators import TwoLevelCollator, TwoLevelEvaluationCollator, padded
+from recformer_hf.data.row_collators import TwoLevelCollator, TwoLevelEvaluationCollator, padded_slices
 from recformer_hf.data.torch_datasets import EvaluationSequences, TrainingSequences
 from tests.support.packed_batches import index, split
 
@@ -101,5 +101,5 @@ def test_evaluation_takes_whole_histories_and_the_target():
 
 
 def test_slices_as_rows_of_a_matrix():
-    found = padded(np.arange(10), np.array([1, 4]), np.array([3, 2]), -7)
+    found = padded_slices(np.arange(10), np.array([1, 4]), np.array([3, 2]), -7)
     assert found.tolist() == [[1, 2, 3], [4, 5, -7]]

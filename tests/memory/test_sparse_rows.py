@@ -51,7 +51,7 @@ def test_a_place_beyond_32_bits() -> None:
 
 def test_rows_are_scaled_by_a_power_of_their_sum() -> None:
     expected = [[0, 2 / 3**0.25, 0, 1 / 3**0.25], [0] * 4, [3 / 8**0.25, 0, 0, 5 / 8**0.25], [0, 0, 4 / 4**0.25, 0]]
-    assert dense(small().scaled(-0.25)) == pytest.approx(np.array(expected), rel=1e-6)
+    assert dense(small().scaled_by_sums(-0.25)) == pytest.approx(np.array(expected), rel=1e-6)
     assert small().row_sums().tolist() == [3, 0, 8, 4]
 
 

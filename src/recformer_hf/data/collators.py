@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..heads.history_items import PADDING
 from ..recommending.vectors import first_of_equal
 from ..tokenization_recformer import RecformerTokenizer
 from .arrays import integers, offsets_from_lengths, slice_indices
 from .composition import Composer
 from .draws import Draws, Stream
 from .masking import IGNORED, WholeWordMasking
-from .row_collators import padded
+from .row_collators import padded_slices
 from .tokenized_catalog import TokenizedCatalog
 from .torch_datasets import EvaluationSequences, SequenceBatch, TrainingSequences
 
@@ -92,7 +91,7 @@ class EvaluationCollator:
             "user_index": torch.from_numpy(batch.index["user"].copy()),
         }
         if self.history_rows:
-            result["history_rows"] = padded(batch.items, starts, stops - starts, PADDING)
+            result["history_rows"] = padded_slices(batch.items, starts, stops - starts)
         return result
 
 
@@ -166,7 +165,7 @@ class FinetuningCollator:
         result = self.composer.compose(dataset, batch.items, starts, target).to_batch()
         result["labels"] = torch.from_numpy(labels)
         if self.history_rows:
-            result["history_rows"] = padded(batch.items, starts, target - starts, PADDING)
+            result["history_rows"] = padded_slices(batch.items, starts, target - starts)
         if self.num_negatives:
             last = len(self.composer.catalogs[0]) - 1
             size = self.num_negatives

@@ -10,19 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..heads.history_items import PADDING
+from ..heads.history_items import PADDING, filled_up
 from .arrays import slice_indices
 from .draws import Draws, Stream
 from .masking import IGNORED
 from .torch_datasets import EvaluationSequences, SequenceBatch, TrainingSequences
 
 
-def padded(rows: np.ndarray, starts: np.ndarray, lengths: np.ndarray, filler: int) -> torch.Tensor:
+def padded_slices(items: np.ndarray, starts: np.ndarray, lengths: np.ndarray, filler: int = PADDING) -> torch.Tensor:
     """Slices of an array as the rows of a matrix, int64 `[len(starts), lengths.max()]`, filled up at the end."""
-    places = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    matrix = np.full(places.shape, filler, dtype=np.int64)
-    matrix[places] = rows[slice_indices(starts, lengths)]
-    return torch.from_numpy(matrix)
+    return filled_up(items[slice_indices(starts, lengths)], lengths, filler)
 
 
 class TwoLevelCollator:
@@ -68,8 +65,8 @@ class TwoLevelCollator:
         lengths = np.minimum(counts - 1, self.max_items)
         starts = batch.offsets[:-1] + self.draws.integers(Stream.WINDOW, epoch, dataset, user, 0, counts - lengths)
         result = {
-            "history_rows": padded(batch.items, starts, lengths, PADDING),
-            "labels": padded(batch.items, starts + 1, lengths, IGNORED),
+            "history_rows": padded_slices(batch.items, starts, lengths),
+            "labels": padded_slices(batch.items, starts + 1, lengths, IGNORED),
         }
         if self.num_negatives >= len(self.known):
             result["negatives"] = torch.from_numpy(self.known.copy())
@@ -98,10 +95,10 @@ class TwoLevelEvaluationCollator:
         if batch.targets is None:
             raise ValueError("The batch has no targets, which evaluation needs. Take it from EvaluationSequences.")
         return {
-            "history_rows": padded(batch.items, batch.offsets[:-1], np.diff(batch.offsets), PADDING),
+            "history_rows": padded_slices(batch.items, batch.offsets[:-1], np.diff(batch.offsets)),
             "labels": torch.from_numpy(batch.targets.astype(np.int64)),
             "user_index": torch.from_numpy(batch.index["user"].copy()),
         }
 
 
-__all__ = ["TwoLevelCollator", "TwoLevelEvaluationCollator", "padded"]
+__all__ = ["TwoLevelCollator", "TwoLevelEvaluationCollator", "padded_slices"]

@@ -39,10 +39,15 @@ class Histories(NamedTuple):
 def padded(histories: Sequence[np.ndarray | Sequence[int]]) -> Tensor:
     """Histories of rows, oldest first, as one tensor: int64 `[batch, longest]`, padded at the end."""
     lengths = np.array([len(history) for history in histories], dtype=np.int64)
-    rows = np.full((len(histories), int(lengths.max(initial=0))), PADDING, dtype=np.int64)
-    if len(histories):
-        rows[np.arange(rows.shape[1]) < lengths[:, None]] = np.concatenate([np.asarray(h) for h in histories])
-    return torch.from_numpy(rows)
+    return filled_up(np.concatenate([np.zeros(0, np.int64), *map(np.asarray, histories)]), lengths)
+
+
+def filled_up(numbers: np.ndarray, lengths: np.ndarray, filler: int = PADDING) -> Tensor:
+    """Rows of a matrix that stand end to end, int `[total]`: int64 `[len(lengths), longest]`, filled up at the end."""
+    places = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    matrix = np.full(places.shape, filler, dtype=np.int64)
+    matrix[places] = numbers
+    return torch.from_numpy(matrix)
 
 
 def whole_histories(rows: Tensor) -> Histories:
@@ -181,6 +186,7 @@ __all__ = [
     "bias_of_candidates",
     "biased",
     "checked_histories",
+    "filled_up",
     "items_of",
     "padded",
     "whole_histories",

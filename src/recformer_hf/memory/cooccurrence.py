@@ -50,7 +50,7 @@ def cooccurrence(
     if len(items) and (items.min() < 0 or items.max() >= num_items):
         raise ValueError(f"Items go from {items.min()} to {items.max()}; expected 0 to {num_items - 1}.")
     blocks = _counted(items.astype(np.int64), offsets, num_items, window, decay, directed)
-    return SparseRows.joined(blocks, num_items).scaled(-power)
+    return SparseRows.joined(blocks, num_items).scaled_by_sums(-power)
 
 
 def _counted(

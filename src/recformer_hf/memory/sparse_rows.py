@@ -127,13 +127,13 @@ class SparseRows:
         kept = list(blocks)
         counts = [np.diff(block.offsets) for block in kept]
         return cls(
-            _offsets(np.concatenate([np.zeros(0, np.int64), *counts])),
+            offsets_of(np.concatenate([np.zeros(0, np.int64), *counts])),
             np.concatenate([np.zeros(0, np.int32), *(block.columns for block in kept)]),
             np.concatenate([np.zeros(0, np.float32), *(block.values for block in kept)]),
             num_columns,
         )
 
-    def scaled(self, power: float) -> SparseRows:
+    def scaled_by_sums(self, power: float) -> SparseRows:
         """Every row multiplied by its sum to this power, such as -.25; a row whose sum is 0 stays as it is."""
         sums = self.row_sums()
         factors = np.where(sums > 0, sums, 1.0) ** power
@@ -199,7 +199,7 @@ class SparseRows:
         weights = np.exp(-decay * ages).astype(np.float32)
         users = np.repeat(np.arange(len(histories)), lengths)
         counts = self.offsets[items + 1] - self.offsets[items]
-        for first, last in _blocks(_offsets(counts)[_offsets(lengths)]):
+        for first, last in _blocks(offsets_of(counts)[offsets_of(lengths)]):
             mine = slice(ends[first] - lengths[first], ends[last - 1])
             places = _places(self.offsets[items[mine]], counts[mine])
             values = self.values[places] * np.repeat(weights[mine], counts[mine])
@@ -221,7 +221,7 @@ class SparseRows:
         """These rows in this order, with all columns; int `[n]`, a row may occur more than once."""
         counts = self.offsets[rows + 1] - self.offsets[rows]
         places = _places(self.offsets[rows], counts)
-        return SparseRows(_offsets(counts), self.columns[places], self.values[places], self.num_columns)
+        return SparseRows(offsets_of(counts), self.columns[places], self.values[places], self.num_columns)
 
     def replaced(self, rows: np.ndarray, by: SparseRows) -> SparseRows:
         """The matrix with other rows at these places.
@@ -281,14 +281,14 @@ class SparseRows:
         return cls(offsets, columns, values, num_columns)
 
 
-def _offsets(counts: np.ndarray) -> np.ndarray:
-    """int64 `[n + 1]`: where rows of these lengths begin and end."""
+def offsets_of(counts: np.ndarray) -> np.ndarray:
+    """int64 `[n + 1]`: where rows with so many entries begin and end; of a bool array, the true values before each."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
 def _places(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The places of several slices of a flat array, one after the other: `counts[i]` from `starts[i]` on."""
-    begins = _offsets(counts)
+    begins = offsets_of(counts)
     places: np.ndarray = np.arange(begins[-1]) + np.repeat(starts - begins[:-1], counts)
     return places
 
@@ -314,4 +314,4 @@ def _blocks(entries: np.ndarray) -> Iterator[tuple[int, int]]:
         first = last
 
 
-__all__ = ["SparseRows", "firsts_of_equal"]
+__all__ = ["SparseRows", "firsts_of_equal", "offsets_of"]

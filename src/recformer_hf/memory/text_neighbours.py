@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import embedding_bag, normalize
 
-from .sparse_rows import SparseRows
+from .sparse_rows import SparseRows, offsets_of
 from .text_index import TextIndex
 
 COSINES_AT_ONCE = 1 << 24
@@ -123,9 +123,7 @@ def unit_vectors(vectors: Tensor | np.ndarray) -> Tensor:
     Raises:
         ValueError: if they are not a finite matrix.
     """
-    matrix = _checked(vectors)
-    units: Tensor = matrix / matrix.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    return units
+    return normalize(_checked(vectors), dim=1)
 
 
 def _checked(vectors: Tensor | np.ndarray) -> Tensor:
@@ -181,7 +179,7 @@ def _nearest(rows: np.ndarray, cosines: Tensor, top_k: int, temperature: float) 
     weights = torch.softmax(best.values.masked_fill(~found, 0.0) / temperature, 1)
     columns, order = best.indices.sort(1)
     weights, found = weights.gather(1, order).cpu(), found.gather(1, order).cpu()
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(found.sum(1).numpy(), dtype=np.int64)])
+    offsets = offsets_of(found.sum(1).numpy())
     return SparseRows(offsets, columns.cpu()[found].int().numpy(), weights[found].numpy(), num_items)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .sparse_rows import offsets_of
+
 TOP_K = 200
 """Items of each part that are compared: one below them in every part is hardly ever among the first ten of a sum."""
 
@@ -71,7 +73,7 @@ class Candidates:
         owners = np.repeat(np.arange(batch), [len(history) for history in histories])
         seen[torch.from_numpy(owners), torch.from_numpy(np.concatenate(histories).astype(np.int64))] = True
         return cls(
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(chosen.sum(1).numpy(), dtype=np.int64)]),
+            offsets_of(chosen.sum(1).numpy()),
             np.stack([part.gather(1, best)[chosen].numpy() for part in finite]),
             seen.gather(1, best)[chosen].numpy(),
             np.stack([part.gather(1, wanted)[:, 0].numpy() for part in finite]),
@@ -83,7 +85,7 @@ class Candidates:
         """The candidates of all batches, at least one."""
         counts = np.concatenate([np.diff(batch.offsets) for batch in batches])
         return cls(
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)]),
+            offsets_of(counts),
             np.concatenate([batch.scores for batch in batches], 1),
             np.concatenate([batch.in_history for batch in batches]),
             np.concatenate([batch.target_scores for batch in batches], 1),
@@ -216,7 +218,7 @@ def _ndcg(data: Candidates, protocol: WeightProtocol, above: np.ndarray, places:
 
 def _per_user(flags: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """How many flags are set between the offsets of each user."""
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(flags)])
+    before = offsets_of(flags)
     counts: np.ndarray = before[offsets[1:]] - before[offsets[:-1]]
     return counts
 
