@@ -540,7 +540,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
                 (sampled softmax). They are drawn for each row, without its target.
             negatives (`Tensor`, int `[batch, num_negatives]`): the same, but with these items as the negatives. All
                 rows share `[num_negatives]`, and then also the items of the batch, those of histories and targets.
-            frequencies (`Tensor`, float `[num_items]`): shares of items in batches, which correct this loss.
+            frequencies (`Tensor`, float `[num_items]`): shares of items in sequences, which correct that loss.
             history_rows (`Tensor`, int `[batch, length]`): rows of the catalogue of the items of each history, oldest
                 first, padded with -1 at the end. A two-level head reads them instead of `input_ids`; a history bias
                 needs them too. With a two-level head, `labels` may also be `[batch, length]`, the item that came after
@@ -553,8 +553,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             [`RecformerForSeqRecOutput`].
 
         Raises:
-            ValueError: as in [`RecformerModel`], and for items outside the catalogue, an empty catalogue, missing
-                `history_rows`, or arguments that exclude each other.
+            ValueError: as in [`RecformerModel`], and for an empty catalogue, items outside it, and unfit arguments.
         """
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
@@ -567,8 +566,9 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         if reads_rows or history_rows is not None:
             histories, labels = checked_histories(history_rows, labels, self.config)
             batch_size = len(histories.places) if reads_rows else batch_size
-        check_item_arguments(self.config.num_items, batch_size, candidates, labels, num_negatives, negatives)
-        rows, histories, labels, negatives, offsets = items_of_batch(histories, labels, negatives, frequencies)
+        of_items = candidates, labels, num_negatives, negatives, frequencies
+        check_item_arguments(self.config.num_items, batch_size, *of_items)
+        rows, histories, labels, negatives, corrections = items_of_batch(histories, labels, negatives, frequencies)
         items = self._item_vectors(rows)
         if reads_rows and histories is not None:
             users = self.scoring_head.read(items, histories)
@@ -583,7 +583,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             result = RecformerForSeqRecOutput(user_embeds=users, hidden_states=states, attentions=output.attentions)
         if not encode_only:
             result.scores, result.loss = scores_and_loss(
-                self.scoring_head, Queries(users, histories, offsets), items, candidates, labels, num_negatives,
+                self.scoring_head, Queries(users, histories, corrections), items, candidates, labels, num_negatives,
                 negatives, equal_items,
             )  # fmt: skip
         return result if self._returns_dict(return_dict) else result.to_tuple()

@@ -11,7 +11,7 @@ from recformer_hf.encoder.item_arguments import check_item_arguments
 
 
 def check(num_items: int = 9, batch_size: int | None = 2, **arguments: Any) -> None:
-    names = ("candidates", "labels", "num_negatives", "negatives")
+    names = ("candidates", "labels", "num_negatives", "negatives", "frequencies")
     check_item_arguments(num_items, batch_size, *(arguments.pop(name, None) for name in names))
     assert not arguments
 
@@ -23,6 +23,7 @@ def check(num_items: int = 9, batch_size: int | None = 2, **arguments: Any) -> N
         {"labels": torch.tensor([8, 0])},
         {"labels": torch.tensor([8, 0]), "num_negatives": 3},
         {"labels": torch.tensor([8, 0]), "negatives": torch.tensor([[8], [1]])},  # taken as they are
+        {"labels": torch.tensor([8, 0]), "negatives": torch.tensor([8, 1, 1]), "frequencies": torch.ones(9)},
         {"candidates": torch.tensor([[1, 2], [0, 0]])},
         {"candidates": torch.tensor([[1, 2], [0, 0]]), "labels": torch.tensor([2, 0])},
         {"labels": torch.tensor([8, 0, 1]), "batch_size": None},  # the encoder reports what is missing
@@ -37,12 +38,28 @@ def test_good(arguments):
     ("arguments", "message"),
     [
         (
+            {"labels": torch.tensor([8, 0]), "negatives": torch.tensor([[8], [1]]), "frequencies": torch.ones(9)},
+            r"frequencies are for negatives that all histories share.* with negatives of shape \[2, 1\]",
+        ),
+        (
+            {"labels": torch.tensor([8, 0]), "negatives": torch.tensor([8]), "frequencies": torch.ones(8)},
+            r"one number for each of the 9 items; got shape \[8\]",
+        ),
+        (
+            {"labels": torch.tensor([8, 0]), "frequencies": torch.ones(9)},
+            r"frequencies are for negatives .* got shape \[9\]\.$",
+        ),
+        (
             {"negatives": torch.tensor([[1], [2]]), "num_negatives": 2, "labels": torch.tensor([0, 1])},
             "got num_negatives and neg",
         ),
         ({"negatives": torch.tensor([[1], [2]])}, "labels"),
         ({"num_negatives": 1, "num_items": 1, "labels": torch.tensor([0, 0])}, "num_negatives 1 and 1 items"),
-        ({"labels": torch.tensor([0, 1]), "negatives": torch.tensor([1, 2])}, r"\[batch, num_negatives\]"),
+        (
+            {"labels": torch.tensor([0, 1]), "negatives": torch.zeros(0, dtype=torch.long)},
+            r"negatives must be \[batch, num_negatives\] or \[num_negatives\], the same for all, got shape \[0\]",
+        ),
+        ({"labels": torch.tensor([0, 1]), "negatives": torch.tensor([1, 9])}, "negatives must lie between 0 and 8"),
         ({"candidates": torch.zeros(2, 0, dtype=torch.long)}, r"\[batch, num_candidates\]"),
         ({"labels": torch.tensor([0, 1, 2])}, "labels has 3 rows, but the batch has 2"),
         ({"labels": torch.tensor([0, 9])}, "labels must lie between 0 and 8 .*got 9"),

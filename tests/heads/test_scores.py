@@ -157,11 +157,11 @@ def test_the_loss_subtracts_the_logarithm_of_the_chance_to_be_sampled():
     frequencies = torch.tensor([0.3, 0.0, 0.1, 0.05, 0.05, 0.2, 0.1, 0.1, 0.05, 0.05])
     found = items_of_batch(Histories(ROWS, PLACES), torch.tensor([3, 7, 9, 5]), torch.tensor([9, 0, 0]), frequencies)
     chances = [1 - (1 - float(frequencies[row])) ** 6 * (8 / 9) ** 3 for row in found.rows]
-    torch.testing.assert_close(found.offsets, -torch.tensor(chances).log())
+    torch.testing.assert_close(found.corrections, -torch.tensor(chances).log())
     model = two_level()
     whole = model(history_rows=ROWS, labels=LABELS).scores[:, found.rows]
     sampled = model(history_rows=ROWS, labels=LABELS, negatives=torch.tensor([9, 0, 0]), frequencies=frequencies)
-    torch.testing.assert_close(sampled.loss, F.cross_entropy(whole + found.offsets, found.labels))
+    torch.testing.assert_close(sampled.loss, F.cross_entropy(whole + found.corrections, found.labels))
 
 
 def test_the_sampled_loss_is_about_that_of_the_catalogue():
@@ -174,5 +174,18 @@ def test_the_sampled_loss_is_about_that_of_the_catalogue():
     for _ in range(2000):
         batch, negatives = torch.multinomial(frequencies, 30, replacement=True), torch.randint(400, (20,))
         found = items_of_batch(None, torch.cat([target, batch[:-2]]), negatives, frequencies)
-        normalisers.append((scores[0, found.rows] + found.offsets).exp().sum())
+        normalisers.append((scores[0, found.rows] + found.corrections).exp().sum())
     assert float(torch.stack(normalisers).mean()) == pytest.approx(float(scores.exp().sum()), rel=0.05)
+
+
+def test_histories_must_be_those_of_the_batch():
+    model, tokens = small_model(num_items=10, history_bias=True).eval(), torch.tensor([[0, 7, 9], [0, 8, 5]])
+    model.item_embeddings.data.normal_()
+    for options in ({}, {"candidates": torch.tensor([[1], [2]])}):
+        with pytest.raises(ValueError, match="history_rows are of 1 histories, but the batch has 2"):
+            model(tokens, history_rows=torch.tensor([[3, 4]]), **options)
+
+
+def test_frequencies_of_a_single_item():
+    with pytest.raises(ValueError, match="frequencies are above 0 for 1 items; expected at least 2"):
+        items_of_batch(None, torch.tensor([0]), torch.tensor([0]), torch.tensor([1.0, 0.0]))

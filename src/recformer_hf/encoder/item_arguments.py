@@ -24,19 +24,20 @@ def check_item_arguments(
     labels: Tensor | None,
     num_negatives: int | None,
     negatives: Tensor | None,
+    frequencies: Tensor | None = None,
 ) -> None:
     """Checks the arguments of `RecformerForSeqRec.forward` that are about items, before any work on the histories.
 
     Args:
         num_items (`int`): size of the catalogue, at least 1.
         batch_size (`int`, *optional*): histories of the batch; None if they are missing, which the encoder reports.
-        candidates, labels, num_negatives, negatives: as in `RecformerForSeqRec.forward`.
+        candidates, labels, num_negatives, negatives, frequencies: as in `RecformerForSeqRec.forward`.
 
     Raises:
         TypeError: for arguments of another type.
         ValueError: for arguments that exclude each other, wrong shapes, or items outside the catalogue.
     """
-    check_tensors(labels=labels, candidates=candidates, negatives=negatives)
+    check_tensors(labels=labels, candidates=candidates, negatives=negatives, frequencies=frequencies)
     options = {"candidates": candidates, "num_negatives": num_negatives, "negatives": negatives}
     passed = [name for name, option in options.items() if option is not None]
     if len(passed) > 1:
@@ -50,6 +51,12 @@ def check_item_arguments(
             f"num_negatives must be at least 1 and the catalogue must have at least 2 items, got num_negatives "
             f"{num_negatives} and {num_items} items."
         )
+    if frequencies is not None and (negatives is None or negatives.ndim != 1 or len(frequencies) != num_items):
+        raise ValueError(
+            f"frequencies are for negatives that all histories share, [num_negatives], and have one number for each of "
+            f"the {num_items} items; got shape {list(frequencies.shape)}"
+            f"{'' if negatives is None else f' with negatives of shape {list(negatives.shape)}'}."
+        )
     if labels is not None and labels.ndim != 1:
         raise ValueError(f"labels must be [batch], got shape {list(labels.shape)}.")
     if negatives is not None and negatives.ndim == 1 and len(negatives):  # all histories share them
@@ -57,7 +64,8 @@ def check_item_arguments(
         negatives = None
     for name, value in (("candidates", candidates), ("negatives", negatives)):
         if value is not None and (value.ndim != 2 or value.shape[1] == 0):
-            raise ValueError(f"{name} must be [batch, num_{name}], got shape {list(value.shape)}.")
+            shared = " or [num_negatives], the same for all" if name == "negatives" else ""
+            raise ValueError(f"{name} must be [batch, num_{name}]{shared}, got shape {list(value.shape)}.")
     for name, value in (("labels", labels), ("candidates", candidates), ("negatives", negatives)):
         if value is not None:
             if batch_size is not None and len(value) != batch_size:

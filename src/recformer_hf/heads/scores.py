@@ -20,12 +20,12 @@ class Queries(NamedTuple):
     Args:
         vectors (`Tensor` `[num_queries, vector_size]`): the vectors of the histories.
         histories (*optional*): their items, for the history bias.
-        offsets (`Tensor`, float32 `[num_items]`, *optional*): added to the scores of sampled items in the loss.
+        corrections (`Tensor`, float32 `[num_items]`, *optional*): added to the scores of sampled items in the loss.
     """
 
     vectors: Tensor
     histories: Histories | None = None
-    offsets: Tensor | None = None
+    corrections: Tensor | None = None
 
 
 def scores_of_all(head: ScoringHead, queries: Queries, items: Tensor, equal_items: Tensor | None = None) -> Tensor:
@@ -49,7 +49,7 @@ def scores_of_all(head: ScoringHead, queries: Queries, items: Tensor, equal_item
     if equal_items is not None:
         scores[:, equal_items[0]] = scores[:, equal_items[1]]
     if head.history_bias is not None:
-        scores = biased(scores, items_of(_needed(queries.histories)), head.history_bias)
+        scores = biased(scores, items_of(_histories_of(queries)), head.history_bias)
     return scores
 
 
@@ -74,16 +74,24 @@ def scores_of_some(head: ScoringHead, queries: Queries, items: Tensor, candidate
     """
     scores = candidate_scores(queries.vectors, items[candidates], head.temperature)
     if head.history_bias is not None:
-        scores = scores + bias_of_candidates(candidates, _needed(queries.histories), head.history_bias)
+        scores = scores + bias_of_candidates(candidates, _histories_of(queries), head.history_bias)
     return scores
 
 
-def _needed(histories: Histories | None) -> Histories:
+def _histories_of(queries: Queries) -> Histories:
+    """The histories that a bias is for.
+
+    Raises:
+        ValueError: if they are missing, or not those of the vectors.
+    """
+    histories, found = queries.histories, len(queries.vectors)
     if histories is None:
         raise ValueError(
             "This model has a history bias, so it needs to know the items of each history: pass history_rows, int "
             "[batch, length], rows of the catalogue, oldest first, padded with -1 at the end."
         )
+    if len(histories.places) != found:
+        raise ValueError(f"history_rows are of {len(histories.places)} histories, but the batch has {found}.")
     return histories
 
 
@@ -113,9 +121,9 @@ def scores_and_loss(
         target = None if labels is None else (candidates == labels[:, None]).int().argmax(1)
     else:
         scores, target = scores_of_all(head, queries, items, equal_items), labels
-        if queries.offsets is not None and target is not None:
+        if queries.corrections is not None and target is not None:
             # `items` are a sample, whose scores are of no use to a caller.
-            return None, F.cross_entropy(scores + queries.offsets, target)
+            return None, F.cross_entropy(scores + queries.corrections, target)
     return scores, None if target is None else F.cross_entropy(scores, target)
 
 
@@ -127,8 +135,8 @@ def _scores_of_sampled(head: ScoringHead, queries: Queries, items: Tensor, label
     candidates = torch.cat([labels[:, None], negatives], dim=1)
     if head.history_bias is None:
         return scores_of_some(head, queries, items, candidates)
-    owners, newest = _needed(queries.histories).places.unbind(1)
-    history = _needed(queries.histories).rows[owners].long()
+    owners, newest = _histories_of(queries).places.unbind(1)
+    history = _histories_of(queries).rows[owners].long()
     places = torch.arange(history.shape[1], device=history.device)
     unseen = places > newest[:, None]
     history = history.masked_fill(unseen, PADDING)
@@ -153,14 +161,14 @@ class BatchItems(NamedTuple):
         rows (`Tensor`, int64 `[num_rows]`): the items, as rows of the catalogue, ascending.
         histories, labels: the queries and their targets, as places in `rows`.
         negatives: those of each query.
-        offsets (`Tensor`, float32 `[num_rows]`): what the loss adds to the scores of `rows`.
+        corrections (`Tensor`, float32 `[num_rows]`): what the loss adds to the scores of `rows`.
     """
 
     rows: Tensor | None
     histories: Histories | None
     labels: Tensor | None
     negatives: Tensor | None
-    offsets: Tensor | None
+    corrections: Tensor | None
 
 
 def items_of_batch(
@@ -179,6 +187,9 @@ def items_of_batch(
             negatives of each query, `[num_queries, num_negatives]`, nothing changes.
         frequencies (`Tensor`, float `[num_items]`, *optional*): share of each item among the items of all batches. By
             default no score is corrected.
+
+    Raises:
+        ValueError: if fewer than two items have a frequency above 0.
     """
     if labels is None or negatives is None or negatives.ndim != 1:
         return BatchItems(None, histories, labels, negatives, None)
@@ -192,14 +203,18 @@ def items_of_batch(
     if histories is not None:
         history_rows = history[0].view_as(padding).masked_fill(padding, PADDING)
         histories = Histories(history_rows, histories.places)
-    offsets = torch.zeros(len(rows), device=rows.device)
+    corrections = torch.zeros(len(rows), device=rows.device)
     if frequencies is not None:
         # A sequence of n items has n - 1 places with a target, so about as many items as targets and sequences.
         drawn = len(labels) + (1 if histories is None else len(histories.rows))
         known = int((frequencies > 0).sum())  # negatives are drawn from these
+        if known < 2:
+            raise ValueError(
+                f"frequencies are above 0 for {known} items; expected at least 2, from which negatives are drawn."
+            )
         missing = drawn * torch.log1p(-frequencies[rows].double()) + len(negatives) * math.log1p(-1 / known)
-        offsets = -torch.log(-torch.expm1(missing)).float()
-    return BatchItems(rows, histories, labels_of, None, offsets)
+        corrections = -torch.log(-torch.expm1(missing)).float()
+    return BatchItems(rows, histories, labels_of, None, corrections)
 
 
 __all__ = ["BatchItems", "Queries", "items_of_batch", "scores_and_loss", "scores_of_all", "scores_of_some"]
