@@ -17,7 +17,8 @@ from ..configuration_recformer import RecformerConfig
 class HistoryTransformer(nn.Module):
     """Pre-norm transformer layers over the item vectors of histories.
 
-    Every layer is the identity at first, so that a history's vector begins as that of its newest item.
+    Every layer is the identity at first, so that a history's vector begins as that of its newest item, normalised by a
+    layer norm, with the small numbers of a place added.
 
     Args:
         config: `vector_size`, `head_num_layers`, `head_num_attention_heads`, `head_dropout`, and `max_item_embeddings`,
