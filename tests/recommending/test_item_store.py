@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.recommending.item_store import CheckpointSource, ItemStore, read_catalog, read_memory
+from tests.support.heads import trained
 from tests.support.memories import assert_same, some_memory
 from tests.support.models import small_config
 from tests.support.shop import MORE, plain_search, vectors
@@ -438,3 +439,21 @@ class TestTheMemoryBesideTheModel:
         fresh = RecformerForSeqRec(model.config)
         fresh.save_pretrained(tmp_path)
         assert RecformerForSeqRec.from_pretrained(tmp_path).memory is None
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "flat"])
+def test_an_index_stays_until_the_numbers_change(model, tokenizer, kind):
+    """A head computes the vectors anew whenever they may have changed."""
+    if kind == "flat":
+        pytest.importorskip("faiss")
+    model = trained(model.catalog, tokenizer, "items")
+    model.build_index(kind)
+    expected, before = model.recommend([["rkA"]], tokenizer, 5), model.item_vectors
+    model.item_store.forget_check()
+    assert model.item_vectors is not before
+    assert model.index.kind == kind
+    assert model.index.exact is model.exact_index
+    assert torch.equal(model.recommend([["rkA"]], tokenizer, 5).scores, expected.scores)
+    with torch.no_grad():
+        model.item_residuals[0] += 1
+    assert model.index is model.exact_index

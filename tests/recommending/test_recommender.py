@@ -140,3 +140,10 @@ class TestEqualItems:
         with torch.no_grad():
             model.item_residuals.zero_()
         assert model.equal_items.tolist() == [[2], [0]]
+
+
+def test_vectors_of_the_inference_mode_can_be_part_of_a_graph(model, tokenizer):
+    model = trained(model.catalog, tokenizer, "items")
+    with torch.inference_mode():
+        model.recommend([["rkA"]], tokenizer)
+    assert not model.item_vectors.is_inference()

@@ -154,7 +154,7 @@ class ItemStore:
         return self._catalog
 
     def forget_check(self) -> None:
-        """The vectors have changed in a way that torch does not count."""
+        """The vectors may have changed in a way that torch does not count: they are checked and derived anew."""
         self._checked, self._derived = None, {}
 
     def derived(self, name: str, sources: Sequence[Tensor | None], compute: Callable[[], Tensor]) -> Tensor:
@@ -188,10 +188,11 @@ class ItemStore:
         built = self._built
         if built is None:
             return exact
-        if built.exact is not exact or not built.checksums.match(item_embeddings):
+        if not built.checksums.match(item_embeddings):
             logger.warning("The item embeddings have changed: search is exact until model.build_index() is called.")
             self._built = None
             return exact
+        built.exact = exact  # the same numbers may stand in another tensor, if a head computed them anew
         return built
 
     def build_index(

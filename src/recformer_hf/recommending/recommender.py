@@ -242,14 +242,16 @@ class RecommenderMixin(_Model):
         """What the vectors of histories are compared with, float32 `[num_items, config.vector_size]`.
 
         These are `item_embeddings`, changed by the projection and the residuals where the configuration has them
-        ([`ScoringHead.item_vectors`]); without both, `item_embeddings` themselves. They have no graph.
+        ([`ScoringHead.item_vectors`]); without both, `item_embeddings` themselves. They have no graph, and are computed
+        anew after a change of these weights that torch counts, which one through `.data` is not.
         """
         head = self.scoring_head
         if not head.changes_items(self.item_residuals):
             return self.item_embeddings
 
         def compute() -> Tensor:
-            with torch.no_grad():
+            # Tensors of the inference mode could not be part of a later graph.
+            with torch.inference_mode(False), torch.no_grad():
                 return head.item_vectors(self.item_embeddings, self.item_residuals)
 
         return self.item_store.derived("item vectors", self._item_weights(), compute)
@@ -436,7 +438,7 @@ class RecommenderMixin(_Model):
 
     @property
     def exact_index(self) -> ExactIndex:
-        """Exact search over the item embeddings. Every search reads them again."""
+        """Exact search over the item vectors ([`item_vectors`]). Every search reads them again."""
         return self.item_store.exact(self.item_vectors)
 
     @property

@@ -276,6 +276,10 @@ class BFloat16Index(ExactIndex):
     def exact(self) -> ExactIndex:
         return self._exact
 
+    @exact.setter
+    def exact(self, exact: ExactIndex) -> None:
+        self._exact, self.item_embeddings = exact, exact.item_embeddings
+
     def _kept(self, top_k: int) -> int:
         return max(64, SHORTLIST * top_k)
 
