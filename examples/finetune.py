@@ -169,7 +169,7 @@ def rank_hybrid(shop: SequentialDataset, args: RecformerFinetuningArguments) -> 
         fp16=args.fp16, report_to=args.report_to, disable_tqdm=args.disable_tqdm, ranking_ties=args.ranking_ties,
         exclude_history=args.exclude_history, logging_steps=args.logging_steps, **DEMO_HYBRID,
     )  # fmt: skip
-    print_once(hybrid)
+    print_plan(hybrid)
     trainer = RecformerFinetuningTrainer(
         RecformerForSeqRec.from_pretrained(folder),
         hybrid,
@@ -182,7 +182,7 @@ def rank_hybrid(shop: SequentialDataset, args: RecformerFinetuningArguments) -> 
     return ranking
 
 
-def print_once(args: RecformerFinetuningArguments) -> None:
+def print_plan(args: RecformerFinetuningArguments) -> None:
     """The plan of a run, on one process."""
     if args.process_index == 0:
         print(args.plan())
@@ -235,7 +235,7 @@ def main(command_line: list[str] | None = None) -> None:
         data, args = parse(command_line)
         if args.disable_tqdm:
             logging.disable_progress_bar()  # of loading weights
-        print_once(args)
+        print_plan(args)
         if data.model is None:
             demo(args)
         else:

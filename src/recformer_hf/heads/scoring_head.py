@@ -32,7 +32,6 @@ class ScoringHead(nn.Module):
     def __init__(self, config: RecformerConfig) -> None:
         super().__init__()
         self.config = config
-        self.residual_dropout = float(config.residual_dropout)
         self.projection = nn.Linear(config.hidden_size, config.vector_size) if config.item_projection else None
         self.history_bias = nn.Parameter(torch.zeros(config.max_item_embeddings - 1)) if config.history_bias else None
         self.log_temperature = nn.Parameter(torch.zeros(())) if config.learned_temperature else None
@@ -103,8 +102,9 @@ class ScoringHead(nn.Module):
             vectors = self.projection(vectors).float()
         if residuals is None:
             return vectors
-        if drop_residuals and self.residual_dropout:
-            kept = torch.rand(len(residuals), 1, device=residuals.device) >= self.residual_dropout
+        share = self.config.residual_dropout
+        if drop_residuals and share:
+            kept = torch.rand(len(residuals), 1, device=residuals.device) >= share
             residuals = residuals * kept
         return vectors + residuals
 

@@ -19,14 +19,18 @@ MOST_USERS = 10_000
 """Validation users on which weights are chosen; of more, every second, third, ... is taken."""
 
 _CUT = 10
+"""Ranks that count in NDCG."""
+
 _NEARLY_NOTHING = 4.0**-10
+"""Share of its scale with which a part begins that a start leaves out: from 0, no factor would lead away."""
 
 ALONE = 1000.0
 """Strength with which a memory decides alone, and the model only orders what it does not score."""
 
 _STRENGTHS = (0.0, 1.0, 3.0, 10.0, ALONE)
 _HISTORY_FACTORS = (1.0, 0.25, 0.05)
-_LARGEST = 1e30  # stands for an infinite score, which a weight of 0 would turn into NaN
+_LARGEST = 1e30
+"""Stands for an infinite score, which a weight of 0 would turn into NaN."""
 
 WeightProtocol = Literal["kept", "excluded", "both"]
 """Whether the items of a history are candidates; `both` takes the mean of the two."""

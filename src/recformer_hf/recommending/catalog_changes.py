@@ -31,7 +31,7 @@ def add_items(
     vectors = torch.cat([model.item_embeddings.detach(), vectors])
     memory = None if model.memory is None else model.memory.extended(len(more))
     model._set_items(
-        vectors, catalog, residuals, _compared(memory, vectors, np.arange(len(catalog) - len(more), len(catalog)))
+        vectors, catalog, residuals, _with_new_texts(memory, vectors, np.arange(len(catalog) - len(more), len(catalog)))
     )
 
 
@@ -61,11 +61,11 @@ def update_items(
     new = encode_items(model, changed, tokenizer, max_tokens, progress).to(vectors.device)
     vectors[torch.from_numpy(rows).to(vectors.device)] = new
     residuals = None if model.item_residuals is None else model.item_residuals.detach()
-    memory = _compared(model.memory, vectors, rows)
+    memory = _with_new_texts(model.memory, vectors, rows)
     model._set_items(vectors, catalog.select(others).add(changed).select(place), residuals, memory)
 
 
-def _compared(memory: Memory | None, vectors: Tensor, rows: np.ndarray) -> Memory | None:
+def _with_new_texts(memory: Memory | None, vectors: Tensor, rows: np.ndarray) -> Memory | None:
     """The memory with the neighbours of some items found anew, if it was fitted on vectors of texts."""
     if memory is None or not memory.of_vectors or not len(rows):
         return memory

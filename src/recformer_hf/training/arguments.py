@@ -156,6 +156,7 @@ class RecformerTrainingArguments(TrainingArguments):
         return {name: value for name, value in values.items() if name in defaults and not _equal(value, defaults[name])}
 
     def _defaults(self) -> dict[str, Any]:
+        """What [`settings`] compares with."""
         return {
             each.name: each.default if each.default_factory is MISSING else each.default_factory()
             for each in fields(self)
