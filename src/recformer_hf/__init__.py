@@ -13,6 +13,7 @@ from ._moved import keep_old_paths, old_module
 from ._version import __version__
 from .configuration_recformer import RecformerConfig
 from .items.catalog import ItemCatalog, UnknownItemError
+from .memory.memory import Memory
 from .modeling_recformer import (
     RecformerForPretraining,
     RecformerForPreTrainingOutput,
@@ -45,6 +46,7 @@ __all__ = [
     "EncodedItem",
     "EncodedItems",
     "ItemCatalog",
+    "Memory",
     "RecformerConfig",
     "RecformerForPreTrainingOutput",
     "RecformerForPretraining",

@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from recformer_hf import Memory
 from recformer_hf.items import catalog_files
 from recformer_hf.memory.cooccurrence import cooccurrence
-from recformer_hf.memory.memory import MEMORY_FILE, Memory, MemoryPart
+from recformer_hf.memory.memory import MEMORY_FILE, MemoryPart
 from recformer_hf.memory.sparse_rows import SparseRows
 from recformer_hf.memory.text_index import TextIndex
 from recformer_hf.memory.text_neighbours import text_neighbours, whitened
