@@ -61,6 +61,7 @@ def test_arguments_are_keywords():
         ({"hidden_dropout_prob": 1.0}, ["hidden_dropout_prob", "1.0"]),
         ({"num_hidden_layers": 0}, ["num_hidden_layers", "0"]),
         ({"num_hidden_layers": 10**9}, ["num_hidden_layers", "at most 1000", "1000000000"]),
+        ({"head_num_layers": 10**9}, ["head_num_layers", "at most 1000", "1000000000"]),
         ({"max_token_num": 0}, ["max_token_num", "0"]),
     ],
 )

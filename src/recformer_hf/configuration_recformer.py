@@ -180,8 +180,9 @@ class RecformerConfig(PreTrainedConfig):
         for name in positive.split():
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
-        if self.num_hidden_layers > MOST_LAYERS:
-            raise ValueError(f"num_hidden_layers must be at most {MOST_LAYERS}, got {self.num_hidden_layers}.")
+        for name in ("num_hidden_layers", "head_num_layers"):
+            if getattr(self, name) > MOST_LAYERS:
+                raise ValueError(f"{name} must be at most {MOST_LAYERS}, got {getattr(self, name)}.")
         for name in ("num_items", "mlm_weight", "pad_token_id", "bos_token_id"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative or infinite, got {getattr(self, name)}.")
