@@ -64,3 +64,24 @@ def test_wrong_arguments_are_refused() -> None:
             cooccurrence(*flat([[0, 1]]), 2, decay=decay)
     with pytest.raises(ValueError, match="Items go from 0 to 2; expected 0 to 1"):
         cooccurrence(*flat([[0, 2]]), 2)
+
+
+@pytest.mark.parametrize(
+    ("items", "offsets", "error", "problem"),
+    [
+        ([0.0, 1.0], [0, 2], TypeError, r"items are float64 of shape \[2\]; expected integers"),
+        ([[0, 1]], [0, 2], TypeError, r"items are int64 of shape \[1, 2\]"),
+        ([0, 1], [0.0, 2.0], TypeError, "offsets are float64"),
+        ([0, 1], [0, 1], ValueError, "Offsets must ascend from 0 to 2, the number of items; got 0 to 1"),
+        ([0, 1], [1, 2], ValueError, "got 1 to 2"),
+        ([0, 1], [0, 2, 1, 2], ValueError, "got 0 to 2"),
+        ([0, 1], [], ValueError, "got none"),
+    ],
+)
+def test_sequences_that_are_none_are_refused(items, offsets, error, problem: str) -> None:
+    with pytest.raises(error, match=problem):
+        cooccurrence(np.array(items), np.array(offsets), 2)
+
+
+def test_lists_are_sequences_too() -> None:
+    assert dense(cooccurrence([0, 1], [0, 2], 2)).tolist() == [[0, 1], [1, 0]]

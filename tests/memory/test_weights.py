@@ -108,6 +108,15 @@ def test_one_part() -> None:
     assert [chosen.ndcg] == chosen.part_ndcg
 
 
+def test_a_catalogue_of_one_item_leaves_nothing_to_choose() -> None:
+    """The only item is the target, so there are no other candidates."""
+    candidates = Candidates.of([torch.ones(2, 1), torch.zeros(2, 1)], [np.array([0]), np.array([0, 0])], np.zeros(2))
+    chosen = choose_weights(candidates, protocol="kept")
+    assert chosen.ndcg == 1
+    assert chosen.part_ndcg == [1, 1]
+    assert chosen.weights.any()
+
+
 def mixed(mixture: Mixture, scores: list[np.ndarray], histories, targets) -> list[float]:
     """NDCG of a mixture over the whole catalogue, history kept and excluded."""
     counted = sum(weight * part for weight, part in zip(mixture.weights, scores[1:], strict=True))

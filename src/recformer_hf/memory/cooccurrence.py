@@ -41,16 +41,32 @@ def cooccurrence(
         `[num_items, num_items]`.
 
     Raises:
-        ValueError: for a window below 1, a decay outside (0, 1], or items outside the catalogue.
+        ValueError: for a window below 1, a decay outside (0, 1], items outside the catalogue, or offsets that do not
+            cut the items into sequences.
+        TypeError: if items or offsets are not integers.
     """
     if window < 1:
         raise ValueError(f"window is {window}; expected at least 1.")
     if not 0 < decay <= 1:
         raise ValueError(f"decay is {decay}; expected more than 0 and at most 1.")
+    items, offsets = _integers("items", items), _integers("offsets", offsets)
     if len(items) and (items.min() < 0 or items.max() >= num_items):
         raise ValueError(f"Items go from {items.min()} to {items.max()}; expected 0 to {num_items - 1}.")
-    blocks = _counted(items.astype(np.int64), offsets, num_items, window, decay, directed)
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(items) or (np.diff(offsets) < 0).any():
+        raise ValueError(
+            f"Offsets must ascend from 0 to {len(items):,}, the number of items; got "
+            f"{f'{offsets[0]} to {offsets[-1]}' if len(offsets) else 'none'}. Sequence i has items[offsets[i] : "
+            "offsets[i + 1]]."
+        )
+    blocks = _counted(items, offsets, num_items, window, decay, directed)
     return SparseRows.joined(blocks, num_items).scaled_by_sums(-power)
+
+
+def _integers(name: str, numbers: np.ndarray) -> np.ndarray:
+    array = np.asarray(numbers)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
+        raise TypeError(f"{name} are {array.dtype} of shape {list(array.shape)}; expected integers in one dimension.")
+    return array.astype(np.int64)
 
 
 def _counted(

@@ -179,7 +179,7 @@ class _Ranked:
         always &= ~equal & ~self.candidates.in_history
         offsets = self.candidates.offsets
         counts = np.cumsum(always)
-        firsts = counts - (counts - always)[offsets[:-1].clip(max=max(0, len(always) - 1))][self.owners] <= _CUT
+        firsts = counts - (counts - always)[offsets[self.owners]] <= _CUT
         lost = (_per_user(always, offsets) >= _CUT)[self.owners]
         return np.flatnonzero(np.where(lost, always & firsts, ~never | equal))
 
