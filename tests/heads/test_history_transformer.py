@@ -1,5 +1,8 @@
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from recformer_hf import RecformerConfig
 from recformer_hf.heads.history_transformer import HistoryTransformer
@@ -47,3 +50,47 @@ def test_layers_start_as_the_identity(transformer):
 def test_the_order_of_items_matters(transformer):
     items = torch.randn(1, 3, 16)
     assert (transformer(items)[:, -1] - transformer(items[:, [1, 0, 2]])[:, -1]).abs().max() > 1e-3
+
+
+class Twice(nn.Linear):
+    """A module in the place of a linear layer, as LoRA and quantisation put it there."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("replaced", ["linear1", "linear2", "self_attn.out_proj"])
+def test_modules_in_the_place_of_linear_layers_are_called(transformer, replaced):
+    """In evaluation torch would read their weights instead, and in attention always."""
+    expected, items = copy.deepcopy(transformer).eval(), torch.randn(2, 6, 16)
+    for layer in expected.layers:
+        for weight in layer.get_submodule(replaced).parameters():
+            weight.data.mul_(2)
+    for layer in transformer.layers:
+        plain = layer.get_submodule(replaced)
+        other = Twice(plain.in_features, plain.out_features)
+        other.load_state_dict(plain.state_dict())
+        layer.set_submodule(replaced, other)
+    wanted = expected(items).detach()
+    torch.testing.assert_close(transformer.train()(items), wanted)
+    torch.testing.assert_close(transformer.eval()(items), wanted)
+    with torch.no_grad():
+        torch.testing.assert_close(transformer(items), wanted)
+
+
+def test_another_attention_is_called_too(transformer):
+    expected, items = transformer.eval()(torch.ones(1, 3, 16)).detach(), torch.ones(1, 3, 16)
+
+    class Wrapped(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.calls = inner, 0
+
+        def forward(self, *args, **settings):
+            self.calls += 1
+            return self.inner(*args, **settings)
+
+    for layer in transformer.layers:
+        layer.self_attn = Wrapped(layer.self_attn)
+    torch.testing.assert_close(transformer(items), expected)
+    assert all(layer.self_attn.calls == 1 for layer in transformer.layers)

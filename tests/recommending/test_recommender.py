@@ -147,3 +147,56 @@ def test_vectors_of_the_inference_mode_can_be_part_of_a_graph(model, tokenizer):
     with torch.inference_mode():
         model.recommend([["rkA"]], tokenizer)
     assert not model.item_vectors.is_inference()
+
+
+class TestItemVectors:
+    """They are computed once for each state of what they are computed from."""
+
+    HISTORIES = [["rkA", "gmN"], ["wtA"]]
+
+    def test_of_a_projection_that_is_another_module(self, tokenizer):
+        """LoRA and quantisation put one there, whose numbers change without a change of its weights."""
+
+        class Scaled(torch.nn.Linear):
+            scale = 1.0
+
+            def forward(self, x):
+                return self.scale * super().forward(x)
+
+        model = trained(ITEMS, tokenizer, "narrow")
+        plain = model.scoring_head.projection
+        before = model.item_vectors
+        model.scoring_head.projection = other = Scaled(plain.in_features, plain.out_features).eval()
+        other.load_state_dict(plain.state_dict())
+        assert torch.equal(model.item_vectors, before)
+        other.scale = 2.0
+        texts = model.item_vectors - model.item_residuals
+        torch.testing.assert_close(texts, 2 * (before - model.item_residuals), atol=1e-5, rtol=1e-5)
+        expected = model.recommend(self.HISTORIES, tokenizer, 5)
+        model.scoring_head.projection = plain
+        with torch.no_grad():
+            for weight in plain.parameters():
+                weight.mul_(2)
+        found = model.recommend(self.HISTORIES, tokenizer, 5)
+        assert found.item_ids == expected.item_ids
+        torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=1e-5)
+
+    def test_quantised(self, tokenizer):
+        model = trained(ITEMS, tokenizer, "narrow")
+        expected = model.recommend(self.HISTORIES, tokenizer, 5)
+        quantised = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+        found = quantised.recommend(self.HISTORIES, tokenizer, 5)
+        assert found.item_ids[0][0] == expected.item_ids[0][0]
+        torch.testing.assert_close(found.scores, expected.scores, atol=1.0, rtol=0)
+        assert not torch.equal(found.scores, expected.scores)
+
+    def test_averaged_weights_that_are_swapped_in(self, tokenizer):
+        """Many write them through `.data`, which torch does not count."""
+        model = trained(ITEMS, tokenizer, "narrow")
+        model.build_index("bfloat16")
+        before, index = model.item_vectors, model.index
+        assert model.train().eval().index is index
+        model.item_residuals.data.zero_()
+        model.train().eval()
+        assert not torch.equal(model.item_vectors, before)
+        assert model.index is not index

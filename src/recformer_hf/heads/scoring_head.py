@@ -12,6 +12,7 @@ from transformers import initialization
 
 from ..configuration_recformer import RecformerConfig
 from ..encoder.losses import EPSILON
+from ..encoder.plain_modules import is_plain_linear
 from .history_items import PADDING, Histories
 from .history_transformer import HistoryTransformer
 
@@ -77,9 +78,11 @@ class ScoringHead(nn.Module):
         """Whether [`item_vectors`] differs from the vectors of the texts in more than length."""
         return self.projection is not None or residuals is not None
 
-    def item_weights(self) -> list[Tensor]:
-        """The weights that [`item_vectors`] depends on."""
-        return [] if self.projection is None else [self.projection.weight, self.projection.bias]
+    def item_weights(self) -> list[Tensor] | None:
+        """The weights that [`item_vectors`] depends on; None if it depends on more (LoRA, quantisation)."""
+        if self.projection is None:
+            return []
+        return [self.projection.weight, self.projection.bias] if is_plain_linear(self.projection) else None
 
     def item_vectors(self, embeddings: Tensor, residuals: Tensor | None, drop_residuals: bool = False) -> Tensor:
         """The vectors of items that histories are compared with.

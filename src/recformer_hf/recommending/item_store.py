@@ -157,8 +157,13 @@ class ItemStore:
         """The vectors may have changed in a way that torch does not count: they are checked and derived anew."""
         self._checked, self._derived = None, {}
 
-    def derived(self, name: str, sources: Sequence[Tensor | None], compute: Callable[[], Tensor]) -> Tensor:
-        """What `compute` makes of weights; computed again once torch has counted a change of one of them."""
+    def derived(self, name: str, sources: Sequence[Tensor | None] | None, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` makes of weights; computed again once torch has counted a change of one of them.
+
+        Without sources it is computed each time.
+        """
+        if sources is None:
+            return compute()
         state = [None if each is None else (*counted_changes(each), each.device, each.shape) for each in sources]
         known = self._derived.get(name)
         if known is None or known[0] != state:

@@ -243,7 +243,8 @@ class RecommenderMixin(_Model):
 
         These are `item_embeddings`, changed by the projection and the residuals where the configuration has them
         ([`ScoringHead.item_vectors`]); without both, `item_embeddings` themselves. They have no graph, and are computed
-        anew after a change of these weights that torch counts, which one through `.data` is not.
+        anew after a change of these weights that torch counts, and after `train()` and `eval()`: torch does not count
+        a change through `.data`.
         """
         head = self.scoring_head
         if not head.changes_items(self.item_residuals):
@@ -269,9 +270,15 @@ class RecommenderMixin(_Model):
 
         return self.item_store.derived("equal items", self._item_weights(), compute)
 
-    def _item_weights(self) -> list[Tensor | None]:
-        """What [`item_vectors`] is computed from."""
-        return [self.item_embeddings, self.item_residuals, *self.scoring_head.item_weights()]
+    def _item_weights(self) -> list[Tensor | None] | None:
+        """What [`item_vectors`] is computed from; None if it is more than weights."""
+        weights = self.scoring_head.item_weights()
+        return None if weights is None else [self.item_embeddings, self.item_residuals, *weights]
+
+    def train(self, mode: bool = True) -> Any:
+        """As `nn.Module.train`. Item vectors are computed anew, since a caller may have written to `.data`."""
+        self.item_store.forget_check()
+        return super().train(mode)
 
     def _item_vectors(self, rows: Tensor | None = None) -> Tensor:
         """[`item_vectors`] of all items or of some rows, with their graph while the model trains."""

@@ -310,7 +310,7 @@ class StageTrainer(RecformerTrainer):
         if head.config.sequence_head == "two_level" and head.scoring_head.projection_is_new:
             head.scoring_head.start_from(self._item_embeddings)
             # A principal direction has no sign, so processes on other hardware may have found its opposite.
-            broadcast([weight.data for weight in head.scoring_head.item_weights()])
+            broadcast([weight.data for weight in head.scoring_head.item_weights() or ()])
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """As in `transformers.Trainer`, but weights of the head may have learning rates of their own."""
