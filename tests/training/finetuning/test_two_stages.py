@@ -357,8 +357,10 @@ class TestHybrid:
             other.train(resume_from_checkpoint=True)
 
     def test_a_text_encoder_that_would_get_no_gradient(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", recipe="hybrid", stage2_freeze="none")
         with pytest.raises(ValueError, match="stage-2 would train it"):
-            small_trainer(tmp_path / "run", recipe="hybrid", stage2_freeze="none").train()
+            trainer.train()
+        assert trainer.model.config.sequence_head == "flat"  # the model keeps its head
 
     def test_as_many_epochs_as_the_least_number_of_steps_needs(self, tmp_path):
         trainer = small_trainer(tmp_path / "run", recipe="hybrid", num_train_epochs=1, min_steps=13)
@@ -383,6 +385,7 @@ class TestHybrid:
         trainer.is_fsdp_enabled = True
         with pytest.raises(ValueError, match="FSDP does not work with a head that learns"):
             trainer.train()
+        assert trainer.model.scoring_head.history_transformer is None  # the model keeps its head
 
     @pytest.mark.parametrize("num_negatives", [0, 5])
     def test_learns_an_order_that_only_the_sequences_show(self, tmp_path, num_negatives):

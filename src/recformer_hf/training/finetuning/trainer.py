@@ -47,7 +47,7 @@ from ..sharding import copy_into, reshard, set_up_fsdp
 from ..supported_arguments import REFUSED_IN_STAGES, check_trainer_arguments
 from ..trainer import RecformerTrainer
 from ..validation_sample import sample_users
-from .arguments import RecformerFinetuningArguments
+from .arguments import HEAD_ARGUMENTS, RecformerFinetuningArguments
 from .memory import fit_memory
 from .stages import Stage
 
@@ -195,9 +195,11 @@ class StageTrainer(RecformerTrainer):
         """Gives the model the head of the arguments, in place; called at the beginning of a run, new or resumed.
 
         Raises:
-            ValueError: if a two-level head would train with a text encoder that gets no gradient.
+            ValueError: for FSDP with a head that learns, or if a text encoder would train that gets no gradient from a
+                two-level head; the model then keeps its own.
         """
         head, fields = self._head, self.args.head_fields()
+        self._check_head({name: getattr(head.config, name) for name in HEAD_ARGUMENTS} | fields)
         is_new = fields.get("sequence_head") == "two_level" != head.config.sequence_head
         if is_new and fields.get("item_projection") and head.config.hidden_size > NEW_HEAD_SIZE:
             fields.setdefault("head_size", NEW_HEAD_SIZE)
@@ -205,15 +207,18 @@ class StageTrainer(RecformerTrainer):
             set_seed(self.args.seed)  # the same new weights, whatever was drawn before
             head.set_head(**fields)
         head.memory = None  # one of other sequences would change what is validated; the run counts its own at its end
-        if self.is_fsdp_enabled and (
-            head.item_residuals is not None or any(True for _ in head.scoring_head.parameters())
-        ):
+
+    def _check_head(self, fields: dict[str, Any]) -> None:
+        """Raises ValueError for a head, the values of `HEAD_ARGUMENTS`, that this run cannot train."""
+        two_level = fields["sequence_head"] == "two_level"
+        learns = ("item_projection", "item_residuals", "history_bias", "learned_temperature")
+        if self.is_fsdp_enabled and (two_level or any(fields[name] for name in learns)):
             raise ValueError(
-                "FSDP does not work with a head that learns (sequence_head, item_projection, item_residuals, "
-                "history_bias, learned_temperature). Use DDP (examples/configs), or a recipe without them."
+                f"FSDP does not work with a head that learns (sequence_head, {', '.join(learns)}). Use DDP "
+                "(examples/configs), or a recipe without them."
             )
         trained = [stage.name for stage in self.args.stages() if stage.freeze != "encoder"]
-        if head.config.sequence_head == "two_level" and trained:
+        if two_level and trained:
             raise ValueError(
                 f"The text encoder gets no gradient from a two-level head, but {' and '.join(trained)} would train it. "
                 "Freeze it (stage1_freeze='encoder', stage2_freeze='encoder'), as the recipe hybrid does, or set "
