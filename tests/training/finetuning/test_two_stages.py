@@ -168,8 +168,13 @@ class TestResume:
             (lambda stage: shutil.rmtree(stage / "checkpoint-6"), {}, "refers to checkpoint-6 as the best one"),
             (lambda stage: remove_optimizer(stage / "checkpoint-8"), {}, "has no optimizer"),
             (lambda stage: None, {"skip_stage1": True}, r"that these settings skip \(only stage-2 is run\)"),
+            (
+                lambda stage: None,
+                {"item_residuals": True, "history_bias": True},
+                "another head: item_residuals was False, is True; history_bias was False, is True",
+            ),
         ],
-        ids=["catalogue", "best", "optimizer", "stage"],
+        ids=["catalogue", "best", "optimizer", "stage", "head"],
     )
     def test_a_named_checkpoint_that_is_refused_leaves_everything(
         self, tmp_path, finished_run, damage, settings, message

@@ -191,6 +191,14 @@ class StageTrainer(RecformerTrainer):
             return TwoLevelEvaluationCollator()
         return EvaluationCollator(self.tokenized_catalog, self.processing_class, history_rows=config.history_bias)
 
+    def head_to_take(self) -> dict[str, Any]:
+        """The fields of the head that the arguments give the model."""
+        config, fields = self._head.config, self.args.head_fields()
+        is_new = fields.get("sequence_head") == "two_level" != config.sequence_head
+        if is_new and fields.get("item_projection") and config.hidden_size > NEW_HEAD_SIZE:
+            fields.setdefault("head_size", NEW_HEAD_SIZE)
+        return fields
+
     def take_head(self) -> None:
         """Gives the model the head of the arguments, in place; called at the beginning of a run, new or resumed.
 
@@ -198,11 +206,8 @@ class StageTrainer(RecformerTrainer):
             ValueError: for FSDP with a head that learns, or if a text encoder would train that gets no gradient from a
                 two-level head; the model then keeps its own.
         """
-        head, fields = self._head, self.args.head_fields()
+        head, fields = self._head, self.head_to_take()
         self._check_head({name: getattr(head.config, name) for name in HEAD_ARGUMENTS} | fields)
-        is_new = fields.get("sequence_head") == "two_level" != head.config.sequence_head
-        if is_new and fields.get("item_projection") and head.config.hidden_size > NEW_HEAD_SIZE:
-            fields.setdefault("head_size", NEW_HEAD_SIZE)
         if any(getattr(head.config, name) != value for name, value in fields.items()):
             set_seed(self.args.seed)  # the same new weights, whatever was drawn before
             head.set_head(**fields)

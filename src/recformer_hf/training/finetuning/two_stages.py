@@ -16,6 +16,7 @@ from typing import Any, cast
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
+from ...configuration_recformer import RecformerConfig
 from ...data.dataset import SequentialDataset
 from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
@@ -28,7 +29,7 @@ from ..expected_kinds import check_arguments_class
 from ..resume import RunFolder, checkpoint_to_resume_from
 from ..run_settings import check_run
 from ..trainer import metrics_of_step
-from .arguments import RecformerFinetuningArguments
+from .arguments import HEAD_ARGUMENTS, RecformerFinetuningArguments
 from .stages import STAGE_FILE, Stage, StageResult, load_stage
 from .trainer import StageTrainer
 
@@ -220,6 +221,7 @@ class RecformerFinetuningTrainer(StageTrainer):
                 f"{checkpoint} belongs to a stage that these settings skip (only {', '.join(stages)} is run)."
             )
         self._check_catalog(checkpoint)
+        self._check_same_head(checkpoint)
         for name in stages:
             if name < checkpoint.parent.name and self._finished(checkpoint.parent.with_name(name)) is None:
                 raise ValueError(f"{name} is not finished, so the run cannot continue from {checkpoint}.")
@@ -238,6 +240,21 @@ class RecformerFinetuningTrainer(StageTrainer):
                 f"The run in {run.path} is finished, but it has no {' or '.join(removed)} left: there is nothing to "
                 f"resume. Its result is in {run.path}; from_pretrained loads it. To train again, choose another "
                 f"output_dir, or remove {RUN_FILE}."
+            )
+
+    def _check_same_head(self, checkpoint: Path) -> None:
+        """Refuses a checkpoint with another head: its weights and its optimizer would not fit."""
+        before, taken = RecformerConfig.from_pretrained(checkpoint), self.head_to_take()
+        now = {name: taken.get(name, getattr(self._head.config, name)) for name in HEAD_ARGUMENTS}
+        changed = [
+            f"{name} was {getattr(before, name)!r}, is {value!r}"
+            for name, value in now.items()
+            if getattr(before, name) != value
+        ]
+        if changed:
+            raise ValueError(
+                f"{checkpoint} has another head: {'; '.join(changed)}. Resume with the head of that run, or start a "
+                "new run in another output_dir."
             )
 
     def _check_catalog(self, checkpoint: Path) -> None:
