@@ -198,6 +198,20 @@ def test_other_catalogues() -> None:
         assert np.array_equal(dense(fewer.rows), dense(part.rows)[np.ix_(chosen, chosen)])
 
 
+def test_items_that_are_cold_once_others_are_removed() -> None:
+    """0 and 1 stood beside each other alone. What changes later must find the same factors."""
+    items, offsets = np.array([0, 1, 2, 3]), np.array([0, 2, 4])
+    texts = ["red mug", "red cup", "red mug cup", "red pan mug"]
+    left = Memory.fit(items, offsets, 4, texts=texts).select(np.array([1, 2, 3]))
+    again = left.with_texts(np.array([0, 1, 2]), texts=texts[1:])
+    expected = Memory.fit(np.array([1, 2]), np.array([0, 2]), 3, texts=texts[1:]).scores([np.array([1])])
+    np.testing.assert_allclose(again.scores([np.array([1])]), expected, rtol=1e-6)
+    text = {part.name: part.rows for part in Memory.fit(items, offsets, 4, texts=texts).parts}["text"]
+    kept = {part.name: part.rows for part in left.parts}["text"]
+    np.testing.assert_allclose(dense(kept)[:, 0], 4 * dense(text)[1:, 1])
+    np.testing.assert_allclose(dense(kept)[:, 1:], dense(text)[1:, 2:])
+
+
 def test_new_items_are_recommended_by_their_text() -> None:
     texts = [f"word{item % 7} word{item % 5}" for item in range(32)]
     before = fitted(texts=texts[:30])

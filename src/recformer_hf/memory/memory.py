@@ -279,8 +279,17 @@ class Memory:
         return replace(self, parts=tuple(replace(part, rows=part.rows.extended(num_more)) for part in self.parts))
 
     def select(self, rows: np.ndarray) -> Memory:
-        """The memory of a catalogue with these items in this order; int `[n]`, each at most once."""
-        return replace(self, parts=tuple(replace(part, rows=part.rows.select(rows)) for part in self.parts))
+        """The memory of a catalogue with these items in this order; int `[n]`, each at most once.
+
+        Items that stood beside none but those that are left out are cold then, and gain by `cold_factor`.
+        """
+        named = {part.name: replace(part, rows=part.rows.select(rows)) for part in self.parts}
+        if _TEXT in named and _COUNTS in named:
+            before = {part.name: part for part in self.parts}[_COUNTS].rows
+            newly = _cold(named[_COUNTS].rows) & ~_cold(before)[np.asarray(rows, np.int64)]
+            scaled = named[_TEXT].rows.columns_scaled(np.where(newly, self.cold_factor, 1.0))
+            named[_TEXT] = replace(named[_TEXT], rows=scaled)
+        return replace(self, parts=tuple(named.values()))
 
     def with_texts(
         self,
