@@ -58,6 +58,32 @@ class TestOneLine:
         assert done.returncode == 0, lines
         assert lines == ([f"Loaded {saved / source} into a {target.__name__}: {said}."] if said else [])
 
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"history_bias": True}, "history_bias"),
+            ({"item_projection": True, "item_residuals": True}, "item_residuals, projection"),
+            ({"sequence_head": "two_level", "learned_temperature": True}, "history_transformer, log_temperature"),
+        ],
+    )
+    def test_parts_of_a_scoring_head_that_start_fresh(self, saved, caplog, fields, said):
+        RecformerForSeqRec.from_pretrained(saved / "items", **fields)
+        assert f": these parts of its scoring head have not been trained: {said}." in caplog.text
+
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"history_bias": False, "item_residuals": False}, r"another head \(history_bias, item_residuals\)"),
+            ({"head_num_layers": 1}, r"another head \(sequence_head, head_size or head_num_layers\)"),
+        ],
+    )
+    def test_a_scoring_head_that_the_configuration_does_not_have(self, saved, tmp_path, fields, said):
+        model = RecformerForSeqRec.from_pretrained(saved / "items")
+        model.set_head(sequence_head="two_level", history_bias=True, item_residuals=True)
+        model.save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match=rf"unexpected weights .*{said}\. .*model\.set_head\(\.\.\.\)\.$"):
+            RecformerForSeqRec.from_pretrained(tmp_path, **fields)
+
     def test_the_caller_still_gets_the_names(self, saved):
         _, info = RecformerForSeqRec.from_pretrained(saved / "pretraining", output_loading_info=True)
         assert info["missing_keys"] == {"item_embeddings"}

@@ -20,6 +20,16 @@ INDEX_FILE = "model.safetensors.index.json"
 """Names the file of each weight where there are several files."""
 
 
+HEAD_PARTS = {
+    "item_residuals": "item_residuals",
+    "projection": "item_projection",
+    "history_bias": "history_bias",
+    "log_temperature": "learned_temperature",
+    "history_transformer": "sequence_head, head_size or head_num_layers",
+}
+"""Parts of a recommender's scoring head, and the fields of the configuration that decide on them."""
+
+
 class HeadChange(NamedTuple):
     """Weights that come and go if a checkpoint is loaded into a model with another head.
 
@@ -59,7 +69,9 @@ class HeadChange(NamedTuple):
         if any(name.startswith("lm_head") for name in self.missing):
             parts.append("lm_head starts with new weights")
         if any(name.startswith(("scoring_head", "item_residuals")) for name in self.missing):
-            parts.append("its scoring head has not been trained")
+            names = {name.split(".")[name.startswith("scoring_head.")] for name in self.missing}
+            fresh = sorted(names & {*HEAD_PARTS})
+            parts.append(f"these parts of its scoring head have not been trained: {', '.join(fresh)}")
         if "item_embeddings" in self.missing and num_items:
             parts.append(
                 f"it names {num_items} items but holds no item_embeddings, so the catalogue is empty now; fill it with "
@@ -100,11 +112,20 @@ def check_names(
     if missing or unexpected or (mismatched and not any_shape):
         raise ValueError(
             f"{name} does not hold a {kind}: missing weights {first_few(missing)}; unexpected weights "
-            f"{first_few(unexpected)}; other shapes {first_few(mismatched)}.{_hint(name)}"
+            f"{first_few(unexpected)}; other shapes {first_few(mismatched)}."
+            f"{_hint(name, [*unexpected, *missing, *mismatched])}"
         )
 
 
-def _hint(name: Any) -> str:
+def _hint(name: Any, wrong: list[str]) -> str:
+    """What to do about wrong weights."""
+    if wrong and all(each.startswith(("scoring_head.", "item_residuals")) for each in wrong):
+        parts = {each.split()[0].removeprefix("scoring_head.").split(".")[0] for each in wrong}
+        fields = ", ".join(sorted({HEAD_PARTS.get(part, part) for part in parts}))
+        return (
+            f" The configuration describes another head ({fields}). Load the model with its own configuration, and "
+            "change its head then: model.set_head(...)."
+        )
     if name is not None and Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         return f" {name} has no config.json, so the default configuration was used; put the checkpoint's own there."
     return " A checkpoint of another model or of the public replication is read by recformer_hf.conversion."
