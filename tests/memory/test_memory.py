@@ -188,6 +188,12 @@ class TestTuning:
             memory().with_weights({"third": 1})
 
 
+def test_shown_in_one_line() -> None:
+    assert repr(memory()) == (
+        "Memory(4 items; weight x entries: first 1 x 4, second 0.5 x 4; history_factor=1, strength=3)"
+    )
+
+
 def test_other_catalogues() -> None:
     longer = memory().extended(2)
     assert longer.num_items == 6

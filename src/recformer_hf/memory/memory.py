@@ -155,6 +155,13 @@ class Memory:
     def num_items(self) -> int:
         return len(self.parts[0].rows)
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{part.name} {part.weight:g} x {part.rows.num_entries:,}" for part in self.parts)
+        return (
+            f"Memory({self.num_items:,} items; weight x entries: {parts}; history_factor={self.history_factor:g}, "
+            f"strength={self.strength:g})"
+        )
+
     # Scores
 
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
