@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -89,3 +90,13 @@ def test_the_flat_head_has_a_memory_too(tmp_path):
         RecformerForSeqRec.from_pretrained(tmp_path / "run").memory.scores([np.array([0, 1])]),
         trainer.model.memory.scores([np.array([0, 1])]),
     )
+
+
+def test_a_run_that_goes_on_without_a_memory_leaves_none(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    assert (folder / MEMORY_FILE).is_file()
+    trainer = small_trainer(folder, recipe="hybrid", num_train_epochs=2, memory=False)
+    trainer.train(resume_from_checkpoint=str(next(folder.glob("stage-2/checkpoint-*"))))
+    assert not (folder / MEMORY_FILE).exists()
+    assert RecformerForSeqRec.from_pretrained(folder).memory is None

@@ -21,6 +21,7 @@ from ...data.dataset import SequentialDataset
 from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
 from ...items.catalog import ItemCatalog
+from ...memory.memory import MEMORY_FILE
 from ...modeling_recformer import RecformerForSeqRec
 from ...storage.atomic_shared import remove_partial_folders
 from ...tokenization_recformer import RecformerTokenizer
@@ -194,6 +195,8 @@ class RecformerFinetuningTrainer(StageTrainer):
         # `finish` and the model card read the log of the whole run.
         self.state.log_history = [entry for result in self.results for entry in result.log_history]
         self.save_result()
+        if self.args.should_save and self._head.memory is None:  # the run may have had one, and resumes without
+            (self.folder / MEMORY_FILE).unlink(missing_ok=True)
         best = self.best_result
         summary = {
             name: sum(output.metrics.get(name, 0.0) for output in outputs) for name in ("train_runtime", "total_flos")
