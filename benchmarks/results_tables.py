@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PROTOCOLS = ("kept", "excluded")
 
 Figures = Any
-"""The JSON of one table: a list of rows, or for `epochs` a dictionary. The function of the table shows its keys."""
+"""The JSON of one table, a list of rows. The function of the table shows their keys."""
 
 _TABLE = re.compile(
     r"^(?P<indent> *)<!-- table: (?P<name>\w+) -->\n(?P<table>.*?)^ *<!-- end of table -->$", re.MULTILINE | re.DOTALL
@@ -74,15 +74,6 @@ def _without_zero(figure: str) -> str:
     return re.sub(r"^([+-]?)0\.", r"\1.", figure)
 
 
-def numbers(values: list[float], digits: int = 4) -> str:
-    return " ".join(number(value, digits) for value in values)
-
-
-def pairs(values: list[list[float]], between: str = " / ") -> str:
-    """`.0603 / .0771; .0600 / .0764`: the runs of a row, each with the history kept and excluded."""
-    return "; ".join(between.join(number(value) for value in pair) for pair in values)
-
-
 def test_split(rows: Figures) -> list[list[str]]:
     table = [["row", "history", "NDCG@10 [95 %]", "Recall@10", "MRR", "NDCG@10 in-set", "cold"]]
     for row in rows:
@@ -102,57 +93,6 @@ def differences(rows: Figures) -> list[list[str]]:
             name = row["difference"] if protocol == PROTOCOLS[0] else ""
             table.append([name, protocol, with_interval(interval, sign=True), p_value(p)])
     return table
-
-
-def epochs(stages: Figures) -> list[list[str]]:
-    """Validation NDCG@10 after every epoch of one run; the best is set in bold."""
-    best = max(max(stage) for stage in stages.values())
-    header, cells = [], []
-    for name, stage in stages.items():
-        header += [f"{name}: epoch 1", *(str(epoch) for epoch in range(2, len(stage) + 1))]
-        cells += [f"**{number(value)}**" if value == best else number(value) for value in stage]
-    return [header, cells]
-
-
-def starts(rows: Figures) -> list[list[str]]:
-    return [["start of finetuning", "stage 1", "stage 2", "test, kept / excluded"]] + [
-        [
-            row["start"],
-            "; ".join(numbers(run) for run in row["stage_1"]),
-            "; ".join(number(run) for run in row["stage_2"]) or "stopped",
-            pairs(row["test"]),
-        ]
-        for row in rows
-    ]
-
-
-def reader(rows: Figures) -> list[list[str]]:
-    return [["trained on", "kept / excluded"]] + [[row["trained on"], pairs(row["validation"])] for row in rows]
-
-
-def demo_shop(rows: Figures) -> list[list[str]]:
-    return [["start of finetuning", "in-set", "cold", "pretrained minus this, all users"]] + [
-        [
-            row["start"],
-            numbers(row["in_set"], 3),
-            numbers(row["cold"], 3),
-            "; ".join(with_interval(each, 3, sign=True) for each in row["difference"]),
-        ]
-        for row in rows
-    ]
-
-
-def random_weights(rows: Figures) -> list[list[str]]:
-    return [["start of finetuning", "zero-shot, validation", "stage 1", "stage 2", "test, kept / excluded"]] + [
-        [
-            row["start"],
-            number(row["zero_shot"]),
-            numbers(row["stage_1"]),
-            numbers(row["stage_2"]),
-            " / ".join(with_interval(row["test"][protocol]) for protocol in PROTOCOLS),
-        ]
-        for row in rows
-    ]
 
 
 def domains(rows: Figures) -> list[list[str]]:
@@ -197,11 +137,6 @@ TABLES: dict[str, Callable[[Figures], list[list[str]]]] = {
     "cold_targets": cold_targets,
     "test_split": test_split,
     "differences": differences,
-    "epochs": epochs,
-    "starts": starts,
-    "reader": reader,
-    "demo_shop": demo_shop,
-    "random_weights": random_weights,
 }
 
 
@@ -219,8 +154,8 @@ def with_tables(text: str, figures: dict[str, Figures]) -> str:
     found = [match["name"] for match in _TABLE.finditer(text)]
     if sorted(found) != sorted(figures) or set(figures) - set(TABLES):
         raise ValueError(
-            f"The document has the tables {found}, the figures are of {list(figures)}, and this module knows "
-            f"{list(TABLES)}; expected each of the three to have the same names, once."
+            f"The document has the tables {found}, and the figures are of {list(figures)}; expected the same names, "
+            f"each once, among {list(TABLES)}."
         )
 
     def written(match: re.Match[str]) -> str:
