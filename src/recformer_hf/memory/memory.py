@@ -119,7 +119,7 @@ class Memory:
         texts: Sequence[str] | None = None,
         vectors: Tensor | np.ndarray | None = None,
         history_factor: float = 0.05,
-        cold_factor: float = 4.0,
+        cold_factor: float = 8.0,
     ) -> Memory:
         """Counts the pairs of training sequences, and compares texts. Takes seconds for tens of thousands of items.
 
