@@ -92,7 +92,7 @@ class TestFit:
         items, offsets = np.array([0, 1, 2, 3]), np.array([0, 3, 4])
         plain = Memory.fit(items, offsets, 5, vectors=vectors, cold_factor=1.0).parts[2]
         found = Memory.fit(items, offsets, 5, vectors=vectors).parts[2]
-        assert np.array_equal(dense(found.rows), dense(plain.rows) * np.array([1, 1, 1, 4, 4], np.float32))
+        assert np.array_equal(dense(found.rows), dense(plain.rows) * np.array([1, 1, 1, 8, 8], np.float32))
 
     def test_vectors_are_whitened(self) -> None:
         vectors = np.random.default_rng(2).standard_normal((30, 8))
@@ -214,7 +214,7 @@ def test_items_that_are_cold_once_others_are_removed() -> None:
     np.testing.assert_allclose(again.scores([np.array([1])]), expected, rtol=1e-6)
     text = {part.name: part.rows for part in Memory.fit(items, offsets, 4, texts=texts).parts}["text"]
     kept = {part.name: part.rows for part in left.parts}["text"]
-    np.testing.assert_allclose(dense(kept)[:, 0], 4 * dense(text)[1:, 1])
+    np.testing.assert_allclose(dense(kept)[:, 0], 8 * dense(text)[1:, 1])
     np.testing.assert_allclose(dense(kept)[:, 1:], dense(text)[1:, 2:])
 
 
@@ -228,7 +228,7 @@ def test_new_items_are_recommended_by_their_text() -> None:
     for old, new in zip(empty.parts[:2], after.parts[:2], strict=True):
         assert new.rows is old.rows
     whole = dense(text_neighbours(TextIndex.build(texts)))
-    whole[:, 30:] *= 4  # the new items are cold
+    whole[:, 30:] *= 8  # the new items are cold
     assert dense(after.parts[2].rows)[30:] == pytest.approx(whole[30:], abs=1e-6)
     nearest = int(whole[30].argmax())
     assert dense(after.parts[2].rows)[nearest] == pytest.approx(whole[nearest], abs=1e-6)
@@ -242,7 +242,7 @@ class TestFile:
         saved = fitted(texts=[f"word{item % 7}" for item in range(30)]).with_weights({"text": 0.1}, 0.25, 2.0)
         assert saved.save_pretrained(tmp_path / "new") == tmp_path / "new" / MEMORY_FILE
         loaded = Memory.from_pretrained(tmp_path, subfolder="new")
-        assert (loaded.history_factor, loaded.strength, loaded.cold_factor) == (0.25, 2.0, 4.0)
+        assert (loaded.history_factor, loaded.strength, loaded.cold_factor) == (0.25, 2.0, 8.0)
         assert not loaded.of_vectors
         for mine, theirs in zip(loaded.parts, saved.parts, strict=True):
             assert (mine.name, mine.decay, mine.weight) == (theirs.name, theirs.decay, theirs.weight)
