@@ -60,6 +60,8 @@ class TestArguments:
             ({"stage2_patience": 0}, "stage1_patience and stage2_patience must be at least 1"),
             ({"num_negatives": -1}, "num_negatives must be a number of at least 0, got -1"),
             ({"stage2_learning_rate": -0.1}, "stage2_learning_rate must be a number of at least 0"),
+            ({"memory": "false"}, "memory must be True, False or None, got 'false'"),
+            ({"history_bias": 1}, "history_bias must be True, False or None, got 1"),
             ({"max_validation_users": 0}, "max_validation_users must be at least 1 or None, got 0"),
             (
                 {"stage1_freeze": "words"},
@@ -161,6 +163,7 @@ class TestRecipes:
         assert lines[0] == "Recipe hybrid: stage 1: skipped; stage 2: item matrix frozen, freeze encoder"
         assert "learning_rate 0.002" in lines[1]
         assert "sequence_head two_level" in lines[1]
+        assert "eval_strategy steps, " in lines[1]
 
     def test_a_search_may_choose_the_head(self):
         args = small_arguments("run").with_settings({"sequence_head": "two_level", "head_learning_rate": 1e-3})

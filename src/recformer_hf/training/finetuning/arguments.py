@@ -227,6 +227,9 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
                     check_choice(field_name, getattr(self, field_name), choices)
         if self.sequence_head is not None:
             check_choice("sequence_head", self.sequence_head, Literal["flat", "two_level"])
+        for field_name in ("memory", "item_projection", "item_residuals", "history_bias", "learned_temperature"):
+            if not isinstance(getattr(self, field_name), bool | None):
+                raise ValueError(f"{field_name} must be True, False or None, got {getattr(self, field_name)!r}.")
         for field_name in (
             "stage2_num_train_epochs",
             "stage2_learning_rate",
@@ -281,7 +284,10 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         chosen = {
             name: getattr(self, name) for name in (*USUAL_SETTINGS, "head_learning_rate", "memory")
         } | self.head_fields()
-        values = ", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None)
+        plain = {
+            name: getattr(value, "value", value) for name, value in chosen.items()
+        }  # transformers has enumerations
+        values = ", ".join(f"{name} {value}" for name, value in plain.items() if value is not None)
         return f"Recipe {self.recipe}: stage 1: {first}; stage 2: {second}\n  {values}"
 
     def _defaults(self) -> dict[str, Any]:
