@@ -113,7 +113,7 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         The checkpoint must have every weight of the encoder. It may be of another head: `lm_head.*` and
         `item_embeddings` that this class does not have are dropped, an `lm_head` that the checkpoint does not have is
         initialised, and without `item_embeddings` the catalogue is empty. One line says so. A recommender gets the
-        catalogue that lies beside its weights. Its item vectors stay in memory whatever `device_map` says.
+        catalogue that lies beside its weights. Its item vectors and head stay in memory whatever `device_map` says.
 
         Raises:
             ValueError: if weights are missing, unexpected, of another shape or not finite, or a file is damaged; the
@@ -122,7 +122,7 @@ class RecformerPreTrainedModel(SavesCode, PreTrainedModel):  # type: ignore[misc
         """
         ignore_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         name = pretrained_model_name_or_path
-        kwargs["device_map"] = in_memory(kwargs.get("device_map"), *ITEM_WEIGHTS)
+        kwargs["device_map"] = in_memory(kwargs.get("device_map"), *ITEM_WEIGHTS, "scoring_head")
         with readable_checkpoint(name, kwargs.get("subfolder") or ""):
             # Other shapes are let through, because `check_names` names them.
             options = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}

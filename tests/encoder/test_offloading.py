@@ -137,6 +137,21 @@ def test_a_weight_in_memory_stays_the_same_object(shop):
 
 def test_only_a_map_that_names_the_weight_changes():
     assert in_memory({"a": "disk", "b": "disk"}, "a") == {"a": "cpu", "b": "disk"}
+    assert in_memory({"a.x": "disk", "ab": "disk"}, "a") == {"a.x": "cpu", "ab": "disk"}
     assert in_memory({"a": "disk", "b": "disk", "c": 0}, "b", "c", "d") == {"a": "disk", "b": "cpu", "c": 0}
     for device_map in (None, "auto", {"": "disk"}, {"a": 0}):
         assert in_memory(device_map, "a") == device_map
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_head_stays_in_memory(tokenizer, tmp_path, split):
+    """Its parts are read outside of a module's forward."""
+    model = trained(ITEMS, tokenizer, "narrow")
+    model.save_pretrained(tmp_path / "model")
+    parts = ["projection", "history_bias", "log_temperature", "history_transformer"]
+    names = [f"scoring_head.{part}" for part in parts] if split else ["scoring_head"]
+    places = dict.fromkeys(["recformer", "item_embeddings", "item_residuals", *names], "disk")
+    loaded = RecformerForSeqRec.from_pretrained(tmp_path / "model", device_map=places, offload_folder=tmp_path)
+    found, expected = (each.recommend([["B1", "B2"]], tokenizer, 3) for each in (loaded, model))
+    assert found.item_ids == expected.item_ids
+    assert_parity(found.scores, expected.scores)

@@ -44,10 +44,14 @@ def _load(module: nn.Module, offloaded: dict[str, nn.Parameter]) -> None:
 
 
 def in_memory(device_map: object, *names: str) -> object:
-    """A device map in which some weights are not on disk. Other kinds of device maps stay as they are."""
+    """A device map in which some weights and modules are not on disk. Other kinds of device maps stay as they are."""
     if not isinstance(device_map, dict):
         return device_map
-    return {key: "cpu" if key in names and place == "disk" else place for key, place in device_map.items()}
+    inside = tuple(f"{name}." for name in names)
+    return {
+        key: "cpu" if place == "disk" and (key in names or key.startswith(inside)) else place
+        for key, place in device_map.items()
+    }
 
 
 def check_not_meta(hidden: Tensor) -> None:
