@@ -338,7 +338,8 @@ def evaluating(model: HasModules) -> Iterator[None]:
         mine = [module for module in model.modules() if module.training or module in _BLOCKS_OF]
         for module in mine:
             _BLOCKS_OF[module] = _BLOCKS_OF.get(module, 0) + 1
-        model.eval()
+        if mine:  # a call of `eval` makes the model compute its item vectors anew
+            model.eval()
     try:
         yield
     finally:
