@@ -141,7 +141,7 @@ TABLES: dict[str, Callable[[Figures], list[list[str]]]] = {
 
 
 def markdown(table: list[list[str]]) -> list[str]:
-    lines = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in table]
+    lines = [re.sub(r"\|  (?=\|)", "| ", f"| {' | '.join(cells)} |") for cells in table]
     return [lines[0], "|" + "---|" * len(table[0]), *lines[1:]]
 
 
