@@ -38,13 +38,14 @@ from benchmarks.measure import (
 )
 from benchmarks.memory import peak_bytes, reset_peak
 from benchmarks.workload import fill
-from recformer_hf import RecformerModel, modeling_recformer
+from recformer_hf import RecformerModel
 from recformer_hf.encoder import attention, first_token, kernels
 from recformer_hf.encoder.attention import ALL_ATTENTION_FUNCTIONS
 from recformer_hf.encoder.cpu import dropout as cpu_dropout
 from recformer_hf.encoder.cpu import onednn
 from recformer_hf.encoder.packing import SequenceLayout, pack_sequences
 from recformer_hf.encoder.window_blocks import WindowBlocks
+from recformer_hf.heads import scores as heads_scores
 
 ALL = "all"
 INFERENCE, TRAINING = ("encode_items", "scores_1", "scores_16"), ("finetune_4", "finetune_8", "pretrain_2")
@@ -157,7 +158,7 @@ TECHNIQUES: dict[str, Technique] = {
     "bias and GELU fused": Technique(lambda _: mock.patch.object(onednn, "_fused_linear", always(None)), INFERENCE),
     "cheap dropout masks": Technique(lambda _: masks(drawn_mask), TRAINING),
     "scores as one product": Technique(
-        lambda _: mock.patch.object(modeling_recformer, "similarity_scores", broadcast_scores),
+        lambda _: mock.patch.object(heads_scores, "similarity_scores", broadcast_scores),
         ("scores_1", "scores_16", "finetune_4", "finetune_8"),
     ),
     "gradient checkpointing": Technique(checkpointing, TRAINING),
