@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
-import zipfile
 
 import pyarrow as pa
 import pytest
 
 from recformer_hf.items.text_files import lines_of, text_of
+from tests.support.archives import zipped
 
 TEXT = "item_id,title\n1,Pokémon\n2,日本\n"
 PLAIN = TEXT.encode()
-
-
-def zipped(**members: bytes) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return file.getvalue()
 
 
 COMPRESSED = {

@@ -5,9 +5,7 @@ from __future__ import annotations
 import bz2
 import errno
 import gzip
-import io
 import lzma
-import zipfile
 
 import pyarrow as pa
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from recformer_hf.storage import compression
 from recformer_hf.storage.compression import decompressed, zip_member
 from recformer_hf.storage.file_kinds import DamagedBytesError, UnreadableFileError
+from tests.support.archives import zipped
 
 CONTENT = b"".join(b"line %d\n" % number for number in range(20_000))
 
@@ -24,14 +23,6 @@ def zstd(data):
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         stream.write(data)
     return sink.getvalue().to_pybytes()
-
-
-def zipped(**members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 COMPRESS = {
