@@ -111,6 +111,14 @@ def peak_memory(arguments: list[str]) -> int:
     return int(result.stdout.rsplit(PEAK, 1)[1])
 
 
+def row_of_own_process(module: str, *options: str) -> dict[str, Any]:
+    """Run `python -m module`, which measures in a fresh process and prints one JSON object, and return and print it."""
+    command = [sys.executable, "-m", module, *options]
+    row: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    print(row, flush=True)
+    return row
+
+
 def system_seconds() -> float:
     """Seconds that all processors have worked, for any process; NaN on systems without /proc."""
     if not Path("/proc/stat").exists():

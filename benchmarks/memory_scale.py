@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -82,14 +80,12 @@ def main() -> None:
     if options.alone:  # in its own process
         print(json.dumps(measured(options.scorers[0], options.users, options.items)))
         return
-    from benchmarks.measure import environment, print_table, write_report
+    from benchmarks.measure import environment, print_table, row_of_own_process, write_report
 
     rows = []
     for name in options.scorers:
         line = ["--users", str(options.users), "--items", str(options.items), "--scorers", name, "--alone"]
-        command = [sys.executable, "-m", "benchmarks.memory_scale", *line]
-        rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-        print(rows[-1], flush=True)
+        rows.append(row_of_own_process("benchmarks.memory_scale", *line))
     print_table(rows)
     write_report(options.output, {"options": vars(options), "environment": environment(), "memory": rows})
 

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -92,16 +90,14 @@ def main() -> None:
         row = measured(options.scorers[0], options.users[0], options.items, options.exclude_history)
         print(json.dumps(row))
         return
-    from benchmarks.measure import environment, print_table, write_report
+    from benchmarks.measure import environment, print_table, row_of_own_process, write_report
 
     rows = []
     for users in options.users:
         for name in options.scorers:
             line = ["--users", str(users), "--items", str(options.items), "--scorers", name, "--alone"]
             line += ["--exclude_history"] if options.exclude_history else []
-            command = [sys.executable, "-m", "benchmarks.ranking_scale", *line]
-            rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-            print(rows[-1], flush=True)
+            rows.append(row_of_own_process("benchmarks.ranking_scale", *line))
     print_table(rows)
     write_report(options.output, {"options": vars(options), "environment": environment(), "ranking": rows})
 
