@@ -92,15 +92,15 @@ def _batches(reader: Any, size: int) -> Iterator[RecordBatch]:
         yield batch.replace_schema_metadata(None)
 
 
-def saved_file(folder: str | os.PathLike[str], subfolder: str) -> Path:
-    """Path of the catalogue in a local folder.
+def saved_file(folder: str | os.PathLike[str], subfolder: str, name: str = CATALOG_FILE, kind: str = "catalog") -> Path:
+    """Path of the catalogue in a local folder, or of the file `name`, which something of another kind writes.
 
     Raises:
         FileNotFoundError: if there is none.
     """
-    path = Path(folder, subfolder, CATALOG_FILE)
+    path = Path(folder, subfolder, name)
     if not path.is_file():
-        raise FileNotFoundError(f"No {CATALOG_FILE} in {path.parent}. catalog.save_pretrained(folder) writes it.")
+        raise FileNotFoundError(f"No {name} in {path.parent}. {kind}.save_pretrained(folder) writes it.")
     return path
 
 

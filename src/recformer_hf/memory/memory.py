@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..items.catalog_files import RepoType, download_file
+from ..items.catalog_files import RepoType, download_file, saved_file
 from ..storage.atomic import atomic_file
 from .cooccurrence import cooccurrence
 from .sparse_rows import SparseRows
@@ -380,10 +380,7 @@ class Memory:
             ValueError: if the file is not a memory's, or is damaged.
         """
         if os.path.isdir(name_or_folder):
-            path = Path(name_or_folder, subfolder, MEMORY_FILE)
-            if not path.is_file():
-                raise FileNotFoundError(f"No {MEMORY_FILE} in {path.parent}. memory.save_pretrained(folder) writes it.")
-            return _read(path)
+            return _read(saved_file(name_or_folder, subfolder, MEMORY_FILE, "memory"))
         repo_id = os.fspath(name_or_folder)
         return _read(
             download_file(
