@@ -78,7 +78,7 @@ def search_scored(
     Args:
         model: with a history bias or a memory.
         vectors (`Tensor`, float32 `[num_histories, vector_size]`): the histories' vectors.
-        items: the items of each history.
+        items: the items of each history, history after history.
         top_k: how many to find.
         candidates (int64, ascending, *optional*): rows to choose from.
         excluded: (history, row) pairs to leave out.
@@ -116,8 +116,8 @@ def _search_block(
     chosen = np.union1d((queries * width + proposed[queries, columns]).numpy(), own)
     pointed, counts = np.zeros(0, np.int64), np.zeros(0, np.float32)
     if model.memory is not None:
-        histories = [items.rows[items.queries == query].numpy() for query in range(len(vectors))]
-        known = model.memory.sparse_scores(histories)
+        lengths = torch.bincount(items.queries, minlength=len(vectors)).tolist()
+        known = model.memory.sparse_scores([rows.numpy() for rows in items.rows.split(lengths)])
         pointed = np.repeat(np.arange(len(vectors)), np.diff(known.offsets)) * width + known.columns
         counts = known.values
         # Far more items than the others, and in order already.
