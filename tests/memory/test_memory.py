@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from recformer_hf import Memory
@@ -90,13 +92,21 @@ class TestFit:
         """Items 0 to 2 are bought, item 3 alone in its sequence, item 4 never."""
         vectors = np.random.default_rng(3).standard_normal((5, 3))
         items, offsets = np.array([0, 1, 2, 3]), np.array([0, 3, 4])
-        plain = Memory.fit(items, offsets, 5, vectors=vectors, cold_factor=1.0).parts[2]
-        found = Memory.fit(items, offsets, 5, vectors=vectors).parts[2]
-        assert np.array_equal(dense(found.rows), dense(plain.rows) * np.array([1, 1, 1, 8, 8], np.float32))
+        plain = Memory.fit(items, offsets, 5, vectors=vectors, cold_factor=1.0)
+        found = Memory.fit(items, offsets, 5, vectors=vectors)
+        assert found.cold.tolist() == [False, False, False, True, True]
+        histories = [np.array([0]), np.array([3, 1])]
+        expected = plain.scores(histories) * torch.tensor([1.0, 1, 1, 8, 8])
+        assert expected[:, 3:].any()
+        assert torch.equal(found.scores(histories), expected)
+        assert np.allclose(dense(found.sparse_scores(histories)), expected, rtol=1e-6)
+
+    def test_no_item_is_cold_where_nothing_is_counted(self) -> None:
+        assert not memory().cold.any()
 
     def test_vectors_are_whitened(self) -> None:
         vectors = np.random.default_rng(2).standard_normal((30, 8))
-        part = fitted(vectors=vectors, cold_factor=1.0).parts[2]
+        part = fitted(vectors=vectors).parts[2]
         assert np.array_equal(dense(part.rows), dense(text_neighbours(whitened(vectors))))
 
     def test_says_what_it_compares(self, tmp_path) -> None:
@@ -190,7 +200,7 @@ class TestTuning:
 
 def test_shown_in_one_line() -> None:
     assert repr(memory()) == (
-        "Memory(4 items; weight x entries: first 1 x 4, second 0.5 x 4; history_factor=1, strength=3)"
+        "Memory(4 items; weight x entries: first 1 x 4, second 0.5 x 4; history_factor=1, cold_factor=1, strength=3)"
     )
 
 
@@ -212,10 +222,7 @@ def test_items_that_are_cold_once_others_are_removed() -> None:
     again = left.with_texts(np.array([0, 1, 2]), texts=texts[1:])
     expected = Memory.fit(np.array([1, 2]), np.array([0, 2]), 3, texts=texts[1:]).scores([np.array([1])])
     np.testing.assert_allclose(again.scores([np.array([1])]), expected, rtol=1e-6)
-    text = {part.name: part.rows for part in Memory.fit(items, offsets, 4, texts=texts).parts}["text"]
-    kept = {part.name: part.rows for part in left.parts}["text"]
-    np.testing.assert_allclose(dense(kept)[:, 0], 8 * dense(text)[1:, 1])
-    np.testing.assert_allclose(dense(kept)[:, 1:], dense(text)[1:, 2:])
+    assert left.cold.tolist() == [True, False, False]
 
 
 def test_new_items_are_recommended_by_their_text() -> None:
@@ -228,7 +235,7 @@ def test_new_items_are_recommended_by_their_text() -> None:
     for old, new in zip(empty.parts[:2], after.parts[:2], strict=True):
         assert new.rows is old.rows
     whole = dense(text_neighbours(TextIndex.build(texts)))
-    whole[:, 30:] *= 8  # the new items are cold
+    assert after.cold[30:].all()
     assert dense(after.parts[2].rows)[30:] == pytest.approx(whole[30:], abs=1e-6)
     nearest = int(whole[30].argmax())
     assert dense(after.parts[2].rows)[nearest] == pytest.approx(whole[nearest], abs=1e-6)
@@ -248,6 +255,16 @@ class TestFile:
             assert (mine.name, mine.decay, mine.weight) == (theirs.name, theirs.decay, theirs.weight)
             assert np.array_equal(dense(mine.rows), dense(theirs.rows))
         assert torch.equal(loaded.scores([np.array([1, 2])]), saved.scores([np.array([1, 2])]))
+
+    def test_an_older_file_has_the_cold_factor_in_its_values(self, tmp_path) -> None:
+        now = Memory.fit(np.array([0, 1]), np.array([0, 2]), 3, texts=["red mug", "blue cup", "red cup"])
+        scaled = now.parts[2].rows.columns_scaled(np.array([1.0, 1.0, 8.0]))
+        before = replace(now, parts=(*now.parts[:2], replace(now.parts[2], rows=scaled)))
+        path = before.save_pretrained(tmp_path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        save_file(load_file(path), path, {**metadata, "version": "1"})
+        assert torch.equal(Memory.from_pretrained(tmp_path).scores([np.array([0])]), now.scores([np.array([0])]))
 
     def test_a_full_disk_leaves_the_old_file(self, tmp_path) -> None:
         memory().save_pretrained(tmp_path)
@@ -277,7 +294,7 @@ class TestFile:
         with pytest.raises(ValueError, match="not a whole safetensors file"):
             Memory.from_pretrained(tmp_path)
         save_file(tensors, path, {"version": "7"})
-        with pytest.raises(ValueError, match="has the version '7' of a memory's file; expected '1'"):
+        with pytest.raises(ValueError, match="has the version '7' of a memory's file; expected '2'"):
             Memory.from_pretrained(tmp_path)
         about = {
             "num_items": 4, "history_factor": 1.0, "strength": 1.0, "cold_factor": 1.0,
@@ -295,10 +312,10 @@ class TestFile:
             (tensors, [1], "is not a memory's file"),
         ]
         for content, said, message in cases:
-            save_file(content, path, {"version": "1", "memory": json.dumps(said)})
+            save_file(content, path, {"version": "2", "memory": json.dumps(said)})
             with pytest.raises(ValueError, match=message):
                 Memory.from_pretrained(tmp_path)
-        save_file(tensors, path, {"version": "1", "memory": "{"})
+        save_file(tensors, path, {"version": "2", "memory": "{"})
         with pytest.raises(ValueError, match="is not a memory's file"):
             Memory.from_pretrained(tmp_path)
 

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ from .weights import Candidates, Mixture, WeightProtocol, choose_mixture
 MEMORY_FILE = "memory.safetensors"
 """Name of a saved memory, beside a model's files or alone."""
 
-_FORMAT = "1"
+_FORMAT = "2"
+
+_SCALED_FORMAT = "1"
+"""In these files, the values of the part `text` were already multiplied by `cold_factor`."""
 
 _COUNTS = "cooccurrence"
 
@@ -71,16 +75,17 @@ class MemoryPart:
 class Memory:
     """Scores of a catalogue that are added up from a history's items, and their mixture with a model's scores.
 
-    `m = sum over parts of weight * (weighted sum of the part's rows of the history's items)`, and for an item of the
-    history itself this times `history_factor`. The mixture is `logits + strength * ln(1 + m)`: in terms of
-    probabilities, those of the model times `(1 + m) ** strength`. So items that nothing points to keep the model's
-    scores.
+    `m = sum over parts of weight * (weighted sum of the part's rows of the history's items)`, for an item of the
+    history itself this times `history_factor`, and for a cold item times `cold_factor`. The mixture is
+    `logits + strength * ln(1 + m)`: in terms of probabilities, those of the model times `(1 + m) ** strength`. So items
+    that nothing points to keep the model's scores.
 
     Args:
         parts: the matrices, of the same items; their names differ.
         history_factor: at least 0; 1 changes nothing, 0 recommends no item of the history because of the memory.
         strength: at least 0. With 0 the model decides alone, with [`ALONE`] (1,000) the memory.
-        cold_factor: above 0; what the part `text` was multiplied by for items that `cooccurrence` knows nothing of.
+        cold_factor: above 0; for items that the part `cooccurrence` knows nothing of. Nothing but their text points to
+            them, so that with 1 they are recommended more seldom than people choose them.
         of_vectors: whether the part `text` compares vectors of an encoder, so that [`~Memory.with_texts`] takes
             vectors.
 
@@ -132,9 +137,7 @@ class Memory:
             num_items: how many items the catalogue has.
             texts: `[num_items]`, compared by TF-IDF.
             vectors: float `[num_items, width]` of an encoder, compared instead of texts once they are whitened.
-            history_factor: see the class.
-            cold_factor: see the class. Nothing but their text points to items without sequences, so that with 1 they
-                are recommended more seldom than people choose them.
+            history_factor, cold_factor: see the class.
 
         Raises:
             ValueError: if both texts and vectors are given, or more or fewer than items; or items outside the
@@ -147,7 +150,6 @@ class Memory:
             neighbours = text_neighbours(_compared(texts, vectors))
             if len(neighbours) != num_items:
                 raise ValueError(f"{len(neighbours):,} texts or vectors for {num_items:,} items; expected as many.")
-            neighbours = neighbours.columns_scaled(np.where(_cold(both), cold_factor, 1.0))
             parts.append(MemoryPart(_TEXT, neighbours, 0.8, 50.0))
         return cls(tuple(parts), history_factor, cold_factor=cold_factor, of_vectors=vectors is not None)
 
@@ -155,11 +157,19 @@ class Memory:
     def num_items(self) -> int:
         return len(self.parts[0].rows)
 
+    @cached_property
+    def cold(self) -> np.ndarray:
+        """bool `[num_items]`: the items that stand beside no other in any sequence; none without `cooccurrence`."""
+        for part in self.parts:
+            if part.name == _COUNTS:
+                return np.asarray(np.diff(part.rows.offsets) == 0)
+        return np.zeros(self.num_items, bool)
+
     def __repr__(self) -> str:
         parts = ", ".join(f"{part.name} {part.weight:g} x {part.rows.num_entries:,}" for part in self.parts)
         return (
             f"Memory({self.num_items:,} items; weight x entries: {parts}; history_factor={self.history_factor:g}, "
-            f"strength={self.strength:g})"
+            f"cold_factor={self.cold_factor:g}, strength={self.strength:g})"
         )
 
     # Scores
@@ -177,6 +187,8 @@ class Memory:
         for part in self.parts:
             if part.weight > 0:
                 total += np.float32(part.weight) * part.rows.sum_of_rows(histories, part.decay)
+        if self.cold_factor != 1:
+            total[:, self.cold] *= np.float32(self.cold_factor)
         if self.history_factor != 1:
             owners, items = _pairs(histories)
             total[owners, items] = total[owners, items] * np.float32(self.history_factor)
@@ -196,8 +208,8 @@ class Memory:
         owners, items = _pairs(histories)
         places = np.repeat(np.arange(len(histories)), np.diff(total.offsets)) * self.num_items + total.columns
         seen = np.isin(places, owners * self.num_items + items)
-        scaled = np.where(seen, total.values * np.float32(self.history_factor), total.values)
-        return replace(total, values=scaled)
+        scaled = np.where(self.cold[total.columns], total.values * np.float32(self.cold_factor), total.values)
+        return replace(total, values=np.where(seen, scaled * np.float32(self.history_factor), scaled))
 
     def mixed(self, logits: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
         """A model's scores mixed with the memory: float32 `[batch, num_items]`, on the device of the logits.
@@ -237,10 +249,10 @@ class Memory:
             logits: float `[batch, num_items]` of the model.
         """
         sums = [torch.from_numpy(part.rows.sum_of_rows(histories, part.decay)) for part in self.parts]
-        return Candidates.of([logits, *sums], histories, targets)
+        return Candidates.of([logits, *sums], histories, targets, cold=self.cold)
 
     def tuned(self, candidates: Candidates, protocol: WeightProtocol = "both") -> Memory:
-        """The memory with the strength, history factor and weight of `directed` that rank validation users best.
+        """The memory with the strength, the factors and the weight of `directed` that rank validation users best.
 
         Args:
             candidates: those of all users, [`~Candidates.joined`] from batches.
@@ -253,10 +265,13 @@ class Memory:
             )
         names = [part.name for part in self.parts]
         tried = {names.index(name): _DIRECTED_WEIGHTS for name in names if name == "directed"}
-        start = Mixture(tuple(part.weight for part in self.parts), self.history_factor, self.strength)
+        weights = tuple(part.weight for part in self.parts)
+        start = Mixture(weights, self.history_factor, self.strength, self.cold_factor)
         chosen = choose_mixture(candidates, start, tried, protocol=protocol)
-        weights = dict(zip(names, chosen.weights, strict=True))
-        return self.with_weights(weights, chosen.history_factor, chosen.strength)
+        tuned = self.with_weights(dict(zip(names, chosen.weights, strict=True)))
+        return replace(
+            tuned, history_factor=chosen.history_factor, strength=chosen.strength, cold_factor=chosen.cold_factor
+        )
 
     def with_weights(
         self, weights: Mapping[str, float], history_factor: float | None = None, strength: float | None = None
@@ -288,15 +303,9 @@ class Memory:
     def select(self, rows: np.ndarray) -> Memory:
         """The memory of a catalogue with these items in this order; int `[n]`, each at most once.
 
-        Items that stood beside none but those that are left out are cold then, and gain by `cold_factor`.
+        Items that stood beside none but those that are left out are cold then.
         """
-        named = {part.name: replace(part, rows=part.rows.select(rows)) for part in self.parts}
-        if _TEXT in named and _COUNTS in named:
-            before = {part.name: part for part in self.parts}[_COUNTS].rows
-            newly = _cold(named[_COUNTS].rows) & ~_cold(before)[np.asarray(rows, np.int64)]
-            scaled = named[_TEXT].rows.columns_scaled(np.where(newly, self.cold_factor, 1.0))
-            named[_TEXT] = replace(named[_TEXT], rows=scaled)
-        return replace(self, parts=tuple(named.values()))
+        return replace(self, parts=tuple(replace(part, rows=part.rows.select(rows)) for part in self.parts))
 
     def with_texts(
         self,
@@ -320,12 +329,7 @@ class Memory:
         compared, named = _compared(texts, vectors), {part.name: part for part in self.parts}
         if _TEXT not in named:
             return self
-        factors = np.ones(self.num_items)
-        if _COUNTS in named:
-            factors[_cold(named[_COUNTS].rows)] = self.cold_factor
-        plain = named[_TEXT].rows.columns_scaled(1 / factors)
-        changed = updated_neighbours(plain, compared, rows).columns_scaled(factors)
-        named[_TEXT] = replace(named[_TEXT], rows=changed)
+        named[_TEXT] = replace(named[_TEXT], rows=updated_neighbours(named[_TEXT].rows, compared, rows))
         return replace(self, parts=tuple(named.values()))
 
     # Files
@@ -398,12 +402,6 @@ def _compared(texts: Sequence[str] | None, vectors: Tensor | np.ndarray | None) 
     return TextIndex.build(texts) if texts is not None else whitened(vectors)  # type: ignore[arg-type]
 
 
-def _cold(counts: SparseRows) -> np.ndarray:
-    """bool `[num_items]`: the items that stand beside no other in any sequence."""
-    cold: np.ndarray = np.diff(counts.offsets) == 0
-    return cold
-
-
 def _pairs(histories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Each history's number, and its item, for every item of all histories."""
     owners = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
@@ -418,15 +416,26 @@ def _read(path: str | os.PathLike[str]) -> Memory:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}). Save or download it again.") from error
-    if metadata.get("version") != _FORMAT:
+    version = metadata.get("version")
+    if version not in (_FORMAT, _SCALED_FORMAT):
         raise ValueError(
-            f"{path} has the version {metadata.get('version')!r} of a memory's file; expected {_FORMAT!r}. A newer "
+            f"{path} has the version {version!r} of a memory's file; expected {_FORMAT!r}. A newer "
             "recformer_hf may be needed, or it is another kind of file."
         )
     try:
-        return _from_parts(json.loads(metadata["memory"]), tensors)
+        memory = _from_parts(json.loads(metadata["memory"]), tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a memory's file, or is damaged: {error!r}. Save it again.") from error
+    return _unscaled(memory) if version == _SCALED_FORMAT else memory
+
+
+def _unscaled(memory: Memory) -> Memory:
+    """A memory whose part `text` was read from a file of the scaled format."""
+    factors = np.where(memory.cold, 1 / memory.cold_factor, 1.0)
+    parts = [
+        replace(part, rows=part.rows.columns_scaled(factors)) if part.name == _TEXT else part for part in memory.parts
+    ]
+    return replace(memory, parts=tuple(parts))
 
 
 def _from_parts(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> Memory:
