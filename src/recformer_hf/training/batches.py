@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import Dataset
 from transformers.trainer_pt_utils import AcceleratorConfig
 
+from ..data.torch_datasets import EvaluationSequences
 from .arguments import RecformerTrainingArguments
 
 Row = TypeVar("Row")
 Batch = dict[str, Any]
 """What collators give: tensors by the name of a model's argument, and `max_seqlen`, an int."""
+
+
+class EvaluationBatches(Protocol):
+    """A collator of histories with their targets: batches with `labels` and `user_index`."""
+
+    def lengths(self, data: EvaluationSequences) -> np.ndarray: ...
+
+    def __call__(self, batch: Any) -> Batch: ...
 
 
 def planned_loader(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -93,11 +93,38 @@ def rank_sequences(
     ties: TieOrder,
     top_k: int,
 ) -> tuple[dict[RankingProtocol, Ranking], float]:
-    """Ranks every user's target in the whole catalogue. No more than one batch's scores exist at a time.
+    """[`rank_scored`] with the scores of a model, mixed with its memory if it has one.
 
     Args:
         model: with item vectors.
         loader: batches of a validation or test split with `labels` and `user_index`.
+        accelerator, protocols, ties, top_k: as in [`rank_scored`].
+    """
+
+    def scored() -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
+        for users, labels, scores in model_scores(model, loader, accelerator):
+            if model.memory is not None:
+                scores = model.memory.mixed(scores, [loader.split.history(user) for user in users.tolist()])
+            yield users, labels, scores
+
+    return rank_scored(scored(), loader.split, accelerator, protocols, ties=ties, top_k=top_k)
+
+
+def rank_scored(
+    scored: Iterable[tuple[np.ndarray, Tensor, Tensor]],
+    split: Sequences,
+    accelerator: Accelerator,
+    protocols: Sequence[RankingProtocol],
+    *,
+    ties: TieOrder,
+    top_k: int,
+) -> tuple[dict[RankingProtocol, Ranking], float]:
+    """Ranks every user's target in the whole catalogue. No more than one batch's scores exist at a time.
+
+    Args:
+        scored: batches of this process: int `[batch]` rows of the split, int64 `[batch]` targets, and float32
+            `[batch, num_items]` scores. A batch may be repeated.
+        split: the validation or test split.
         accelerator: accelerator of the run.
         protocols: whether histories are kept, excluded, or both; each is encoded once for all of them.
         ties: as in [`rank_targets`].
@@ -106,12 +133,9 @@ def rank_sequences(
     Returns:
         The ranking of each protocol, the same on every process, and the mean cross-entropy over users.
     """
-    split = loader.split
     parts: list[dict[RankingProtocol, RankedBatch]] = []
     losses: list[tuple[np.ndarray, np.ndarray]] = []
-    for users, labels, scores in model_scores(model, loader, accelerator):
-        if model.memory is not None:
-            scores = model.memory.mixed(scores, [split.history(user) for user in users.tolist()])
+    for users, labels, scores in scored:
         parts.append(rank_batch(scores, split, users, protocols, ties=ties, top_k=top_k))
         losses.append((users, F.cross_entropy(scores, labels, reduction="none").cpu().numpy()))
     if accelerator.num_processes > 1:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from ..data.dataset import SequentialDataset
 from ..data.sequences import Sequences
@@ -33,13 +33,11 @@ class Run(Protocol):
     dataset_weights: Sequence[float] | None
 
     @property
-    def model(self) -> PreTrainedModel: ...
-
-    @property
-    def processing_class(self) -> PreTrainedTokenizerBase: ...
-
-    @property
     def accelerator(self) -> Processes: ...
+
+    def model_settings(self) -> dict[str, Any]:
+        """What of the model and its tokenizer decides the result, as JSON."""
+        ...
 
     def validation_fingerprint(self) -> object:
         """Fingerprint of the data that choose the best weights, as JSON."""
@@ -52,13 +50,17 @@ def check_run(run: Run, args: RecformerTrainingArguments, resume: str | bool | N
     Raises:
         ValueError: if `output_dir` holds a run with other settings or other data.
     """
-    settings = settings_of(args, run.datasets, run.dataset_weights)
-    settings |= {name: getattr(run.processing_class, name) for name in _TOKENIZER}
-    settings |= {name: getattr(run.model.config, name) for name in _MODEL}
+    settings = settings_of(args, run.datasets, run.dataset_weights) | run.model_settings()
     settings["validation"] = None if args.eval_strategy == "no" else run.validation_fingerprint()
     names_checkpoint = not isinstance(asked_to_resume(resume), bool)
     check_settings(Path(args.output_dir or ""), settings, may_change=names_checkpoint, write=args.should_save)
     run.accelerator.wait_for_everyone()
+
+
+def recformer_settings(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What of a Recformer and its tokenizer decides the result of a run, as JSON."""
+    settings = {name: getattr(tokenizer, name) for name in _TOKENIZER}
+    return settings | {name: getattr(config, name) for name in _MODEL}
 
 
 def settings_of(

@@ -17,21 +17,20 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
-from ..data.collators import EvaluationCollator
 from ..data.dataset import SequentialDataset
-from ..data.row_collators import TwoLevelEvaluationCollator
 from ..data.sampling import Mixing, SequenceSampler
 from ..data.sequences import Sequences
 from ..data.torch_datasets import EvaluationSequences, TrainingSequences
 from ..tokenization_recformer import RecformerTokenizer
 from .arguments import RecformerTrainingArguments
-from .batches import Batch, planned_loader, refuse_what_cuts_batches
+from .batches import Batch, EvaluationBatches, planned_loader, refuse_what_cuts_batches
 from .checkpoints import last_checkpoint, load_state
 from .finite_loss import FiniteLossWatch, LossNotFiniteError
 from .kept_memory import kept_memory
 from .model_ranking import RankingBatches
 from .publishing.runs import PublishesRuns
 from .resume import check_optimizer
+from .run_settings import recformer_settings
 from .saving import SavesCheckpoints
 from .step_records import StepRecords
 from .supported_arguments import REFUSED, check_fields, check_optimizer_and_schedule
@@ -56,7 +55,7 @@ class RecformerTrainer(SearchesSettings, SavesCheckpoints, PublishesRuns, Traine
         args: its arguments.
         datasets: what it trains on.
         collator: from rows of training sequences to packed batches.
-        processing_class: the `RecformerTokenizer`; saved beside the model.
+        processing_class: the `RecformerTokenizer`, saved beside the model; `None` for a model that reads no text.
         dataset_weights, mixing: as in `SequenceSampler`.
         kwargs: as in `transformers.Trainer`.
 
@@ -79,7 +78,7 @@ class RecformerTrainer(SearchesSettings, SavesCheckpoints, PublishesRuns, Traine
         *,
         datasets: Sequence[SequentialDataset],
         collator: TrainingCollator,
-        processing_class: RecformerTokenizer,
+        processing_class: RecformerTokenizer | None = None,
         dataset_weights: Sequence[float] | None = None,
         mixing: Mixing = "sequences",
         **kwargs: Any,
@@ -122,6 +121,10 @@ class RecformerTrainer(SearchesSettings, SavesCheckpoints, PublishesRuns, Traine
         """
         raise NotImplementedError
 
+    def model_settings(self) -> dict[str, Any]:
+        """What of the model decides the result of a run, besides arguments and data, as JSON."""
+        return recformer_settings(self.model.config, self.processing_class)
+
     def _check_distribution(self) -> None:
         """Refuses what a launcher may choose besides the arguments."""
         if self.is_deepspeed_enabled:
@@ -163,9 +166,7 @@ class RecformerTrainer(SearchesSettings, SavesCheckpoints, PublishesRuns, Traine
         """Like [`planned_loader`], for the device of the run."""
         return planned_loader(data, batches, collator, self.args, self.accelerator.device)
 
-    def ranking_loader(
-        self, split: Sequences, collator: EvaluationCollator | TwoLevelEvaluationCollator, num_items: int
-    ) -> DataLoaderShard:
+    def ranking_loader(self, split: Sequences, collator: EvaluationBatches, num_items: int) -> DataLoaderShard:
         """Batches of the split's histories, to rank `num_items` for; a [`RankingLoader`]."""
         data = EvaluationSequences(split)
         batches = RankingBatches(

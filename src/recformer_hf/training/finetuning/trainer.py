@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import TrainerState
-from transformers.trainer_utils import EvalLoopOutput, EvalPrediction, TrainOutput
+from transformers.trainer_utils import TrainOutput
 from transformers.utils import logging
 
 from ...configuration_recformer import RecformerConfig
 from ...data.collators import EvaluationCollator, FinetuningCollator, ItemCollator
 from ...data.dataset import SequentialDataset
-from ...data.masking import IGNORED
 from ...data.row_collators import TwoLevelCollator, TwoLevelEvaluationCollator
 from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
-from ...evaluation.metrics import metric_names
-from ...evaluation.ranking import Ranking, RankingProtocol, protocol_of
-from ...items.catalog import ItemCatalog
+from ...evaluation.ranking import Ranking, RankingProtocol
 from ...memory.memory import Memory
 from ...memory.weights import MOST_USERS
 from ...modeling_recformer import RecformerForSeqRec
 from ...tokenization_recformer import RecformerTokenizer
 from ...tokenizing.check_tokenizer import check_tokenizer
 from ..arguments import RecformerTrainingArguments
-from ..batches import Batch
 from ..expected_kinds import check_arguments_class, check_dataset, check_model
 from ..freezing import frozen, plain_name
 from ..item_matrix import encode_item_matrix
 from ..learning_rates import set_rate
-from ..metric_values import plain_metrics
 from ..model_ranking import RankingLoader, rank_sequences
+from ..ranking_trainer import RankingTrainer, check_metric
 from ..resume import asked_to_resume, checkpoint_to_resume_from
-from ..run_settings import split_fingerprint
 from ..sharding import copy_into, reshard, set_up_fsdp
 from ..supported_arguments import REFUSED_IN_STAGES, check_trainer_arguments
-from ..trainer import RecformerTrainer
-from ..validation_sample import sample_users
 from .arguments import HEAD_ARGUMENTS, RecformerFinetuningArguments
 from .memory import fit_memory
 from .stages import Stage
@@ -60,12 +51,11 @@ BIAS_RATE = 10.0
 """Learning rate of the history bias, as a multiple of the head's: it moves by several units, weights by hundredths."""
 
 
-class StageTrainer(RecformerTrainer):
+class StageTrainer(RankingTrainer):
     """Finetunes a recommender on one dataset in one stage, in the folder `args.output_dir`.
 
-    The loss is the sum over targets / the number of targets of the whole optimizer step; a flat head has one target a
-    user, a two-level head every item of a training sequence but the first. The stage decides what happens to
-    the item matrix, which weights are frozen, and when training stops.
+    A flat head has one target a user, a two-level head every item of a training sequence but the first. The stage
+    decides what happens to the item matrix, which weights are frozen, and when training stops.
 
     Args:
         model: its items, if it has any, are replaced by the dataset's.
@@ -88,8 +78,6 @@ class StageTrainer(RecformerTrainer):
 
     args: RecformerFinetuningArguments
     model: RecformerForSeqRec
-    eval_dataset: Sequences | None
-    catalog: ItemCatalog
     _knows_items: bool
     """Whether this trainer has encoded the items, or loaded their vectors."""
 
@@ -109,12 +97,12 @@ class StageTrainer(RecformerTrainer):
         check_trainer_arguments(kwargs, REFUSED_IN_STAGES)
         check_dataset(train_dataset, "train_dataset")
         check_tokenizer(processing_class)
-        _check_metric(args, kwargs.get("compute_metrics"))
+        check_metric(args, kwargs.get("compute_metrics"))
         self.dataset = train_dataset
         self.catalog = train_dataset.catalog
         self.stage = stage
-        split = train_dataset.validation if eval_dataset is None else self._split_of(eval_dataset, "validation")
-        validation = self._validation_users(args, split)
+        split = train_dataset.validation if eval_dataset is None else self.split_of(eval_dataset, "validation")
+        validation = self.validation_users(args, split)
         self.tokenized_catalog = tokenized_catalog or TokenizedCatalog.build(self.catalog, processing_class)
         if self.tokenized_catalog.catalog_fingerprint != self.catalog.fingerprint:
             raise ValueError(
@@ -138,20 +126,6 @@ class StageTrainer(RecformerTrainer):
             # Weights are sharded once, for all stages that the model goes through.
             trains_items = any(each.item_matrix == "trainable" for each in args.stages())
             set_up_fsdp(self.accelerator, [] if trains_items else [self._item_embeddings])
-
-    def _validation_users(self, args: RecformerFinetuningArguments, split: Sequences | None) -> Sequences | None:
-        if split is None:
-            if args.eval_strategy != "no":
-                raise ValueError(
-                    "The dataset has no validation split, which early stopping and the choice of the best model need. "
-                    "Split it (recformer_hf.data.splits), pass eval_dataset, or set eval_strategy='no' and a fitting "
-                    "num_train_epochs: the last weights are then the result."
-                )
-            return None
-        sample = sample_users(split, args.max_validation_users, args.seed)
-        if sample is not split:
-            self.validation_sample = {"users": len(sample), "of": len(split)}
-        return sample
 
     def adopt(self, model: object) -> None:
         """Makes the dataset's items those of a model; they are encoded when they are needed."""
@@ -385,110 +359,7 @@ class StageTrainer(RecformerTrainer):
         reshard(self.model)  # parameters that FSDP has gathered are not the ones that train
         self._item_embeddings.requires_grad_(trains)
 
-    # Loss
-
-    def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> Tensor:
-        """Targets of an optimizer step, over accumulation and processes."""
-        return self.global_counts([sum(_num_targets(batch) for batch in batch_samples)], device)[0]
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: Batch,
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """The sum over targets / the targets of the optimizer step, times the number of processes: DDP then averages
-        over processes, which gives the mean over all targets."""
-        outputs = model(**inputs)
-        loss = outputs.loss
-        if num_items_in_batch is not None:
-            loss = loss * (_num_targets(inputs) * self.args.world_size / num_items_in_batch)
-        return (loss, outputs) if return_outputs else loss
-
     # Evaluation
-
-    def validation_fingerprint(self) -> str | None:
-        return None if self.eval_dataset is None else split_fingerprint(self.eval_dataset)
-
-    def get_eval_dataloader(self, eval_dataset: object = None) -> DataLoaderShard:
-        split = self.eval_dataset if eval_dataset is None else self._split_of(eval_dataset, "validation")
-        if split is None:
-            raise ValueError("There is no validation split to evaluate on: name a split, such as dataset.test.")
-        return self.ranking_loader(split, self.eval_collator, len(self.catalog))
-
-    def get_test_dataloader(self, test_dataset: object) -> DataLoaderShard:
-        """Batches of a test split, or of a dataset's test split."""
-        return self.get_eval_dataloader(self._split_of(test_dataset, "test"))
-
-    def _split_of(self, data: object, name: str) -> Sequences:
-        """A split of this catalogue that can be ranked: `data` itself, or a dataset's split of that name.
-
-        Raises:
-            TypeError: if it is neither.
-            ValueError: if it has no targets, or items of another catalogue.
-        """
-        split = getattr(self._of_this_catalog(data), name) if isinstance(data, SequentialDataset) else data
-        if isinstance(data, SequentialDataset) and split is None:
-            raise ValueError(f"The dataset has no {name} split; it has {', '.join(data.splits)}.")
-        if not isinstance(split, Sequences):
-            raise TypeError(
-                f"Evaluation takes a validation or test split, such as dataset.test, got {type(split).__name__}."
-            )
-        if split.targets is None:
-            raise ValueError(
-                "Evaluation takes a validation or test split, such as dataset.test; these sequences have no targets."
-            )
-        highest = max((int(rows.max()) for rows in (split.items, split.targets) if len(rows)), default=-1)
-        if highest >= len(self.catalog):
-            raise ValueError(
-                f"The split has row {highest:,} of a catalogue, but the catalogue has {len(self.catalog):,} items: the "
-                "split belongs to another dataset."
-            )
-        return split
-
-    def _of_this_catalog(self, dataset: SequentialDataset) -> SequentialDataset:
-        if dataset.catalog.fingerprint != self.catalog.fingerprint:
-            raise ValueError(
-                f"The dataset has another catalogue ({len(dataset.catalog):,} items) than the model's item matrix "
-                f"({len(self.catalog):,} items), whose rows would stand for other items. "
-                "examples/evaluate.py --encode_items ranks a model on other items."
-            )
-        return dataset
-
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader[Any],
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """Ranks the whole catalogue for every user; predictions are ranks, float `[num_users]`, from 1."""
-        protocol = protocol_of(self.args.exclude_history)
-        with self.records.off_the_clock():
-            rankings, loss = self._rank(cast(RankingLoader, dataloader), [protocol])
-        ranking = rankings[protocol]
-        metrics = {"loss": loss, **ranking.metrics(self.args.ranking_ks)}
-        if self.compute_metrics is not None:
-            found = self.compute_metrics(EvalPrediction(predictions=ranking.ranks, label_ids=ranking.targets))
-            metrics |= plain_metrics(found, taken=metrics, prefix=metric_key_prefix)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        return EvalLoopOutput(ranking.ranks, ranking.targets, metrics, len(ranking))
-
-    def rank(self, split: Sequences, *, exclude_history: bool | None = None) -> Ranking:
-        """Ranks a split with the model and its item matrix as they are; items without vectors are encoded first.
-
-        Args:
-            split: validation or test.
-            exclude_history: overrides `args.exclude_history`.
-        """
-        protocol = protocol_of(self.args.exclude_history if exclude_history is None else exclude_history)
-        return self._rank(self.get_eval_dataloader(split), [protocol])[0][protocol]
-
-    def rank_protocols(self, split: Sequences) -> dict[RankingProtocol, Ranking]:
-        """Like `rank`, but both with the history kept and with it excluded; histories are encoded once for both."""
-        return self._rank(self.get_eval_dataloader(split), get_args(RankingProtocol))[0]
 
     def fit_memory(self) -> Memory:
         """A memory of the training sequences, with weights for the model as it is; see [`fit_memory`]."""
@@ -498,7 +369,7 @@ class StageTrainer(RecformerTrainer):
             loader = self.get_eval_dataloader(self.eval_dataset.select(users))
         return fit_memory(self._head, self.dataset.train, cast("RankingLoader | None", loader), self.accelerator)
 
-    def _rank(
+    def rank_loader(
         self, loader: RankingLoader, protocols: Sequence[RankingProtocol]
     ) -> tuple[dict[RankingProtocol, Ranking], float]:
         self.encode_items_once()
@@ -508,19 +379,3 @@ class StageTrainer(RecformerTrainer):
 def _chosen(value: Any, own: Any) -> Any:
     """A setting of the model, unless the arguments have it."""
     return own if value is None else value
-
-
-def _num_targets(batch: Batch) -> Any:
-    """Targets of a batch: a flat head has one a history, a two-level head one at each place that has a label."""
-    labels: Tensor = batch["labels"]
-    return len(labels) if labels.ndim == 1 else (labels != IGNORED).sum()
-
-
-def _check_metric(args: RecformerFinetuningArguments, compute_metrics: Callable[..., Any] | None) -> None:
-    metric = (args.metric_for_best_model or "").removeprefix("eval_")
-    known = ["loss", *metric_names(args.ranking_ks)]
-    if metric and metric not in known and compute_metrics is None and args.eval_strategy != "no":
-        raise ValueError(
-            f"metric_for_best_model is {metric!r}, but evaluation gives {', '.join(known)}. Add its k to ranking_ks, "
-            "choose another, or compute it in compute_metrics."
-        )

@@ -17,8 +17,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import set_seed
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import logging
 
 from ...data.collators import PretrainingCollator
@@ -29,17 +28,13 @@ from ...modeling_recformer import RecformerForPretraining
 from ...tokenization_recformer import RecformerTokenizer
 from ...tokenizing.check_tokenizer import check_tokenizer
 from ..batches import Batch
-from ..checkpoints import RUN_FILE, is_checkpoint_name, is_complete, load_state, write_json
 from ..expected_kinds import check_arguments_class, check_dataset, check_model
 from ..freezing import Freeze, frozen, without_gradient
 from ..item_matrix import encode_item_matrix
 from ..model_ranking import rank_sequences
-from ..resume import RunFolder, checkpoint_to_resume_from
-from ..run_files import expect, is_loss, read_object
-from ..run_settings import check_run
 from ..sharding import set_up_fsdp
+from ..single_run import SingleRunTrainer
 from ..supported_arguments import REFUSED_IN_PRETRAINING, check_trainer_arguments
-from ..trainer import RecformerTrainer, metrics_of_step
 from .arguments import RecformerPretrainingArguments
 from .contrastive import loss_at_once, loss_counts, loss_in_chunks
 from .evaluation import EvaluationLoader, PretrainingEvaluation, with_metric
@@ -48,7 +43,7 @@ from .zero_shot import PLOT_FILE, ROWS_FILE, ZeroShotLog, ZeroShotTarget, scorin
 logger = logging.get_logger(__name__)
 
 
-class RecformerPretrainingTrainer(RecformerTrainer):
+class RecformerPretrainingTrainer(SingleRunTrainer):
     """Pretrains a Recformer on the training sequences of several datasets together.
 
     A step draws a target in the later half of every sequence of the batch. Its loss is
@@ -80,7 +75,8 @@ class RecformerPretrainingTrainer(RecformerTrainer):
     args: RecformerPretrainingArguments
     model: RecformerForPretraining
     eval_dataset: PretrainingEvaluation | None
-    pictures = (*RecformerTrainer.pictures, PLOT_FILE)
+    pictures = (*SingleRunTrainer.pictures, PLOT_FILE)
+    traces = (*SingleRunTrainer.traces, ROWS_FILE)
 
     def __init__(
         self,
@@ -147,17 +143,12 @@ class RecformerPretrainingTrainer(RecformerTrainer):
             mlm_probability=args.mlm_probability,
         )  # fmt: skip
 
-    def _begin_run(self, args: RecformerPretrainingArguments) -> None:
-        """Makes this the trainer of a run with other arguments."""
-        self.args = args
-        self.collator = self.data_collator = self._train_collator(args, self.processing_class)
-        self.sampler = self.sampler_of_seed(args.seed if args.data_seed is None else args.data_seed)
+    def begin_run(self, args: RecformerPretrainingArguments) -> None:
+        super().begin_run(args)
         self.zero_shot_log = ZeroShotLog(self.folder, protocol_of(args.exclude_history))
-        self.open_new_logs()
 
-    @property
-    def patience(self) -> int | None:
-        return self.args.patience
+    def new_collator(self) -> PretrainingCollator:
+        return self._train_collator(self.args, self.processing_class)
 
     def extra_metrics(self) -> dict[str, Any]:
         if not (self.folder / ROWS_FILE).is_file():
@@ -171,85 +162,7 @@ class RecformerPretrainingTrainer(RecformerTrainer):
 
     # The run
 
-    def train(
-        self,
-        resume_from_checkpoint: str | bool | None = None,
-        trial: object = None,
-        ignore_keys_for_eval: list[str] | None = None,
-    ) -> TrainOutput:
-        """Runs pretraining; the model then holds the best weights, saved in `output_dir`.
-
-        Args:
-            resume_from_checkpoint: `True` continues from the last complete checkpoint (from the start if there is none;
-                a finished run is only loaded). A path goes back to that checkpoint: later ones are removed.
-            trial: of a hyperparameter search; the run then has the trial's settings, in a folder of its own.
-            ignore_keys_for_eval: as in `transformers.Trainer`.
-
-        Returns:
-            `TrainOutput`; `metrics` has the evaluation of the best weights as `best_*`.
-
-        Raises:
-            FileExistsError: if `output_dir` holds a run already and `resume_from_checkpoint` is not set.
-            ValueError: for a checkpoint of another run, or from which training cannot continue; the folder then stays
-                as it was.
-            LossNotFiniteError: if a loss or gradient is not finite; the message names the batch.
-        """
-        of_search = self.args
-        if trial is not None:
-            self._begin_run(cast(RecformerPretrainingArguments, self.arguments_of(trial, of_search)))
-        try:
-            with self.new_model(self.args, trial):
-                return self._train_run(resume_from_checkpoint, ignore_keys_for_eval)
-        finally:
-            if trial is not None:
-                self._begin_run(of_search)
-
-    def _train_run(
-        self, resume_from_checkpoint: str | bool | None, ignore_keys_for_eval: list[str] | None
-    ) -> TrainOutput:
-        run = RunFolder(self.folder, traces=("checkpoint-*", ROWS_FILE))
-        resume = run.start(
-            resume_from_checkpoint, self.accelerator, is_done=self.is_done, removes=self.args.should_save
-        )
-        check_run(self, self.args, resume_from_checkpoint)
-        if resume and run.is_finished:
-            return self._load_finished()
-        checkpoint = checkpoint_to_resume_from(self.folder) if resume else None
-        if checkpoint is None:  # a checkpoint brings its own random state
-            set_seed(self.args.seed)
-        evaluate_first = self.args.eval_on_start
-        with self._trainable_weights():
-            # A resumed run already had its evaluation at the start.
-            self.args.eval_on_start = evaluate_first and checkpoint is None
-            try:
-                output = self.train_from(checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
-            finally:
-                self.args.eval_on_start = evaluate_first
-        best = self.result_checkpoint()
-        self.restore(best)
-        self.save_result()
-        self.save_state()
-        if self.args.should_save:  # last of all: this file says that everything else is there
-            write_json(self.folder / RUN_FILE, {"best_checkpoint": best.name, "train_loss": output.training_loss})
-        self.accelerator.wait_for_everyone()
-        return TrainOutput(output.global_step, output.training_loss, output.metrics | self._best_metrics())
-
-    def _load_finished(self) -> TrainOutput:
-        """Loads the result of a finished run."""
-        path = self.folder / RUN_FILE
-        run = read_object(path)
-        named = is_checkpoint_name(run.get("best_checkpoint"))
-        expect(path, run, "best_checkpoint", named, "the name of a checkpoint beside it")
-        expect(path, run, "train_loss", is_loss(run.get("train_loss")), "a number")
-        best = self.folder / run["best_checkpoint"]
-        self.restore(best if is_complete(best) else self.folder)  # the result has the same weights
-        self.state = load_state(self.folder)
-        return TrainOutput(self.state.global_step, run["train_loss"], self._best_metrics())
-
-    def _best_metrics(self) -> dict[str, float]:
-        return metrics_of_step(self.state.log_history, self.state.best_global_step or self.state.global_step)
-
-    def _trainable_weights(self) -> ExitStack:
+    def trainable_weights(self) -> ExitStack:
         """Freezes what must not train, and what no gradient reaches, until the stack is closed."""
         model = self.accelerator.unwrap_model(self.model)
         freeze: Freeze = "word_embeddings" if self.args.freeze_word_embeddings else "none"

@@ -13,14 +13,12 @@ import transformers
 from huggingface_hub import ModelCardData
 
 from ..._version import __version__
-from ...configuration_recformer import RecformerConfig
 from ...data.dataset import SequentialDataset
 from ..arguments import RecformerTrainingArguments
 from .card_results import eval_results, test_results, validation_results, zero_shot_results
 from .card_text import percent, plain, setting, table
-from .card_usage import Example, example_text, loading_encoder, loading_recommender
+from .card_usage import Example, example_text
 
-PAPER = "https://arxiv.org/abs/2305.13731"
 INVENTED = (
     "> **Invented data.** There is no real product, shopper or choice in {these}. The numbers below show that the code "
     "works, not that the method is good. The model is only useful for trying things out."
@@ -92,6 +90,21 @@ class HasStages(Protocol):
         """Settings of each stage that is run."""
 
 
+class CardTexts(Protocol):
+    """What a card says of one kind of model."""
+
+    tags: Sequence[str]
+
+    def introduction(self, run: RunDescription) -> str:
+        """What the model is, and what it was trained on."""
+
+    def loading(self, run: RunDescription) -> str:
+        """How to load it."""
+
+    def architecture(self, run: RunDescription) -> str:
+        """Its size and its main settings, in a sentence."""
+
+
 @dataclass(frozen=True)
 class RunDescription:
     """What a card tells about a run.
@@ -103,8 +116,9 @@ class RunDescription:
         metrics: content of `metrics.json`.
         args: training arguments.
         results: result of each stage; empty for a run without stages.
-        config: the model's configuration.
+        config: the model's configuration, with `num_items`.
         parameters: number of parameters, item vectors included.
+        texts: what depends on the kind of model.
         pictures: file names of the curves.
         times: content of `run_times.json`.
         example: recommendations of a finetuned model.
@@ -117,8 +131,9 @@ class RunDescription:
     metrics: Mapping[str, Any]
     args: RecformerTrainingArguments
     results: Sequence[FinishedStage]
-    config: RecformerConfig
+    config: Any
     parameters: int
+    texts: CardTexts
     pictures: Sequence[str] = ()
     times: Mapping[str, Any] = field(default_factory=dict)
     example: Example | None = None
@@ -136,12 +151,12 @@ def model_card(run: RunDescription) -> str:
         # The Hub reads metadata only from the very beginning of the file.
         f"---\n{_metadata(run).to_yaml()}\n---",
         f"# {plain(run.title)}",
-        _what_it_is(run),
+        run.texts.introduction(run),
         *_invented(run),
         "## Results",
         *_results(run),
         *(f"![{name.partition('.')[0]}]({name})" for name in run.pictures),
-        f"## How to load it\n\n{_loading(run)}",
+        f"## How to load it\n\n{run.texts.loading(run)}",
         *([f"## Example\n\n{example_text(run.example)}"] if run.example else []),
         f"## Data\n\n{_data(run)}",
         f"## Training\n\n{_training(run)}",
@@ -156,7 +171,7 @@ def _metadata(run: RunDescription) -> ModelCardData:
     return ModelCardData(
         library_name="transformers",
         model_name=run.title,
-        tags=["recformer", "sequential-recommendation", "recommendation", *known.pop("tags", [])],
+        tags=[*run.texts.tags, "sequential-recommendation", "recommendation", *known.pop("tags", [])],
         eval_results=eval_results(run.metrics, dataset_name(run.datasets[0]), ids[0] if ids else None) or None,
         **known,
     )
@@ -168,36 +183,9 @@ def _results(run: RunDescription) -> list[str]:
     return paragraphs or ["Not evaluated."]
 
 
-def _what_it_is(run: RunDescription) -> str:
-    base = run.metadata.get("base_model")
-    start = f" from [`{base}`](https://huggingface.co/{base})" if base else ""
-    names = " and ".join(f"**{plain(dataset_name(dataset))}**" for dataset in run.datasets)
-    paper = f"[Recformer]({PAPER}) (Li et al., KDD 2023)"
-    if not run.recommends:
-        return (
-            f"A {paper} pretrained{start} on {names}. It reads items and histories as text and turns them into "
-            "vectors. It has no items of its own: finetune it, or encode a catalogue and recommend without finetuning."
-        )
-    reads = "a user's history as text"
-    if run.config.sequence_head == "two_level":
-        reads = "items as text and a user's history as the sequence of its items' vectors,"
-    return (
-        f"A {paper} finetuned{start} on {names}. It reads {reads} and ranks a catalogue of "
-        f"{run.config.num_items:,} items by how likely each comes next. Weights, item vectors, tokenizer and catalogue "
-        "are all here."
-    )
-
-
 def _invented(run: RunDescription) -> list[str]:
     invented = [plain(dataset_name(dataset)) for dataset in run.datasets if dataset.info.get("invented")]
     return [INVENTED.format(these=" or ".join(invented))] if invented else []
-
-
-def _loading(run: RunDescription) -> str:
-    if not run.recommends:
-        return loading_encoder(run.name)
-    catalog, example = run.datasets[0].catalog, run.example
-    return loading_recommender(run.name, [catalog.id_of(row) for row in (example.history if example else [0])])
 
 
 def _data(run: RunDescription) -> str:
@@ -221,13 +209,7 @@ def _data(run: RunDescription) -> str:
 
 
 def _training(run: RunDescription) -> str:
-    config = run.config
-    items = f", {config.num_items * config.hidden_size:,} of them item vectors" if run.recommends else ""
-    parts = [
-        f"{run.parameters:,} parameters{items}; {config.num_hidden_layers} layers of width {config.hidden_size}, "
-        f"attention window {config.attention_window}, histories of at most {config.max_item_embeddings - 1} items and "
-        f"{config.max_token_num} tokens, temperature {config.temperature}."
-    ]
+    parts = [run.texts.architecture(run)]
     if run.results and isinstance(run.args, HasStages):
         parts.append(_stages(run.args.stages(), run.results))
     rows = [[f"`{name}`", setting(value)] for name, value in _settings(run).items()]

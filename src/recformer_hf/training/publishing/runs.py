@@ -34,7 +34,8 @@ from ..run_files import read_object
 from .card_usage import Example, choose_example
 from .curves import LOSS_CURVES, METRIC_CURVES, save_curves
 from .hub_upload import PushesRuns
-from .model_card import FinishedStage, RunDescription, dataset_name, model_card
+from .model_card import CardTexts, FinishedStage, RunDescription, dataset_name, model_card
+from .recformer_card import RecformerTexts
 
 METRICS_FILE = "metrics.json"
 TIMES_FILE = "run_times.json"
@@ -52,6 +53,8 @@ class PublishesRuns(PushesRuns):
     datasets: list[SequentialDataset]
     pictures: tuple[str, ...] = (LOSS_CURVES, METRIC_CURVES)
     """Names of the pictures that the card shows, in this order, if they are in `output_dir`."""
+    card_texts: CardTexts = RecformerTexts()
+    """What the card says of the model."""
     results: Sequence[FinishedStage] = ()
     """Results of the finished stages, if the run has stages."""
     validation_sample: dict[str, int] | None = None
@@ -195,6 +198,7 @@ class PublishesRuns(PushesRuns):
             args=self.args,
             results=self.results,
             config=model.config,
+            texts=self.card_texts,
             parameters=_count_parameters(folder),
             pictures=[name for name in self.pictures if (folder / name).is_file()],
             times=_read(folder / TIMES_FILE),

@@ -1,0 +1,1 @@
+"""What the neural baselines share: model, transformer over items, losses, batches, trainer."""

@@ -1,0 +1,393 @@
+"""`BaselineModel`: what a neural baseline is, whatever its network: items, scores, loss, files."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput, logging
+
+from ...encoder.checkpoint import check_names, check_numbers, readable_checkpoint, remove_older_weights
+from ...items.catalog import CATALOG_FILE, ItemCatalog
+from ...recommending.item_store import CheckpointSource, check_catalog, read_catalog
+from ...recommending.vectors import evaluating
+from .collators import HistoryCollator, NextItemCollator
+from .configuration import BaselineConfig
+from .histories import PackedHistories
+from .losses import binary_cross_entropy, bpr_max, full_cross_entropy, gbce_beta, sampled_softmax, top1_max
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ...data.dataset import SequentialDataset
+    from ...training.batches import EvaluationBatches
+    from ...training.trainer import TrainingCollator
+
+logger = logging.get_logger(__name__)
+
+_MOST_SCORES = 2**25
+"""Scores of one forward pass: 128 MiB in float32."""
+_PUSH_OPTIONS = ("commit_message", "private", "token", "revision", "create_pr", "tags", "max_shard_size")
+
+
+@dataclass
+class BaselineOutput(ModelOutput):
+    """What a baseline's forward pass gives.
+
+    Args:
+        loss (`Tensor` `[]`): mean over the targets; only if there are any.
+        scores (float32 `[batch, num_items]`): of the whole catalogue; only without targets.
+        history_vectors (`Tensor` `[batch, width]`): what items are compared with; only without targets.
+    """
+
+    loss: Tensor | None = None
+    scores: Tensor | None = None
+    history_vectors: Tensor | None = None
+
+
+class BaselineModel(PreTrainedModel):  # type: ignore[misc]
+    """A recommender that reads a history as the rows of its items in a catalogue.
+
+    A model defines `encode`, the states of all places of some histories. It may also define other item vectors, another
+    loss with its batches (`loss`, `training_collator`), and pretraining (`pretraining_loss`, `pretraining_collator`).
+    It is a [`~recformer_hf.evaluation.Scorer`], and any trainer of transformers finds its loss in `forward`.
+
+    ```python
+    >>> model = SASRec(hidden_size=128, dropout=0.5).fit(dataset)
+    >>> model.save_pretrained("sasrec")
+    >>> SASRec.from_pretrained("sasrec").scores([np.array([3, 14, 15])])
+    ```
+
+    Args:
+        config: by default one of `settings`.
+        settings: fields of the configuration, if there is no `config`.
+    """
+
+    config: BaselineConfig
+    config_class: type[BaselineConfig] = BaselineConfig
+    main_input_name = "history_rows"
+    # `Trainer` must not take `forward(**targets)` for a loss that is already scaled for gradient accumulation.
+    accepts_loss_kwargs = False
+
+    paper: ClassVar[str] = ""
+    """The paper that the model is from, as Markdown, for its card."""
+    item_tables: ClassVar[tuple[str, ...]] = ("item_embeddings",)
+    """Names of `nn.Embedding`s (None where the configuration has none) with a row for each item."""
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Arguments of training whose defaults differ from those of [`BaselineTrainingArguments`]."""
+    pretraining_defaults: ClassVar[Mapping[str, Any] | None] = None
+    """The same for pretraining, which comes before; None for a model without it."""
+
+    def __init__(self, config: BaselineConfig | None = None, **settings: Any) -> None:
+        config = self.config_class(**settings) if config is None else copy.deepcopy(config)
+        config.validate_architecture()  # again, because `from_pretrained(..., name=value)` sets values after the check
+        super().__init__(config)
+        self.is_new = True
+        """Whether the weights are as they were drawn."""
+        self._catalog: ItemCatalog | None = None
+        self.build()
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    # What a model defines
+
+    def build(self) -> None:
+        """Makes the modules from `self.config`. Call `self.new_item_table()` for `item_embeddings`."""
+        raise NotImplementedError
+
+    def encode(self, histories: PackedHistories) -> Tensor:
+        """The states of all places, `[total, hidden_size]`. The state of a place is compared with the items after it."""
+        raise NotImplementedError
+
+    def item_vectors(self) -> Tensor:
+        """What states are compared with, `[num_items, hidden_size]`: by default the input embeddings (tied)."""
+        return self.item_embeddings.weight
+
+    def item_bias(self) -> Tensor | None:
+        """What is added to the scores, `[num_items]`; by default nothing."""
+        return None
+
+    def history_vectors(self, histories: PackedHistories) -> Tensor:
+        """The vector of each history that items are ranked by, `[batch, hidden_size]`: the state of its newest item."""
+        return self.encode(histories).index_select(0, histories.newest)
+
+    def loss(
+        self,
+        histories: PackedHistories,
+        labels: Tensor,
+        places: Tensor | None = None,
+        negatives: Tensor | None = None,
+        log_counts: Tensor | None = None,
+    ) -> Tensor:
+        """The mean loss over targets, of the kind `config.loss`.
+
+        Args:
+            histories: what is read.
+            labels (`Tensor`, int64 `[num_targets]`): rows of the targets.
+            places (`Tensor`, int64 `[num_targets]`): the place of each target; by default all places in turn.
+            negatives (`Tensor`, int64 `[num_targets, k]` or `[n]`): of each target, or shared.
+            log_counts (`Tensor` `[n]`): see [`sampled_softmax`].
+        """
+        states = self.encode(histories)
+        states = states if places is None else states.index_select(0, places)
+        items, bias = self.item_vectors(), self.item_bias()
+        if negatives is None:
+            return full_cross_entropy(states, items, labels, bias)
+        of_targets = _scores_of(states, items, bias, labels[:, None])[:, 0]
+        of_negatives = _scores_of(states, items, bias, negatives)
+        accidental = labels[:, None] == negatives
+        kind, config = self.config.loss, self.config
+        if kind == "sampled_softmax":
+            return sampled_softmax(of_targets, of_negatives, accidental, log_counts)
+        if kind == "bpr_max":
+            return bpr_max(of_targets, of_negatives, accidental, config.regularization)
+        if kind == "top1_max":
+            return top1_max(of_targets, of_negatives, accidental)
+        beta = gbce_beta(of_negatives.shape[1], config.num_items, config.calibration) if kind == "gbce" else 1.0
+        return binary_cross_entropy(of_targets, of_negatives, accidental, beta)
+
+    def training_collator(self, datasets: Sequence[SequentialDataset], seed: int) -> TrainingCollator:
+        """Batches of training sequences: the arguments of `forward`, with targets that `loss` takes."""
+        counts = np.bincount(datasets[0].train.items, minlength=self.config.num_items)
+        return NextItemCollator(self.config, counts, seed)
+
+    @property
+    def evaluation_collator(self) -> EvaluationBatches:
+        """Batches of histories to rank: the arguments of `forward`, `labels` and `user_index`."""
+        return HistoryCollator(self.config.max_length)
+
+    def pretraining_loss(self, histories: PackedHistories, **inputs: Any) -> Tensor:
+        """The mean loss over what [`num_targets`] counts, in pretraining."""
+        raise NotImplementedError
+
+    def pretraining_collator(self, datasets: Sequence[SequentialDataset], seed: int) -> TrainingCollator:
+        """Batches of pretraining: `history_rows`, `lengths`, `longest`, `pretraining=True`, what `pretraining_loss` takes."""
+        raise ValueError(f"{type(self).__name__} has no pretraining.")
+
+    @staticmethod
+    def num_targets(batch: Mapping[str, Any]) -> int:
+        """What the loss of a batch is a mean over: by default its labels or, if it has none, its histories."""
+        return len(batch["labels"] if "labels" in batch else batch["lengths"])
+
+    def take_datasets(self, datasets: Sequence[SequentialDataset], pretraining: bool) -> None:
+        """Makes the model one of these datasets' items, before training.
+
+        By default of the only dataset's; a model that pretrains on several shops overrides this.
+
+        Raises:
+            ValueError: for several datasets.
+        """
+        if len(datasets) != 1:
+            raise ValueError(
+                f"{type(self).__name__} knows items by their ids alone, so it trains on one dataset; got {len(datasets)}."
+            )
+        self.take_catalog(datasets[0].catalog)
+
+    # Items
+
+    def new_item_table(self, width: int | None = None) -> nn.Embedding:
+        """A table with a row for each item."""
+        return nn.Embedding(self.config.num_items, width or self.config.hidden_size)
+
+    @property
+    def catalog(self) -> ItemCatalog | None:
+        """The items, whose order is that of the scores; None if the model has not taken any yet."""
+        return self._catalog
+
+    @catalog.setter
+    def catalog(self, catalog: ItemCatalog | None) -> None:
+        check_catalog(catalog)
+        if catalog is not None and len(catalog) != self.config.num_items:
+            raise ValueError(
+                f"The catalogue has {len(catalog):,} items, but the model has {self.config.num_items:,}. Train it on a "
+                "dataset of that catalogue."
+            )
+        self._catalog = catalog
+
+    def take_catalog(self, catalog: ItemCatalog) -> None:
+        """Makes other items those of the model. Whatever has a row for each item starts anew, from the present seed.
+
+        A model with the same catalogue stays as it is.
+        """
+        if self._catalog is not None and self._catalog.fingerprint == catalog.fingerprint:
+            return
+        if self._catalog is not None:
+            logger.warning(
+                f"The {type(self).__name__} had {len(self._catalog):,} other items. What it has learned of single items "
+                "is dropped."
+            )
+        self.config.num_items = len(catalog)
+        for name in self.item_tables:
+            table = getattr(self, name)
+            if table is not None:
+                new = nn.Embedding(len(catalog), table.embedding_dim, device=table.weight.device)
+                self._init_weights(new)
+                setattr(self, name, new)
+        self._catalog = catalog
+
+    def draw_weights(self) -> None:
+        """Draws all weights anew, from the present seed."""
+        fresh = type(self)(self.config)
+        self.load_state_dict({name: value.to(self.device) for name, value in fresh.state_dict().items()})
+        self.is_new = True
+
+    # Scoring
+
+    def forward(
+        self,
+        history_rows: Tensor,
+        lengths: Tensor,
+        longest: int | None = None,
+        pretraining: bool = False,
+        return_dict: bool | None = None,
+        **targets: Any,
+    ) -> BaselineOutput | tuple[Any, ...]:
+        """Scores the catalogue for histories or, with targets, computes the loss.
+
+        Args:
+            history_rows (`Tensor`, int `[total]`): rows of the catalogue of all histories, end to end, oldest first.
+            lengths (`Tensor`, int64 `[batch]`): items of each history, from 1 to `config.max_length`.
+            longest (`int`): the largest of `lengths`. Without it, an accelerator has to be asked.
+            pretraining: whether the targets are those of `pretraining_loss`, otherwise of `loss`.
+            return_dict: as in other transformers models.
+            targets: the further arguments of the loss, such as `labels`.
+        """
+        if self.config.num_items == 0 and not pretraining:
+            raise ValueError(f"This {type(self).__name__} has no items yet: fit(dataset) trains it on some.")
+        histories = PackedHistories(history_rows, lengths, int(lengths.max()) if longest is None else longest)
+        if pretraining:
+            output = BaselineOutput(loss=self.pretraining_loss(histories, **targets))
+        elif targets:
+            output = BaselineOutput(loss=self.loss(histories, **targets))
+        else:
+            vectors = self.history_vectors(histories)
+            scores = nn.functional.linear(vectors, self.item_vectors(), self.item_bias()).float()
+            output = BaselineOutput(scores=scores, history_vectors=vectors)
+        return output.to_tuple() if return_dict is False else output
+
+    @torch.no_grad()
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """Scores every item of the catalogue for each history.
+
+        Args:
+            histories: `[batch]` int arrays of catalogue rows, oldest first, each with at least one item; the newest
+                `config.max_length` are read.
+
+        Returns:
+            float32 `[batch, num_items]`, on the model's device.
+
+        Raises:
+            ValueError: for a model without items, an empty history, or rows outside the catalogue.
+        """
+        num_items = self.config.num_items
+        highest = max((int(np.max(history)) for history in histories if len(history)), default=-1)
+        lowest = min((int(np.min(history)) for history in histories if len(history)), default=0)
+        if num_items and not 0 <= lowest <= highest < num_items:
+            raise ValueError(
+                f"The histories have rows from {lowest:,} to {highest:,}, but the model's catalogue has {num_items:,} items."
+            )
+        step = max(1, min(512, _MOST_SCORES // max(num_items, 1)))
+        blocks = []
+        with evaluating(self):
+            for first in range(0, len(histories), step):
+                packed = PackedHistories.of(histories[first : first + step], self.config.max_length, self.device)
+                blocks.append(self(packed.rows, packed.lengths, packed.longest).scores)
+        return torch.cat(blocks)
+
+    def fit(self, dataset: SequentialDataset, output_dir: str | Path | None = None, **arguments: Any) -> Self:
+        """Trains the model; one that has items is only checked to have the dataset's.
+
+        The best epoch by NDCG@10 on `dataset.validation` is kept; a dataset without validation needs
+        `eval_strategy="no"` and a fitting `num_train_epochs`.
+
+        Args:
+            dataset: what to train on.
+            output_dir: folder of the run. By default nothing is kept but the model in memory.
+            arguments: of [`BaselineTrainingArguments`].
+
+        Returns:
+            the model itself.
+
+        Raises:
+            ValueError: if the model has other items than the dataset.
+        """
+        if self._catalog is None and (self.is_new or self.config.num_items == 0):
+            # Imported by name when it is needed: the trainer needs this class.
+            steps = importlib.import_module(".training", __package__)
+            steps.train_baseline(self, dataset, output_dir=output_dir, **arguments)
+            return self
+        mine, theirs = self._catalog, dataset.catalog
+        if mine is None or mine.fingerprint != theirs.fingerprint:
+            found = "no catalogue that names its" if mine is None else "another catalogue, of"
+            raise ValueError(
+                f"The {type(self).__name__} has {found} {self.config.num_items:,} items, not the dataset's "
+                f"{len(theirs):,}. Evaluate it on the dataset that it was trained on, or train a new one."
+            )
+        return self
+
+    # Files
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *model_args: Any, output_loading_info: bool = False, **kwargs: Any
+    ) -> Any:
+        """Loads a model, and the catalogue beside it, from a folder or a Hub id.
+
+        Raises:
+            ValueError: if weights are missing, unexpected, of another shape or not finite, or a file is damaged; the
+                message names them.
+        """
+        ignore_shapes = kwargs.pop("ignore_mismatched_sizes", False)
+        name = pretrained_model_name_or_path
+        with readable_checkpoint(name, kwargs.get("subfolder") or ""):
+            # Other shapes are let through, because `check_names` names them.
+            options = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
+            loaded: Any = super().from_pretrained(name, *model_args, **options)
+        model, info = loaded
+        check_names(name, cls.__name__, info, (), (), ignore_shapes)
+        check_numbers(name, model)
+        model.is_new = False
+        if name is not None and model.config.num_items:
+            source = CheckpointSource.of(name, kwargs, getattr(model.config, "_commit_hash", None))
+            model._catalog = read_catalog(source, model.config.num_items)
+        return (model, info) if output_loading_info else model
+
+    def save_pretrained(self, save_directory: Any, *args: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """Saves the model as transformers does, and its catalogue beside it."""
+        kwargs.setdefault("save_original_format", False)
+        folder = Path(save_directory)
+        result = super().save_pretrained(save_directory, *args, **kwargs)
+        if kwargs.get("is_main_process", args[0] if args else True):
+            remove_older_weights(folder, kwargs.get("variant"))
+            if self._catalog is not None:
+                self._catalog.save_pretrained(folder)
+            else:
+                (folder / CATALOG_FILE).unlink(missing_ok=True)  # of the model that was saved here before
+            if push_to_hub:  # last, so that the catalogue is pushed too
+                options = {name: kwargs[name] for name in _PUSH_OPTIONS if kwargs.get(name) is not None}
+                self.push_to_hub(kwargs.get("repo_id") or folder.name, **options)
+        return result
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
+
+
+def _scores_of(states: Tensor, items: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
+    """Scores of some items: of each state its own, rows `[num_states, k]`, or shared ones, rows `[k]`."""
+    vectors = nn.functional.embedding(rows, items)
+    added = None if bias is None else bias[rows]
+    if rows.ndim == 1:
+        return nn.functional.linear(states, vectors, added)
+    scores = torch.einsum("td,tkd->tk", states, vectors)
+    return scores if added is None else scores + added
+
+
+__all__ = ["BaselineModel", "BaselineOutput"]
