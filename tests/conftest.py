@@ -8,10 +8,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is import
 
 import pytest
 import torch
+import transformers
+from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from recformer_hf.configuration_recformer import RecformerConfig
 from recformer_hf.modeling_recformer import RecformerForPretraining, RecformerForSeqRec, RecformerModel
+from tests.support.hub_server import serve_hub
 from tests.support.models import GOLDEN, enliven, small_config
 
 
@@ -47,3 +50,16 @@ def golden_seqrec_model(golden_pretraining_model, golden) -> RecformerForSeqRec:
 @pytest.fixture
 def model(config) -> RecformerModel:
     return enliven(RecformerModel(config)).eval()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The client talks to a stand-in on this machine."""
+    with serve_hub() as hub:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(transformers.utils.hub, "_hf_api", None, raising=False)  # it remembers its first server
+        yield hub

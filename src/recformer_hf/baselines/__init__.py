@@ -1,19 +1,49 @@
 """Recommenders to compare a model with; every one is a [`~recformer_hf.evaluation.Scorer`].
 
-A baseline is one module named after it, with one public class: `fit(dataset)` learns from the training sequences and
-returns the scorer itself, and `scores(histories)` scores every item of the catalogue. To add one, write that module,
-export its class here, add it to `BASELINES` of `examples/evaluate.py` and to the table of docs/evaluation.md, and test
-it in `tests/baselines/`, against values computed by hand.
+A baseline is one module named after it, with one public class (and its configuration): `fit(dataset)` learns from the
+training sequences and returns the scorer itself, and `scores(histories)` scores every item of the catalogue. To add
+one, write that module, export its class here, add it to `BASELINES` of `examples/evaluate.py` and to the docs
+(docs/evaluation.md, docs/baselines.md), and test it in `tests/baselines/`, against values computed by hand. A neural
+one goes into `NEURAL` instead; what these have in common is in `shared/`.
 
-What baselines share with a model is in `memory/`. A baseline imports from any room above this one, never from
-another baseline.
+What baselines share with a model is in `memory/`. A baseline imports from `shared/` and from any room above this one,
+never from another baseline.
 """
+
+from transformers import AutoConfig, AutoModel
 
 from .blend import Blend, Probabilities
 from .cooccurrence import Cooccurrence
 from .last_item_text import LastItemText
 from .markov import Markov
 from .popularity import Popularity
+from .sasrec import SASRec, SASRecConfig
+from .shared.arguments import BaselineTrainingArguments
+from .shared.model import BaselineModel
+from .shared.trainer import BaselineTrainer
+from .shared.training import train_baseline
 from .text_neighbours import TextNeighbours
 
-__all__ = ["Blend", "Cooccurrence", "LastItemText", "Markov", "Popularity", "Probabilities", "TextNeighbours"]
+NEURAL: dict[str, type[BaselineModel]] = {model.config_class.model_type: model for model in (SASRec,)}
+"""The neural baselines by name, which is the model type of their configurations."""
+
+for _name, _model in NEURAL.items():
+    AutoConfig.register(_name, _model.config_class, exist_ok=True)
+    AutoModel.register(_model.config_class, _model, exist_ok=True)
+
+__all__ = [
+    "NEURAL",
+    "BaselineModel",
+    "BaselineTrainer",
+    "BaselineTrainingArguments",
+    "Blend",
+    "Cooccurrence",
+    "LastItemText",
+    "Markov",
+    "Popularity",
+    "Probabilities",
+    "SASRec",
+    "SASRecConfig",
+    "TextNeighbours",
+    "train_baseline",
+]

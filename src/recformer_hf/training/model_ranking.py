@@ -83,7 +83,6 @@ def model_scores(
             yield users, labels, model(**batch, equal_items=equal).scores
 
 
-@torch.no_grad()
 def rank_sequences(
     model: RecformerForSeqRec,
     loader: RankingLoader,
@@ -110,6 +109,7 @@ def rank_sequences(
     return rank_scored(scored(), loader.split, accelerator, protocols, ties=ties, top_k=top_k)
 
 
+@torch.no_grad()
 def rank_scored(
     scored: Iterable[tuple[np.ndarray, Tensor, Tensor]],
     split: Sequences,

@@ -44,6 +44,11 @@ class RankingTrainer(RecformerTrainer):
     catalog: ItemCatalog
 
     @property
+    def ranked_catalog(self) -> ItemCatalog:
+        """The items that evaluations rank: by default the model's own."""
+        return self.catalog
+
+    @property
     def eval_collator(self) -> EvaluationBatches:
         """Batches of histories to rank for the model as it is."""
         raise NotImplementedError
@@ -108,7 +113,7 @@ class RankingTrainer(RecformerTrainer):
         split = self.eval_dataset if eval_dataset is None else self.split_of(eval_dataset, "validation")
         if split is None:
             raise ValueError("There is no validation split to evaluate on: name a split, such as dataset.test.")
-        return self.ranking_loader(split, self.eval_collator, len(self.catalog))
+        return self.ranking_loader(split, self.eval_collator, len(self.ranked_catalog))
 
     def get_test_dataloader(self, test_dataset: object) -> DataLoaderShard:
         """Batches of a test split, or of a dataset's test split."""
@@ -132,19 +137,21 @@ class RankingTrainer(RecformerTrainer):
             raise ValueError(
                 "Evaluation takes a validation or test split, such as dataset.test; these sequences have no targets."
             )
+        catalog = self.ranked_catalog
         highest = max((int(rows.max()) for rows in (split.items, split.targets) if len(rows)), default=-1)
-        if highest >= len(self.catalog):
+        if highest >= len(catalog):
             raise ValueError(
-                f"The split has row {highest:,} of a catalogue, but the catalogue has {len(self.catalog):,} items: the "
+                f"The split has row {highest:,} of a catalogue, but the catalogue has {len(catalog):,} items: the "
                 "split belongs to another dataset."
             )
         return split
 
     def _of_this_catalog(self, dataset: SequentialDataset) -> SequentialDataset:
-        if dataset.catalog.fingerprint != self.catalog.fingerprint:
+        catalog = self.ranked_catalog
+        if dataset.catalog.fingerprint != catalog.fingerprint:
             raise ValueError(
                 f"The dataset has another catalogue ({len(dataset.catalog):,} items) than the model's item matrix "
-                f"({len(self.catalog):,} items), whose rows would stand for other items. "
+                f"({len(catalog):,} items), whose rows would stand for other items. "
                 "examples/evaluate.py --encode_items ranks a model on other items."
             )
         return dataset

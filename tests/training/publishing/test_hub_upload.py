@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from huggingface_hub import ModelCard, constants, snapshot_download
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.training.pretraining.zero_shot import PLOT_FILE, ROWS_FILE
 from recformer_hf.training.publishing.hub_upload import published_files
-from tests.support.hub_server import serve_hub
 from tests.support.publishing import FINISHED, PICTURES, finished_run
 from tests.support.training import small_dataset, small_model, small_tokenizer, small_trainer
 
@@ -29,19 +27,6 @@ def run(tmp_path_factory):
 @pytest.fixture
 def folder(run) -> Path:
     return Path(run.args.output_dir)
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """The client talks to a stand-in on this machine."""
-    with serve_hub() as hub:
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(transformers.utils.hub, "_hf_api", None, raising=False)  # it remembers its first server
-        yield hub
 
 
 @pytest.fixture

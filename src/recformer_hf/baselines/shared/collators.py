@@ -59,8 +59,8 @@ class WindowCollator:
 
 
 class NextItemCollator(WindowCollator):
-    """Whole training sequences, in which every item but the first is a target: `labels` (int64 `[total]`), the item after
-    each place of `history_rows`.
+    """Whole training sequences, in which every item but the first is a target: `labels` (int64 `[total]`), the item
+    after each place of `history_rows`.
 
     Where the loss of the configuration needs them, there are also `negatives`: int64 `[total, num_negatives]`, of each
     target (`"bce"`); or int64 `[n]`, which the batch shares, and with `logq_correction` their `log_counts` (float32

@@ -23,8 +23,8 @@ class BaselineConfig(PreTrainedConfig):
         initializer_range (`float`, defaults to 0.02): standard deviation of initial weights.
         layer_norm_eps (`float`, defaults to 1e-5): epsilon of the layer norms.
         loss (`str`, defaults to `"ce"`): `"ce"` (full cross-entropy), `"sampled_softmax"`, `"bce"`, `"gbce"`,
-            `"bpr_max"` or `"top1_max"`, as the functions of `baselines.shared.losses` define them; each model names those
-            that it has.
+            `"bpr_max"` or `"top1_max"`, as the functions of `baselines.shared.losses` define them; each model names
+            those that it has.
         num_negatives (`int`, *optional*): negatives of each target for `"bce"`, by default 1, which are drawn uniformly
             from the items that its sequence does not have. For other losses, the negatives that a batch shares, by
             default 256.

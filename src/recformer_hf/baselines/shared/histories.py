@@ -69,12 +69,14 @@ class PackedHistories:
     @cached_property
     def mask(self) -> Tensor:
         """True where a padded batch has an item, bool `[batch, longest]`."""
-        return torch.arange(self.longest, device=self.rows.device) < self.lengths[:, None]
+        mask: Tensor = torch.arange(self.longest, device=self.rows.device) < self.lengths[:, None]
+        return mask
 
     def padded(self, values: Tensor) -> Tensor:
         """`[total, ...]` as `[batch, longest, ...]`: every history begins at 0 and ends in zeros."""
         empty = values.new_zeros(len(self) * self.longest, *values.shape[1:])
-        return empty.index_copy(0, self.cells, values).unflatten(0, (len(self), self.longest))
+        cells = empty.index_copy(0, self.cells, values)
+        return cells.view(len(self), self.longest, *values.shape[1:])
 
     def packed(self, values: Tensor) -> Tensor:
         """`[batch, longest, ...]` as `[total, ...]`; the reverse of `padded`."""

@@ -1,7 +1,7 @@
 """Losses over scores of items. Each is a plain function, and returns the mean over targets.
 
-Notation: s+ is the score of a target, s_j that of its negative j, N the number of items of the catalogue. Where negatives
-are given, `accidental` marks those that are the target itself; they count nowhere.
+Notation: s+ is the score of a target, s_j that of its negative j, N the number of items of the catalogue. Where
+negatives are given, `accidental` marks those that are the target itself; they count nowhere.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ MOST_SCORES = 2**25
 def full_cross_entropy(states: Tensor, items: Tensor, labels: Tensor, bias: Tensor | None = None) -> Tensor:
     """Softmax cross-entropy over the whole catalogue: mean of log sum_i exp(s_i) - s+.
 
-    If all scores together would take more than `MOST_SCORES`, targets are taken in chunks, and the backward pass computes
-    the scores of a chunk again. Memory then does not grow with the number of targets.
+    If all scores together would take more than `MOST_SCORES`, targets are taken in chunks, and the backward pass
+    computes the scores of a chunk again. Memory then does not grow with the number of targets.
 
     Args:
         states (`Tensor` `[num_targets, width]`): vectors of the histories.
@@ -68,25 +68,23 @@ def gbce_beta(num_negatives: int, num_items: int, calibration: float) -> float:
     Args:
         num_negatives: k.
         num_items: N, at least 2.
-        calibration: t in [0, 1]. 0 gives 1, which is the plain binary cross-entropy; 1 gives alpha, which makes scores as
-            calibrated as without sampling.
+        calibration: t in [0, 1]. 0 gives 1, which is the plain binary cross-entropy; 1 gives alpha, which makes scores
+            as calibrated as without sampling.
     """
     alpha = min(num_negatives / (num_items - 1), 1.0)
     return alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
 
 
-def sampled_softmax(
-    targets: Tensor, negatives: Tensor, accidental: Tensor, log_counts: Tensor | None = None
-) -> Tensor:
+def sampled_softmax(targets: Tensor, negatives: Tensor, accidental: Tensor, log_counts: Tensor | None = None) -> Tensor:
     """Softmax cross-entropy over a target and its negatives: mean of log(exp(s+) + sum_j exp(s_j - log c_j)) - s+.
 
     Args:
         targets (`Tensor` `[num_targets]`): s+.
         negatives (`Tensor` `[num_targets, k]`): s_j.
         accidental (`Tensor`, bool `[num_targets, k]`): negatives that are the target.
-        log_counts (`Tensor` `[k]`, *optional*): log c_j, where c_j says how often item j is expected among the k negatives
-            (the logQ correction; Bengio and Senécal 2008). The sum is then an unbiased estimate of that over the
-            catalogue. By default no correction is made.
+        log_counts (`Tensor` `[k]`, *optional*): log c_j, where c_j says how often item j is expected among the k
+            negatives (the logQ correction; Bengio and Senécal 2008). The sum is then an unbiased estimate of that over
+            the catalogue. By default no correction is made.
     """
     wrong = negatives.float() if log_counts is None else negatives.float() - log_counts
     scores = torch.cat([targets.float()[:, None], wrong.masked_fill(accidental, -math.inf)], 1)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput, logging
+from transformers.utils import logging
+from transformers.utils.generic import ModelOutput
 
 from ...encoder.checkpoint import check_names, check_numbers, readable_checkpoint, remove_older_weights
 from ...items.catalog import CATALOG_FILE, ItemCatalog
@@ -53,7 +54,7 @@ class BaselineOutput(ModelOutput):
     history_vectors: Tensor | None = None
 
 
-class BaselineModel(PreTrainedModel):  # type: ignore[misc]
+class BaselineModel(PreTrainedModel):
     """A recommender that reads a history as the rows of its items in a catalogue.
 
     A model defines `encode`, the states of all places of some histories. It may also define other item vectors, another
@@ -83,15 +84,17 @@ class BaselineModel(PreTrainedModel):  # type: ignore[misc]
     """Names of `nn.Embedding`s (None where the configuration has none) with a row for each item."""
     training_defaults: ClassVar[Mapping[str, Any]] = {}
     """Arguments of training whose defaults differ from those of [`BaselineTrainingArguments`]."""
-    pretraining_defaults: ClassVar[Mapping[str, Any] | None] = None
-    """The same for pretraining, which comes before; None for a model without it."""
+    pretraining_defaults: ClassVar[Mapping[str, Any]] = {}
+    """The same for pretraining."""
+    pretrains_first: ClassVar[bool] = False
+    """Whether `fit` pretrains a new model on the dataset before it is trained."""
 
     def __init__(self, config: BaselineConfig | None = None, **settings: Any) -> None:
         config = self.config_class(**settings) if config is None else copy.deepcopy(config)
         config.validate_architecture()  # again, because `from_pretrained(..., name=value)` sets values after the check
         super().__init__(config)
         self.is_new = True
-        """Whether the weights are as they were drawn."""
+        """Whether the weights are as they were drawn; a trainer then draws them anew, from its own seed."""
         self._catalog: ItemCatalog | None = None
         self.build()
         self.post_init()  # type: ignore[no-untyped-call]
@@ -103,12 +106,14 @@ class BaselineModel(PreTrainedModel):  # type: ignore[misc]
         raise NotImplementedError
 
     def encode(self, histories: PackedHistories) -> Tensor:
-        """The states of all places, `[total, hidden_size]`. The state of a place is compared with the items after it."""
+        """The states of all places, `[total, hidden_size]`. The state of a place is compared with the items after
+        it."""
         raise NotImplementedError
 
     def item_vectors(self) -> Tensor:
         """What states are compared with, `[num_items, hidden_size]`: by default the input embeddings (tied)."""
-        return self.item_embeddings.weight
+        table: nn.Embedding = self.item_embeddings  # type: ignore[assignment]
+        return table.weight
 
     def item_bias(self) -> Tensor | None:
         """What is added to the scores, `[num_items]`; by default nothing."""
@@ -168,7 +173,8 @@ class BaselineModel(PreTrainedModel):  # type: ignore[misc]
         raise NotImplementedError
 
     def pretraining_collator(self, datasets: Sequence[SequentialDataset], seed: int) -> TrainingCollator:
-        """Batches of pretraining: `history_rows`, `lengths`, `longest`, `pretraining=True`, what `pretraining_loss` takes."""
+        """Batches of pretraining: `history_rows`, `lengths`, `longest`, `pretraining=True`, what `pretraining_loss`
+        takes."""
         raise ValueError(f"{type(self).__name__} has no pretraining.")
 
     @staticmethod
@@ -186,9 +192,20 @@ class BaselineModel(PreTrainedModel):  # type: ignore[misc]
         """
         if len(datasets) != 1:
             raise ValueError(
-                f"{type(self).__name__} knows items by their ids alone, so it trains on one dataset; got {len(datasets)}."
+                f"{type(self).__name__} knows items by their ids alone, so it trains on one dataset; got "
+                f"{len(datasets)}."
             )
         self.take_catalog(datasets[0].catalog)
+
+    def zero_shot(self, dataset: SequentialDataset) -> BaselineModel:
+        """A model with the same weights over the items of another dataset; a model of texts overrides this.
+
+        Raises:
+            ValueError: if the model knows items by their ids alone.
+        """
+        if self._catalog is not None and self._catalog.fingerprint == dataset.catalog.fingerprint:
+            return self
+        raise ValueError(f"{type(self).__name__} knows items by their ids alone, so it cannot rank another catalogue.")
 
     # Items
 
@@ -220,8 +237,8 @@ class BaselineModel(PreTrainedModel):  # type: ignore[misc]
             return
         if self._catalog is not None:
             logger.warning(
-                f"The {type(self).__name__} had {len(self._catalog):,} other items. What it has learned of single items "
-                "is dropped."
+                f"The {type(self).__name__} had {len(self._catalog):,} other items. What it has learned of single "
+                "items is dropped."
             )
         self.config.num_items = len(catalog)
         for name in self.item_tables:
@@ -291,7 +308,8 @@ class BaselineModel(PreTrainedModel):  # type: ignore[misc]
         lowest = min((int(np.min(history)) for history in histories if len(history)), default=0)
         if num_items and not 0 <= lowest <= highest < num_items:
             raise ValueError(
-                f"The histories have rows from {lowest:,} to {highest:,}, but the model's catalogue has {num_items:,} items."
+                f"The histories have rows from {lowest:,} to {highest:,}, but the model's catalogue has "
+                f"{num_items:,} items."
             )
         step = max(1, min(512, _MOST_SCORES // max(num_items, 1)))
         blocks = []
@@ -318,7 +336,7 @@ class BaselineModel(PreTrainedModel):  # type: ignore[misc]
         Raises:
             ValueError: if the model has other items than the dataset.
         """
-        if self._catalog is None and (self.is_new or self.config.num_items == 0):
+        if self.is_new or self.config.num_items == 0:
             # Imported by name when it is needed: the trainer needs this class.
             steps = importlib.import_module(".training", __package__)
             steps.train_baseline(self, dataset, output_dir=output_dir, **arguments)
@@ -372,7 +390,8 @@ class BaselineModel(PreTrainedModel):  # type: ignore[misc]
                 (folder / CATALOG_FILE).unlink(missing_ok=True)  # of the model that was saved here before
             if push_to_hub:  # last, so that the catalogue is pushed too
                 options = {name: kwargs[name] for name in _PUSH_OPTIONS if kwargs.get(name) is not None}
-                self.push_to_hub(kwargs.get("repo_id") or folder.name, **options)
+                push: Any = self.push_to_hub
+                push(kwargs.get("repo_id") or folder.name, **options)
         return result
 
     @torch.no_grad()

@@ -7,9 +7,6 @@ import numpy as np
 from ...data.draws import Draws, Stream
 from ...data.torch_datasets import SequenceBatch
 
-_ROUNDS = 16
-"""How often an item of the user's own sequence is drawn again."""
-
 
 class SharedNegatives:
     """Negatives that all targets of a batch share, drawn with replacement.
@@ -45,10 +42,8 @@ class SharedNegatives:
         return np.minimum(np.searchsorted(self.bounds, numbers, side="right"), self.last)
 
 
-def unseen_negatives(
-    batch: SequenceBatch, lengths: np.ndarray, count: int, num_items: int, draws: Draws
-) -> np.ndarray:
-    """Uniform negatives of each target, without the items of the target's own sequence.
+def unseen_negatives(batch: SequenceBatch, lengths: np.ndarray, count: int, num_items: int, draws: Draws) -> np.ndarray:
+    """Uniform negatives of each target, from the items that the target's own sequence does not have.
 
     Args:
         batch: sequences.
@@ -58,27 +53,26 @@ def unseen_negatives(
         draws: the source of random numbers.
 
     Returns:
-        int64 `[lengths.sum(), count]`. If a sequence has nearly all items, some of its negatives may be its own.
+        int64 `[lengths.sum(), count]`. Those of a sequence that has all items are drawn from all items.
     """
-    own = np.unique(np.repeat(np.arange(len(batch)), np.diff(batch.offsets)) * num_items + batch.items)
-    owners = np.repeat(np.arange(len(batch)), lengths)
+    numbers = np.arange(len(batch))
+    owners, own = np.divmod(np.unique(np.repeat(numbers, np.diff(batch.offsets)) * num_items + batch.items), num_items)
+    sizes = np.bincount(owners, minlength=len(batch))
+    kept = (sizes < num_items)[owners]  # nothing is left out of a sequence of all items
+    owners, own, sizes = owners[kept], own[kept], np.where(sizes < num_items, sizes, 0)
+    starts = np.cumsum(sizes) - sizes
+    keys, users = batch.index, np.repeat(numbers, lengths)
     most = int(lengths.max(initial=0)) * count
-    chosen = np.empty((len(owners), count), np.int64)
-    waiting = np.ones(chosen.shape, bool)
-    places = np.arange(len(owners)) - (np.cumsum(lengths) - lengths)[owners]
-    for round_number in range(_ROUNDS):
-        # A round's numbers are a further stretch of the user's one stream.
-        rows = np.unique(np.nonzero(waiting)[0])
-        users, index = np.unique(owners[rows], return_inverse=True)
-        keys = batch.index[users]
-        numbers = draws.integers(
-            Stream.NEGATIVES, keys["epoch"], keys["dataset"], keys["user"], 0, num_items, size=most * (round_number + 1)
-        )[:, most * round_number :]
-        drawn = numbers[index[:, None], places[rows, None] * count + np.arange(count)]
-        chosen[rows] = np.where(waiting[rows], drawn, chosen[rows])
-        waiting[rows] &= np.isin(owners[rows, None] * num_items + chosen[rows], own)
-        if not waiting.any():
-            break
+    drawn = draws.integers(
+        Stream.NEGATIVES, keys["epoch"], keys["dataset"], keys["user"], 0, num_items - sizes, size=most
+    )
+    places = np.arange(len(users)) - (np.cumsum(lengths) - lengths)[users]
+    # The r-th item outside a sequence is r + the number of its items that are not above it: of its sorted items o_j,
+    # those with o_j - j <= r.
+    ranks = drawn[users[:, None], places[:, None] * count + np.arange(count)]
+    gaps = owners * num_items + own - (np.arange(len(own)) - starts[owners])
+    below = np.searchsorted(gaps, users[:, None] * num_items + ranks, side="right") - starts[users, None]
+    chosen: np.ndarray = ranks + below
     return chosen
 
 
