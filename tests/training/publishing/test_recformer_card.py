@@ -1,4 +1,4 @@
-"""training/publishing/recformer_card.py: what a card says of each kind of Recformer; test_model_card.py has whole cards."""
+"""What a card says of each kind of Recformer; test_model_card.py has whole cards."""
 
 from __future__ import annotations
 
