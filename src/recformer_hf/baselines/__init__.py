@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel
 
 from .blend import Blend, Probabilities
 from .cooccurrence import Cooccurrence
+from .gru4rec import GRU4Rec, GRU4RecConfig
 from .last_item_text import LastItemText
 from .markov import Markov
 from .popularity import Popularity
@@ -24,7 +25,10 @@ from .shared.trainer import BaselineTrainer
 from .shared.training import train_baseline
 from .text_neighbours import TextNeighbours
 
-NEURAL: dict[str, type[BaselineModel]] = {model.config_class.model_type: model for model in (SASRec,)}
+NEURAL: dict[str, type[BaselineModel]] = {
+    "gru4rec": GRU4Rec,
+    "sasrec": SASRec,
+}
 """The neural baselines by name, which is the model type of their configurations."""
 
 for _name, _model in NEURAL.items():
@@ -38,6 +42,8 @@ __all__ = [
     "BaselineTrainingArguments",
     "Blend",
     "Cooccurrence",
+    "GRU4Rec",
+    "GRU4RecConfig",
     "LastItemText",
     "Markov",
     "Popularity",

@@ -22,6 +22,7 @@ HISTORIES = [np.array([3, 0, 3]), np.array([1]), np.arange(20)]
 
 def test_every_baseline_has_small_settings():
     assert sorted(SMALL) == sorted(NEURAL)
+    assert [model.config_class.model_type for model in NEURAL.values()] == list(NEURAL)
 
 
 @EVERY

@@ -245,8 +245,8 @@ class BaselineModel(PreTrainedModel):
             table = getattr(self, name)
             if table is not None:
                 new = nn.Embedding(len(catalog), table.embedding_dim, device=table.weight.device)
-                self._init_weights(new)
                 setattr(self, name, new)
+                self._init_weights(new)
         self._catalog = catalog
 
     def draw_weights(self) -> None:
