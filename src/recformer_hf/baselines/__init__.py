@@ -22,7 +22,7 @@ from .sasrec import SASRec, SASRecConfig
 from .shared.arguments import BaselineTrainingArguments
 from .shared.model import BaselineModel
 from .shared.trainer import BaselineTrainer
-from .shared.training import train_baseline
+from .shared.training import default_arguments, train_baseline
 from .text_neighbours import TextNeighbours
 
 NEURAL: dict[str, type[BaselineModel]] = {
@@ -51,5 +51,6 @@ __all__ = [
     "SASRec",
     "SASRecConfig",
     "TextNeighbours",
+    "default_arguments",
     "train_baseline",
 ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
-from recformer_hf.baselines import SASRec, train_baseline
+from recformer_hf.baselines import BaselineTrainingArguments, SASRec, default_arguments, train_baseline
 from tests.baselines.shared.test_trainer import Pretrained
 from tests.support.neural_baselines import COMMON, small_baseline
+from tests.support.processes import run_processes
 from tests.support.training import same_state, small_dataset, state_of
 
 SHORT = {"num_train_epochs": 1, "use_cpu": True, "disable_tqdm": True}
@@ -34,45 +39,65 @@ def test_a_folder_keeps_the_run(tmp_path):
 
 def test_a_models_defaults_come_before_those_of_all_and_arguments_before_both(tmp_path, monkeypatch):
     monkeypatch.setattr(SASRec, "training_defaults", {"learning_rate": 0.5, "per_device_train_batch_size": 7})
-    trainer = train_baseline(small_baseline("sasrec"), small_dataset(), learning_rate=0.25, **SHORT)
-    args = trainer.args
+    args = default_arguments(small_baseline("sasrec"), "run", learning_rate=0.25, **SHORT)
     assert (args.learning_rate, args.per_device_train_batch_size, args.patience) == (0.25, 7, 10)
 
 
 class TestPretraining:
-    OPTIONS = {"pretraining_arguments": {**SHORT, "learning_rate": 1e-2}, "report_to": "none", **SHORT}
+    SHOPS = (small_dataset(), small_dataset(num_items=50))
+    SETTINGS = {"pretraining_arguments": {"num_train_epochs": 1, "learning_rate": 1e-2}}
 
     def model(self) -> Pretrained:
         return Pretrained(**COMMON, num_layers=1)
 
+    def args(self, folder: Path, **settings: Any) -> BaselineTrainingArguments:
+        return default_arguments(self.model(), folder, **{"report_to": "none", **SHORT, **settings})
+
     def test_comes_first_and_keeps_its_weights(self, tmp_path):
         model = self.model()
-        trainer = train_baseline(
-            model, small_dataset(), output_dir=tmp_path / "run", learning_rate=0.0,
-            pretraining_datasets=[small_dataset(), small_dataset(num_items=50)], **self.OPTIONS,
-        )  # fmt: skip
+        args = self.args(tmp_path / "run", learning_rate=0.0, seed=7)
+        trainer = train_baseline(model, small_dataset(), args, pretraining_datasets=self.SHOPS, **self.SETTINGS)
         assert trainer.model is model
         pretrained = Pretrained.from_pretrained(tmp_path / "run/pretraining")
         assert pretrained.config.num_items == 0
         assert torch.equal(model.position_embeddings.weight, pretrained.position_embeddings.weight)
         assert not torch.allclose(model.position_embeddings.weight, self.model().position_embeddings.weight)
+        settings = json.loads((tmp_path / "run/pretraining/run_settings.json").read_text())
+        assert (settings["seed"], settings["learning_rate"], len(settings["datasets"])) == (7, 1e-2, 2)
         # It is resumed, and not repeated.
         again = train_baseline(
-            self.model(), small_dataset(), output_dir=tmp_path / "run", learning_rate=0.0, resume_from_checkpoint=True,
-            pretraining_datasets=[small_dataset(), small_dataset(num_items=50)], **self.OPTIONS,
+            self.model(), small_dataset(), args, resume_from_checkpoint=True, pretraining_datasets=self.SHOPS,
+            **self.SETTINGS,
         )  # fmt: skip
         assert same_state(state_of(again.model), state_of(model))
 
     def test_on_the_dataset_itself_if_the_model_says_so(self, tmp_path, monkeypatch):
         monkeypatch.setattr(Pretrained, "pretrains_first", True)
-        train_baseline(self.model(), small_dataset(), output_dir=tmp_path / "run", **self.OPTIONS)
+        train_baseline(self.model(), small_dataset(), self.args(tmp_path / "run"), **self.SETTINGS)
         assert (tmp_path / "run/pretraining/run.json").is_file()
 
     def test_a_pretrained_model_is_not_pretrained_again(self, tmp_path, monkeypatch):
         monkeypatch.setattr(Pretrained, "pretrains_first", True)
-        train_baseline(self.model(), small_dataset(), output_dir=tmp_path / "run", **self.OPTIONS)
+        train_baseline(self.model(), small_dataset(), self.args(tmp_path / "run"), **self.SETTINGS)
         pretrained = Pretrained.from_pretrained(tmp_path / "run/pretraining")
         before = pretrained.position_embeddings.weight.detach().clone()
-        pretrained.fit(small_dataset(), output_dir=tmp_path / "next", report_to="none", learning_rate=0.0, **SHORT)
+        train_baseline(pretrained, small_dataset(), self.args(tmp_path / "next", learning_rate=0.0))
         assert torch.equal(pretrained.position_embeddings.weight, before)
         assert not (tmp_path / "next/pretraining").exists()
+
+
+def test_two_processes_fit_in_one_folder(tmp_path):
+    code = """
+import sys
+from tests.support.neural_baselines import small_baseline
+from tests.support.processes import run_processes
+from tests.support.training import small_dataset
+model = small_baseline("sasrec").fit(
+    small_dataset(), num_train_epochs=1, per_device_train_batch_size=8, use_cpu=True, disable_tqdm=True
+)
+import torch
+torch.save(model.state_dict(), f"{sys.argv[1]}/{torch.distributed.get_rank()}")
+"""
+    run_processes(code, 2, str(tmp_path))
+    first, second = (torch.load(tmp_path / str(rank)) for rank in range(2))
+    assert same_state(first, second)

@@ -339,7 +339,7 @@ class BaselineModel(PreTrainedModel):
         if self.is_new or self.config.num_items == 0:
             # Imported by name when it is needed: the trainer needs this class.
             steps = importlib.import_module(".training", __package__)
-            steps.train_baseline(self, dataset, output_dir=output_dir, **arguments)
+            steps.fit_baseline(self, dataset, output_dir, arguments)
             return self
         mine, theirs = self._catalog, dataset.catalog
         if mine is None or mine.fingerprint != theirs.fingerprint:
