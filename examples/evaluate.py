@@ -6,6 +6,10 @@
     # what counting and comparing texts reaches in seconds, alone and together: the line that a model has to pass
     python examples/evaluate.py --dataset shop --protocol both --baselines cooccurrence text_neighbours blend
 
+    # neural baselines: trained on the spot with their own defaults, or by examples/train_baseline.py before
+    python examples/evaluate.py --dataset shop --baselines sasrec gru4rec
+    python examples/evaluate.py --dataset shop --model sasrec-folder
+
     # a finetuned checkpoint on its dataset (folders or Hub ids), with and without the history among the candidates
     python examples/evaluate.py --model finetuned --dataset shop --protocol both --baselines markov --output_dir results
 
@@ -34,10 +38,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accelerate import Accelerator
-from transformers import HfArgumentParser
+from transformers import AutoConfig, HfArgumentParser
 
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
-from recformer_hf.baselines import Blend, Cooccurrence, LastItemText, Markov, Popularity, TextNeighbours
+from recformer_hf.baselines import NEURAL, Blend, Cooccurrence, LastItemText, Markov, Popularity, TextNeighbours
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import DemoOracle
 from recformer_hf.data.opening import open_dataset
@@ -53,6 +57,7 @@ BASELINES: dict[str, Callable[[], Scorer]] = {
     "cooccurrence": Cooccurrence,
     "text_neighbours": TextNeighbours,
     "blend": lambda: Blend([Cooccurrence(), Cooccurrence(directed=True), TextNeighbours()]),
+    **NEURAL,  # trained here with their defaults; train_baseline.py keeps what it trains
 }
 MORE_BASELINES = ("last_item_vectors", "oracle")  # they need the model, and the demo shop's dataset
 
@@ -62,7 +67,9 @@ class EvaluationArguments:
     """What to rank, and how."""
 
     dataset: str = field(metadata={"help": "A SequentialDataset: a folder, a Hub id, or demo:NAME of the demo shop."})
-    model: str | None = field(default=None, metadata={"help": "A RecformerForSeqRec: a folder or a Hub id."})
+    model: str | None = field(
+        default=None, metadata={"help": "A RecformerForSeqRec or a neural baseline: a folder or a Hub id."}
+    )
     baselines: list[str] = field(
         default_factory=list,
         metadata={
@@ -100,9 +107,13 @@ def protocols(args: EvaluationArguments) -> list[RankingProtocol]:
     return ["kept", "excluded"] if chosen == "both" else [chosen]
 
 
-def load_model(
-    name: str, args: EvaluationArguments, dataset: SequentialDataset, accelerator: Accelerator
-) -> RecformerScorer:
+def load_model(name: str, args: EvaluationArguments, dataset: SequentialDataset, accelerator: Accelerator) -> Scorer:
+    kind = AutoConfig.from_pretrained(name).model_type
+    if kind in NEURAL:
+        if args.encode_items:
+            raise ValueError(f"--encode_items encodes texts with a Recformer, but {name} is a {NEURAL[kind].__name__}.")
+        baseline: Scorer = NEURAL[kind].from_pretrained(name).to(accelerator.device).fit(dataset)
+        return baseline
     model = RecformerForSeqRec.from_pretrained(name).to(accelerator.device).eval()
     tokenizer = RecformerTokenizer.from_pretrained(name)
     if args.encode_items:
@@ -156,7 +167,7 @@ def load_scorers(args: EvaluationArguments, dataset: SequentialDataset, accelera
     if args.model is not None:
         scorers["model"] = load_model(args.model, args, dataset, accelerator)
     if args.without_memory:
-        if args.model is None or scorers["model"].model.memory is None:
+        if args.model is None or getattr(getattr(scorers["model"], "model", None), "memory", None) is None:
             raise ValueError("--without_memory leaves out the memory of a --model, but there is none.")
         alone = copy.copy(scorers["model"])
         alone.model = copy.copy(alone.model)  # it shares the weights

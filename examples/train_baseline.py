@@ -23,20 +23,41 @@ rank of every test user, curves, and a card. `examples/evaluate.py --model FOLDE
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser
+from transformers.utils import logging
 
 from recformer_hf.baselines import (
     NEURAL,
+    BaselineTrainer,
     BaselineTrainingArguments,
+    Blend,
+    Cooccurrence,
+    Markov,
+    Popularity,
+    TextNeighbours,
+    train_baseline,
 )
+from recformer_hf.data.dataset import SequentialDataset
+from recformer_hf.data.demo import DemoOracle
+from recformer_hf.data.opening import open_dataset
+from recformer_hf.evaluation import Ranking, Scorer, rank_protocols
+from recformer_hf.evaluation.ranking import RankingProtocol
+from recformer_hf.training.pretraining.zero_shot import without_users
 
 DEMO_DATASET = "demo:kitchen"
 DEMO: dict[str, Any] = {"output_dir": "demo-baselines", "num_train_epochs": 30, "patience": 5}
-# A caller who says what to train, or how, does not want to train everything on the demo shop.
-NEED_DATASET = ("settings", "pretraining_datasets")
+DEMO_SHOP = "demo:"
+NEED_BASELINE = ("settings", "pretraining_datasets")
 
 
 @dataclass
@@ -59,16 +80,120 @@ class DataArguments:
     )
 
 
-def parse(command_line: list[str] | None) -> tuple[DataArguments, BaselineTrainingArguments]:
+def parse(command_line: Sequence[str] | None) -> list[tuple[DataArguments, BaselineTrainingArguments]]:
+    """The runs: one for each baseline, in a folder of its own if there are several."""
     parser = HfArgumentParser([DataArguments, BaselineTrainingArguments], description=__doc__.split("\n", 1)[0])
-    given, _ = parser.parse_known_args(command_line)  # the defaults depend on what is given, so it is parsed twice
+    given, _ = parser.parse_known_args(command_line)  # the defaults depend on what is given, so it is parsed again
     if given.baseline is not None and given.baseline not in NEURAL:
         parser.error(f"--baseline {given.baseline} is unknown; there are {', '.join(NEURAL)}")
-    if given.baseline is None and (instead := [name for name in NEED_DATASET if getattr(given, name)]):
-        parser.error(f"--{instead[0]} needs --baseline: without it, all baselines are trained with their defaults")
-    if given.baseline is not None:
-        parser.set_defaults(**NEURAL[given.baseline].training_defaults)
-    if given.dataset is None:
-        parser.set_defaults(dataset=DEMO_DATASET, **DEMO)
-    data, args = parser.parse_args_into_dataclasses(command_line)
-    return data, args
+    if given.baseline is None and (instead := [name for name in NEED_BASELINE if getattr(given, name)]):
+        parser.error(f"--{instead[0]} needs --baseline: without it, all are trained with their own settings")
+    runs = []
+    for name in list(NEURAL) if given.baseline is None else [given.baseline]:
+        own = HfArgumentParser([DataArguments, BaselineTrainingArguments])
+        demo = {"dataset": DEMO_DATASET, **DEMO} if given.dataset is None else {}
+        own.set_defaults(**{**NEURAL[name].training_defaults, **demo})
+        data, args = own.parse_args_into_dataclasses(command_line)
+        if given.baseline is None:
+            data.baseline, args.output_dir = name, str(Path(args.output_dir or "", name))
+        runs.append((data, args))
+    return runs
+
+
+def settings_of(name: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """`["hidden_size=128", "loss=gbce"]` as fields of a baseline's configuration: values are JSON, otherwise text."""
+    known = {each.name for each in fields(NEURAL[name].config_class)}
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        field_name, equals, value = pair.partition("=")
+        if not equals or field_name not in known:
+            raise ValueError(
+                f"--settings takes NAME=VALUE with a field of {NEURAL[name].config_class.__name__}, got {pair}."
+            )
+        try:
+            found[field_name] = json.loads(value)
+        except ValueError:
+            found[field_name] = value
+    return found
+
+
+def train(data: DataArguments, args: BaselineTrainingArguments, dataset: SequentialDataset) -> BaselineTrainer:
+    name = str(data.baseline)
+    pretraining = [open_dataset(each, seed=args.seed) for each in data.pretraining_datasets]
+    if data.exclude_users:
+        pretraining = [without_users(each, [dataset]) for each in pretraining]
+    epochs = data.pretraining_epochs
+    trainer = train_baseline(
+        NEURAL[name](**settings_of(name, data.settings)), dataset, args, pretraining_datasets=pretraining,
+        pretraining_arguments={} if epochs is None else {"num_train_epochs": epochs},
+        resume_from_checkpoint=args.resume_from_checkpoint,
+    )  # fmt: skip
+    trainer.finish()
+    if args.push_to_hub:
+        trainer.push_to_hub()
+    return trainer
+
+
+def simple_scorers(name: str, dataset: SequentialDataset) -> dict[str, Scorer]:
+    """What the neural baselines stand beside in the table: fitted in seconds."""
+    scorers: dict[str, Scorer] = {
+        "popularity": Popularity(), "markov": Markov(), "cooccurrence": Cooccurrence(),
+        "text_neighbours": TextNeighbours(),
+        "blend": Blend([Cooccurrence(), Cooccurrence(directed=True), TextNeighbours()]),
+    }  # fmt: skip
+    fitted: dict[str, Scorer] = {each: scorer.fit(dataset) for each, scorer in scorers.items()}
+    return fitted | ({"(knows the process)": DemoOracle.from_dataset(dataset)} if name.startswith(DEMO_SHOP) else {})
+
+
+def table(rows: dict[str, dict[RankingProtocol, Ranking]], notes: dict[str, str]) -> str:
+    """NDCG@10 and Recall@10 in both protocols."""
+    header = f"{'':20}{'kept: NDCG@10':>14}{'Recall@10':>11}{'excluded: NDCG@10':>19}{'Recall@10':>11}"
+    lines = [header]
+    for name, rankings in rows.items():
+        values = [rankings[protocol].metrics([10]) for protocol in ("kept", "excluded")]
+        cells = [f"{found[metric]:.4f}" for found in values for metric in ("ndcg@10", "recall@10")]
+        widths = (14, 11, 19, 11)
+        line = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append(f"{name:20}{line}  {notes.get(name, '')}".rstrip())
+    return "\n".join(lines)
+
+
+def run(runs: Sequence[tuple[DataArguments, BaselineTrainingArguments]]) -> None:
+    data, args = runs[0]
+    dataset = open_dataset(str(data.dataset), seed=args.seed)
+    if dataset.test is None:
+        raise ValueError(f"{data.dataset} has no test split; it has {', '.join(dataset.splits)}.")
+    rows: dict[str, dict[RankingProtocol, Ranking]] = {}
+    notes: dict[str, str] = {}
+    for data, args in runs:
+        began = time.perf_counter()
+        trainer = train(data, args, dataset)
+        name = str(data.baseline)
+        rows[name] = trainer.rank_protocols(dataset.test)
+        parameters = sum(weight.numel() for weight in trainer.model.parameters())
+        notes[name] = f"{time.perf_counter() - began:,.0f} s, {parameters:,} parameters, in {args.output_dir}"
+    if args.process_index == 0:
+        simple = simple_scorers(str(data.dataset), dataset) if len(runs) > 1 else {}
+        ranked = {name: rank_protocols(scorer, dataset.test) for name, scorer in simple.items()}
+        print(f"\n{data.dataset}, test: {len(dataset.test):,} users, {len(dataset.catalog):,} items")
+        print(table(ranked | rows, notes))
+
+
+def main(command_line: list[str] | None = None) -> None:
+    try:
+        runs = parse(command_line)
+        if runs[0][1].disable_tqdm:
+            logging.disable_progress_bar()  # of loading weights
+        run(runs)
+    except (
+        ValueError,
+        OSError,
+        ImportError,
+        StrictDataclassError,
+    ) as error:  # of settings, data or disk: a traceback would not help
+        sys.exit(f"train_baseline.py: {' '.join(str(error).split())}")
+    PartialState().destroy_process_group()  # a process that exits while gloo's threads are running may be aborted
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recformer_hf.baselines import Blend, Cooccurrence, Markov, TextNeighbours
+from recformer_hf.baselines import NEURAL, Blend, Cooccurrence, Markov, SASRec, TextNeighbours
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.evaluation import Ranking, RecformerScorer, rank_split
 from recformer_hf.memory.memory import Memory
@@ -188,3 +188,18 @@ def test_ranks_with_and_without_the_memory(script, folders, tmp_path) -> None:
     assert Ranking.load(tmp_path / "both/model-kept.npz") != alone
     message = failure(script, [*common, "--model", str(folders / "model"), "--without_memory", "true"])
     assert "there is none" in message
+
+
+def test_neural_baselines_are_known_by_name_and_by_their_folders(script, folders, tmp_path, capsys) -> None:
+    shop = str(folders / "shop")
+    model = SASRec(hidden_size=16, num_layers=1).fit(DATASET, num_train_epochs=1, use_cpu=True)
+    model.save_pretrained(tmp_path / "sasrec")
+    script.main(["--model", str(tmp_path / "sasrec"), "--dataset", shop, "--baselines", "markov", "--ks", "10"])
+    row = capsys.readouterr().out.splitlines()[2].split()
+    assert row[:3] == ["model", "kept", f"{rank_split(model, DATASET.test).metrics()['ndcg@10']:.4f}"]
+    assert set(NEURAL) < set(script.BASELINES)
+    assert script.BASELINES["sasrec"] is SASRec
+    wrong = ["--model", str(tmp_path / "sasrec"), "--dataset"]
+    assert "has another catalogue" in failure(script, [*wrong, str(folders / "other")])
+    assert "--encode_items encodes texts with a Recformer" in failure(script, [*wrong, shop, "--encode_items"])
+    assert "there is none" in failure(script, [*wrong, shop, "--without_memory"])

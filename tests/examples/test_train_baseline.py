@@ -1,0 +1,93 @@
+"""examples/train_baseline.py: its command line, one baseline on a dataset, and all of them on the demo shop."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from recformer_hf.baselines import NEURAL, SASRec
+from recformer_hf.data.demo import load_demo_domain
+from tests.support.examples import load_example
+
+DATASET = load_demo_domain("kitchen", num_users=40, num_items=60)
+SHORT = ["--use_cpu", "true", "--report_to", "none", "--num_train_epochs", "1", "--eval_batch_tokens", "256"]
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_example("train_baseline")
+
+
+@pytest.fixture
+def shop(tmp_path) -> str:
+    DATASET.save_to_disk(tmp_path / "shop")
+    return str(tmp_path / "shop")
+
+
+def failure(script, arguments: list[str]) -> str:
+    with pytest.raises(SystemExit) as error:
+        script.main(arguments)
+    message = str(error.value)
+    assert message.startswith("train_baseline.py: ")
+    assert "\n" not in message
+    return message
+
+
+def test_without_arguments_all_train_on_the_demo_shop_in_folders_of_their_own(script) -> None:
+    runs = script.parse([])
+    assert [data.baseline for data, _ in runs] == list(NEURAL)
+    assert {data.dataset for data, _ in runs} == {"demo:kitchen"}
+    assert [args.output_dir for _, args in runs] == [f"demo-baselines/{name}" for name in NEURAL]
+
+
+def test_a_baselines_own_defaults_hold_unless_something_else_is_asked_for(script, monkeypatch) -> None:
+    monkeypatch.setattr(SASRec, "training_defaults", {"learning_rate": 0.5, "patience": 3})
+    command = ["--baseline", "sasrec", "--dataset", "shop", "--output_dir", "out", "--patience", "4"]
+    ((data, args),) = script.parse(command)
+    assert (data.dataset, args.output_dir, args.learning_rate, args.patience) == ("shop", "out", 0.5, 4)
+
+
+def test_one_baseline_with_settings_leaves_its_folder_and_a_line(script, shop, tmp_path, capsys) -> None:
+    folder = tmp_path / "run"
+    command = ["--baseline", "sasrec", "--dataset", shop, "--output_dir", str(folder), *SHORT]
+    command += ["--settings", "hidden_size=16", "loss=gbce", "dropout=0.5"]
+    script.main(command)
+    line = capsys.readouterr().out.splitlines()[-1]
+    config = SASRec.from_pretrained(folder).config
+    assert (config.hidden_size, config.loss, config.dropout) == (16, "gbce", 0.5)
+    metrics = json.loads((folder / "metrics.json").read_text())["test"]
+    assert line.split()[:2] == ["sasrec", f"{metrics['history_kept']['overall']['metrics']['ndcg@10']:.4f}"]
+    assert "holds a finished run" in failure(script, command)
+    script.main([*command, "--resume_from_checkpoint", "true"])
+    assert capsys.readouterr().out.splitlines()[-1].split()[:5] == line.split()[:5]
+
+
+def test_all_of_them_stand_in_one_table_with_the_simple_ones(script, shop, tmp_path, capsys) -> None:
+    script.main(["--dataset", shop, "--output_dir", str(tmp_path / "runs"), *SHORT])
+    printed = capsys.readouterr().out.partition("test: 40 users, 60 items\n")[2]
+    names = [line.split()[0] for line in printed.splitlines()[1:]]
+    assert names == ["popularity", "markov", "cooccurrence", "text_neighbours", "blend", *NEURAL]
+    for name, model in NEURAL.items():
+        assert model.from_pretrained(tmp_path / "runs" / name).catalog == DATASET.catalog
+
+
+def test_what_cannot_be_done_is_said_in_a_line(script, shop, tmp_path) -> None:
+    command = ["--baseline", "sasrec", "--dataset", shop, "--output_dir", str(tmp_path / "run"), *SHORT]
+    for settings, message in {
+        "width=3": "NAME=VALUE with a field of SASRecConfig, got width=3",
+        "hidden_size": "got hidden_size",
+        "hidden_size=0": "hidden_size must be positive and finite, got 0",
+    }.items():
+        assert message in failure(script, [*command, "--settings", settings])
+    assert "SASRec knows items by their ids alone" in failure(script, [*command, "--pretraining_datasets", shop, shop])
+
+
+def test_what_needs_a_baseline_is_refused_without_one(script, capsys) -> None:
+    for command, message in (
+        (["--settings", "loss=bce"], "--settings needs --baseline"),
+        (["--baseline", "sasrex"], "--baseline sasrex is unknown; there are"),
+    ):
+        with pytest.raises(SystemExit):
+            script.parse(command)
+        assert message in capsys.readouterr().err
