@@ -18,6 +18,7 @@ from .gru4rec import GRU4Rec, GRU4RecConfig
 from .last_item_text import LastItemText
 from .markov import Markov
 from .popularity import Popularity
+from .recguru import RecGURU, RecGURUConfig
 from .sasrec import SASRec, SASRecConfig
 from .shared.arguments import BaselineTrainingArguments
 from .shared.model import BaselineModel
@@ -28,6 +29,7 @@ from .text_neighbours import TextNeighbours
 NEURAL: dict[str, type[BaselineModel]] = {
     "gru4rec": GRU4Rec,
     "sasrec": SASRec,
+    "recguru": RecGURU,
 }
 """The neural baselines by name, which is the model type of their configurations."""
 
@@ -48,6 +50,8 @@ __all__ = [
     "Markov",
     "Popularity",
     "Probabilities",
+    "RecGURU",
+    "RecGURUConfig",
     "SASRec",
     "SASRecConfig",
     "TextNeighbours",

@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from recformer_hf.baselines import NEURAL, BaselineModel, BaselineTrainer
+from recformer_hf.baselines import NEURAL, BaselineModel, BaselineTrainer, train_baseline
+from recformer_hf.baselines.shared.training import PRETRAINING, default_arguments
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.evaluation import Ranking, rank_split
 from recformer_hf.training import LossNotFiniteError
@@ -25,6 +26,15 @@ from tests.support.processes import run_processes
 from tests.support.training import same_state, small_dataset, state_of, weights_of
 
 EVERY = pytest.mark.parametrize("name", sorted(NEURAL))
+PRETRAINED = pytest.mark.parametrize(
+    "name", sorted(name for name, model in NEURAL.items() if "pretraining_loss" in vars(model))
+)
+LAST_WEIGHTS = {
+    "trainer_pretraining": True,
+    "eval_strategy": "no",
+    "metric_for_best_model": None,
+    "save_strategy": "epoch",
+}
 EVERY_TWO_STEPS = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
 
 
@@ -133,15 +143,73 @@ class TestRun:
         assert len(found["recommended"]) == 10
 
 
+@PRETRAINED
+class TestPretrainingRun:
+    """Every model that has pretraining, on one dataset."""
+
+    def test_pretraining_lowers_the_loss_and_training_goes_on_from_it(self, name, tmp_path):
+        trainer = small_baseline_trainer(
+            name, tmp_path / "run", num_train_epochs=10, learning_rate=1e-2, **LAST_WEIGHTS
+        )
+        trainer.train()
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        assert losses[-1] < 0.9 * losses[0]
+        saved = NEURAL[name].from_pretrained(tmp_path / "run")
+        assert same_state(state_of(saved), state_of(trainer.model))
+        small_baseline_trainer(saved, tmp_path / "next", num_train_epochs=1, learning_rate=0.0).train()
+        assert same_state(state_of(saved), state_of(trainer.model))
+
+    @pytest.mark.parametrize("step", [3, 7])
+    def test_resumes_to_the_last_bit(self, name, tmp_path, step):
+        settings: dict[str, Any] = {**LAST_WEIGHTS, **EVERY_TWO_STEPS, "learning_rate": 3e-3}
+        small_baseline_trainer(name, tmp_path / "whole", **settings).train()
+        with pytest.raises(KeyboardInterrupt):
+            small_baseline_trainer(name, tmp_path / "run", trainer_callbacks=[StopAt(step)], **settings).train()
+        small_baseline_trainer(name, tmp_path / "run", **settings).train(resume_from_checkpoint=True)
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+
+    def test_two_processes_are_as_one(self, name, tmp_path):
+        run_processes(f"{_RUN}\npretrain({name!r}, {str(tmp_path / 'two')!r}, 4)", 2)
+        found: dict[str, Any] = {}
+        exec(_RUN, found)
+        found["pretrain"](name, str(tmp_path / "one"), 8)
+        one, two = (NEURAL[name].from_pretrained(tmp_path / each) for each in ("one", "two"))
+        for weight, (other, values) in zip(one.parameters(), two.named_parameters(), strict=True):
+            torch.testing.assert_close(weight, values, atol=2e-5, rtol=1e-4, msg=other)
+
+    def test_bfloat16(self, name, tmp_path):
+        trainer = small_baseline_trainer(name, tmp_path / "run", bf16=True, num_train_epochs=1, **LAST_WEIGHTS)
+        trainer.train()
+        assert all(weight.dtype == torch.float32 for weight in trainer.model.parameters())
+        assert math.isfinite(trainer.state.log_history[0]["loss"])
+
+    def test_one_call_pretrains_and_trains(self, name, tmp_path):
+        settings: dict[str, Any] = {"num_train_epochs": 1, "use_cpu": True, "report_to": "none", "disable_tqdm": True}
+        model = small_baseline(name)
+        trainer = train_baseline(
+            model, small_dataset(), default_arguments(model, tmp_path, **settings),
+            pretraining_datasets=[small_dataset()], pretraining_arguments={"num_train_epochs": 1},
+        )  # fmt: skip
+        assert (tmp_path / PRETRAINING / "run.json").is_file()
+        assert same_state(state_of(NEURAL[name].from_pretrained(tmp_path)), state_of(trainer.model))
+
+
 # Not AdamW, which makes a step of full size of a gradient that is only rounding, such as that of a key's bias.
 _RUN = """
 from tests.support.neural_baselines import small_baseline, small_baseline_trainer
 
-def run(name, folder, size):
+def run(name, folder, size, **settings):
     model = small_baseline(name, dropout=0.0)
+    settings = {"learning_rate": 0.1, **settings}
     small_baseline_trainer(
-        model, folder, seed=3, per_device_train_batch_size=size, optim="sgd", learning_rate=0.1
+        model, folder, seed=3, per_device_train_batch_size=size, optim="sgd", **settings
     ).train()
+
+def pretrain(name, folder, size, **settings):
+    last_weights = {
+        "trainer_pretraining": True, "eval_strategy": "no", "metric_for_best_model": None, "save_strategy": "epoch"
+    }
+    run(name, folder, size, **last_weights, **settings)
 """
 
 
