@@ -142,5 +142,6 @@ def test_the_numbers_of_streams_never_change():
     """A checkpoint's run is repeated from its seed: renumbering would change what every seed gives."""
     assert [(stream.name, int(stream)) for stream in Stream] == [
         ("SHUFFLE", 0), ("TARGET", 1), ("NEGATIVES", 2), ("CONTEXT_WORDS", 3), ("ITEM_WORDS", 4),
-        ("CONTEXT_TOKENS", 5), ("ITEM_TOKENS", 6), ("WINDOW", 7),
+        ("CONTEXT_TOKENS", 5), ("ITEM_TOKENS", 6), ("WINDOW", 7), ("MASKED_ITEMS", 8),
+        ("SEGMENT", 9),
     ]  # fmt: skip

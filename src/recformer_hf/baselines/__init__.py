@@ -19,6 +19,7 @@ from .last_item_text import LastItemText
 from .markov import Markov
 from .popularity import Popularity
 from .recguru import RecGURU, RecGURUConfig
+from .s3rec import S3Rec, S3RecConfig
 from .sasrec import SASRec, SASRecConfig
 from .shared.arguments import BaselineTrainingArguments
 from .shared.model import BaselineModel
@@ -29,6 +30,7 @@ from .text_neighbours import TextNeighbours
 NEURAL: dict[str, type[BaselineModel]] = {
     "gru4rec": GRU4Rec,
     "sasrec": SASRec,
+    "s3rec": S3Rec,
     "recguru": RecGURU,
 }
 """The neural baselines by name, which is the model type of their configurations."""
@@ -52,6 +54,8 @@ __all__ = [
     "Probabilities",
     "RecGURU",
     "RecGURUConfig",
+    "S3Rec",
+    "S3RecConfig",
     "SASRec",
     "SASRecConfig",
     "TextNeighbours",

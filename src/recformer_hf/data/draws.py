@@ -45,6 +45,8 @@ class Stream(IntEnum):
     CONTEXT_TOKENS = 5
     ITEM_TOKENS = 6
     WINDOW = 7
+    MASKED_ITEMS = 8
+    SEGMENT = 9
 
 
 class Draws:
