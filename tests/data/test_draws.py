@@ -143,5 +143,5 @@ def test_the_numbers_of_streams_never_change():
     assert [(stream.name, int(stream)) for stream in Stream] == [
         ("SHUFFLE", 0), ("TARGET", 1), ("NEGATIVES", 2), ("CONTEXT_WORDS", 3), ("ITEM_WORDS", 4),
         ("CONTEXT_TOKENS", 5), ("ITEM_TOKENS", 6), ("WINDOW", 7), ("MASKED_ITEMS", 8),
-        ("SEGMENT", 9),
+        ("SEGMENT", 9), ("AUGMENTATION", 10),
     ]  # fmt: skip

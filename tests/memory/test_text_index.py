@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from recformer_hf.memory.text_index import TextIndex
+from recformer_hf.memory.text_index import TextIndex, words_of
 
 
 def test_words_have_two_letters_and_no_case() -> None:
@@ -51,3 +51,12 @@ def test_both_sides_hold_the_same_weights() -> None:
 def test_texts_without_words_are_like_nothing() -> None:
     assert TextIndex.build(["", "a b"]).cosines(0).tolist() == [0, 0]
     assert len(TextIndex.build([]).offsets) == 1
+
+
+def test_words_are_numbered_in_the_order_of_their_first_appearance() -> None:
+    texts = ["wool Iron", "a pan, iron", "pan hat wool"]
+    assert words_of(texts[1]) == ["pan", "iron"]
+    numbered = list(dict.fromkeys(word for text in texts for word in words_of(text)))
+    index = TextIndex.build(texts)
+    for text, start, stop in zip(texts, index.offsets, index.offsets[1:], strict=False):
+        assert {numbered[word] for word in index.words[start:stop]} == set(words_of(text))

@@ -17,10 +17,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "sasrec": {"num_layers": 1, "num_heads": 2},
     "s3rec": {"num_layers": 1},
     "recguru": {"num_layers": 1, "num_heads": 2},
+    "zesrec": {"text_size": 24, "num_layers": 1},
+    "unisrec": {"text_size": 24, "num_layers": 1, "num_experts": 3, "gate_noise": 0.0, "expert_dropout": 0.0},
 }
 """Settings of a small model of each neural baseline, beside `COMMON`. A new baseline is added here."""
 
-COMMON = {"hidden_size": 16, "max_length": 6, "initializer_range": 0.3}
+COMMON = {"hidden_size": 16, "dropout": 0.2, "max_length": 6, "initializer_range": 0.3}
 
 
 def small_baseline(name: str, **settings: Any) -> BaselineModel:

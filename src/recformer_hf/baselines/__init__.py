@@ -26,12 +26,16 @@ from .shared.model import BaselineModel
 from .shared.trainer import BaselineTrainer
 from .shared.training import default_arguments, train_baseline
 from .text_neighbours import TextNeighbours
+from .unisrec import UniSRec, UniSRecConfig
+from .zesrec import ZESRec, ZESRecConfig
 
 NEURAL: dict[str, type[BaselineModel]] = {
     "gru4rec": GRU4Rec,
     "sasrec": SASRec,
     "s3rec": S3Rec,
     "recguru": RecGURU,
+    "zesrec": ZESRec,
+    "unisrec": UniSRec,
 }
 """The neural baselines by name, which is the model type of their configurations."""
 
@@ -59,6 +63,10 @@ __all__ = [
     "SASRec",
     "SASRecConfig",
     "TextNeighbours",
+    "UniSRec",
+    "UniSRecConfig",
+    "ZESRec",
+    "ZESRecConfig",
     "default_arguments",
     "train_baseline",
 ]

@@ -47,6 +47,7 @@ class Stream(IntEnum):
     WINDOW = 7
     MASKED_ITEMS = 8
     SEGMENT = 9
+    AUGMENTATION = 10
 
 
 class Draws:

@@ -11,13 +11,19 @@ import numpy as np
 _WORD = re.compile(r"\w\w+")
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text, lower-cased, of two or more characters."""
+    return _WORD.findall(text.lower())
+
+
 @dataclass(frozen=True, eq=False)
 class TextIndex:
     """TF-IDF vectors of unit length, stored by item and by word.
 
     Words are lower-cased and have two or more characters. A word weighs
     `(1 + ln tf) * (1 + ln((1 + num_items) / (1 + df)))` before a vector is normalised. Only the words that occur are
-    stored, so memory grows with the words of the catalogue, not with items times vocabulary.
+    stored, so memory grows with the words of the catalogue, not with items times vocabulary. Words are numbered in the
+    order of their first appearance ([`words_of`]).
 
     Args:
         words: int32 `[total]`, the words of item `i` are `words[offsets[i] : offsets[i + 1]]`.
@@ -40,7 +46,7 @@ class TextIndex:
         """Index texts, one for each item."""
         vocabulary: dict[str, int] = {}
         words_of_items = [
-            np.array([vocabulary.setdefault(word, len(vocabulary)) for word in _WORD.findall(text.lower())], np.int64)
+            np.array([vocabulary.setdefault(word, len(vocabulary)) for word in words_of(text)], np.int64)
             for text in texts
         ]
         num_items, num_words = len(words_of_items), max(1, len(vocabulary))
@@ -75,4 +81,4 @@ class TextIndex:
         return sums
 
 
-__all__ = ["TextIndex"]
+__all__ = ["TextIndex", "words_of"]

@@ -143,6 +143,12 @@ class TestRun:
         assert len(found["recommended"]) == 10
 
 
+OF_ITEMS = {
+    "zesrec": ("text_vectors", "item_embeddings", "source_embeddings"),
+    "unisrec": ("text_vectors",),
+}
+
+
 @PRETRAINED
 class TestPretrainingRun:
     """Every model that has pretraining, on one dataset."""
@@ -157,7 +163,11 @@ class TestPretrainingRun:
         saved = NEURAL[name].from_pretrained(tmp_path / "run")
         assert same_state(state_of(saved), state_of(trainer.model))
         small_baseline_trainer(saved, tmp_path / "next", num_train_epochs=1, learning_rate=0.0).train()
-        assert same_state(state_of(saved), state_of(trainer.model))
+        # A model of texts has no items of its own in pretraining.
+        before, after = state_of(trainer.model), state_of(saved)
+        of_items = {weight for weight in {*before, *after} if weight.split(".")[0] in OF_ITEMS.get(name, ())}
+        kept = [{key: state[key] for key in state if key not in of_items} for state in (before, after)]
+        assert same_state(*kept)
 
     @pytest.mark.parametrize("step", [3, 7])
     def test_resumes_to_the_last_bit(self, name, tmp_path, step):
