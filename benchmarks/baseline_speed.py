@@ -12,6 +12,7 @@ size, loss (softmax over the whole catalogue) and optimizer are the same. Nothin
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import time
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import TrainerCallback
 
 from benchmarks.memory import peak_bytes, reset_peak, resident_bytes
 from recformer_hf.baselines import NEURAL, BaselineModel, BaselineTrainer, BaselineTrainingArguments
@@ -48,16 +50,46 @@ def trainer_of(model: BaselineModel, dataset: SequentialDataset, batch: int, fol
     return trainer
 
 
-def bare_loop(model: nn.Module, trainer: BaselineTrainer, loss_of: Callable[[dict[str, Any]], Tensor]) -> Any:
-    """A function that trains a model for one epoch of a trainer's batches."""
+class EpochClock(TrainerCallback):
+    """Notes how long each epoch of a run takes, without what the run does once."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.began = 0.0
+
+    def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.perf_counter() - self.began)
+
+
+def by_trainer(trainer: BaselineTrainer) -> Callable[[], float]:
+    """A function that trains for an epoch and returns its seconds."""
+    clock = EpochClock()
+    trainer.add_callback(clock)
+
+    def epoch() -> float:
+        trainer.train_from(None)  # not `train`, which writes a result
+        return clock.seconds[-1]
+
+    return epoch
+
+
+def bare_loop(
+    model: nn.Module, trainer: BaselineTrainer, loss_of: Callable[[dict[str, Any]], Tensor]
+) -> Callable[[], float]:
+    """The same, without a trainer, over its batches."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
 
-    def epoch() -> None:
+    def epoch() -> float:
+        began = time.perf_counter()
         model.train()
         for batch in trainer.get_train_dataloader():
             loss_of(batch).backward()
             optimizer.step()
             optimizer.zero_grad()
+        return time.perf_counter() - began
 
     return epoch
 
@@ -93,31 +125,29 @@ class TorchsSASRec(nn.Module):
 
 
 def epochs(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds of an epoch of each side, and their ratios."""
-    from benchmarks.measure import interleaved_medians, median_ratio
+    """Seconds of an epoch of each side, and the trainer's as a multiple of them."""
+    from benchmarks.measure import median_ratio
 
     dataset = open_dataset(options.dataset)
-    rows = []
+    sides: dict[str, Callable[[], float]] = {}
     with TemporaryDirectory() as folder:
-        sides: dict[str, Callable[[], Any]] = {}
-        for number, name in enumerate(("trainer", "bare loop, same model", "bare loop, torch's layers")):
-            model = NEURAL[options.model](hidden_size=options.width)
-            if number == 2 and not isinstance(model, SASRec):
-                continue
-            trainer = trainer_of(model, dataset, options.batch, f"{folder}/{number}")
-            if number == 0:
-                # Not `train`, which writes the result: what a run does once is no part of an epoch.
-                sides[name] = lambda trainer=trainer: trainer.train_from(None)
-            elif number == 1:
-                sides[name] = bare_loop(model, trainer, lambda batch, model=model: model(**batch).loss)
-            else:
-                plain = TorchsSASRec(model.config)
-                sides[name] = bare_loop(plain, trainer, plain.loss)
-        seconds = interleaved_medians(sides, repeats=options.epochs)
-    for name, found in seconds.items():
-        ratio = median_ratio(seconds["trainer"], found)
-        rows.append({"side": name, "epoch_s": float(np.median(found)), "trainer / side": ratio})
-    return rows
+        trainer = trainer_of(NEURAL[options.model](hidden_size=options.width), dataset, options.batch, folder)
+        sides["trainer"] = by_trainer(trainer)
+        same = copy.deepcopy(trainer.model)
+        sides["bare loop, same model"] = bare_loop(same, trainer, lambda batch: same(**batch).loss)
+        if isinstance(same, SASRec):
+            plain = TorchsSASRec(same.config)
+            sides["bare loop, torch's layers"] = bare_loop(plain, trainer, plain.loss)
+        turns = [{name: side() for name, side in sides.items()} for _ in range(options.epochs + 1)][1:]  # after warm-up
+    seconds = {name: [turn[name] for turn in turns] for name in sides}
+    return [
+        {
+            "side": name,
+            "epoch_s": float(np.median(found)),
+            "trainer / side": median_ratio(seconds["trainer"], found),
+        }
+        for name, found in seconds.items()
+    ]
 
 
 def step(loss: str, options: argparse.Namespace) -> dict[str, Any]:

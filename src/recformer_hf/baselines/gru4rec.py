@@ -30,6 +30,8 @@ class GRU4RecConfig(BaselineConfig):
         num_layers (`int`, defaults to 1): of the GRU.
         gru_size (`int`, *optional*): width of the GRU, by default `hidden_size`.
         tie_item_embeddings (`bool`, defaults to `True`): whether the scores take the input's item vectors.
+        initializer_range (`float`, defaults to 0.1): of the item vectors too. From smaller ones, whose states hardly
+            differ, training takes several times as long.
     """
 
     model_type = "gru4rec"
@@ -38,6 +40,7 @@ class GRU4RecConfig(BaselineConfig):
     num_layers: int = 1
     gru_size: int | None = None
     tie_item_embeddings: bool = True
+    initializer_range: float | int = 0.1
 
     def validate_architecture(self) -> None:
         self.check_positive("num_layers", *(["gru_size"] if self.gru_size is not None else []))
@@ -50,6 +53,7 @@ class GRU4Rec(BaselineModel):
     config: GRU4RecConfig
     config_class = GRU4RecConfig
     paper = "[Hidasi and Karatzoglou, 2018](https://arxiv.org/abs/1706.03847)"
+    training_defaults = {"learning_rate": 3e-3}
     item_tables = ("item_embeddings", "output_embeddings", "output_bias")
 
     def build(self) -> None:

@@ -108,6 +108,7 @@ class BaselineTrainer(RankingTrainer, SingleRunTrainer):
         baseline.take_datasets(self.train_datasets, self.pretraining)
         if baseline.is_new:
             baseline.draw_weights()
+        self._num_targets = baseline.num_targets
         self.card_texts = BaselineTexts(type(baseline).__name__, baseline.paper)
         self.catalog = baseline.catalog  # type: ignore[assignment]
 
@@ -171,7 +172,7 @@ class BaselineTrainer(RankingTrainer, SingleRunTrainer):
     # Loss
 
     def num_targets(self, batch: Batch) -> int:
-        return self._baseline.num_targets(batch)
+        return self._num_targets(batch)
 
     # Evaluation
 
