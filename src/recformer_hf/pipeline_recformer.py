@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
-from transformers import Pipeline
+from transformers import AutoTokenizer, Pipeline
 
 from .recommending.histories import as_list, described, is_list
 from .recommending.recommend import Recommendations
@@ -31,7 +31,7 @@ class SequentialRecommendationPipeline(Pipeline):
 
     Args:
         model: a `RecformerForSeqRec` with items and their catalogue, or the name of one.
-        tokenizer: its `RecformerTokenizer`.
+        tokenizer: its `RecformerTokenizer`. A neural baseline (`recformer_hf.baselines`) reads ids and needs none.
         top_k (`int`, defaults to 10): items for each history.
         exclude_history (`bool`, defaults to `True`): leave out items of the history itself.
         candidates (list of ids): recommend only these.
@@ -42,11 +42,18 @@ class SequentialRecommendationPipeline(Pipeline):
     """
 
     model: Any
-    _load_tokenizer: Any = True
+    _load_tokenizer: Any = None  # where there is one; a model that reads ids alone has none
     _load_processor: Any = False
     _load_image_processor: Any = False
     _load_video_processor: Any = False
     _load_feature_extractor: Any = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        folder = getattr(getattr(self.model, "config", None), "_name_or_path", "")
+        if self.tokenizer is None and getattr(self.model, "reads_text", True) and kwargs.get("task") and folder:
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder)  # or says why it cannot be loaded
+            self.tokenizer = tokenizer
 
     def __call__(self, histories: Any, *, batch_size: int | None = None, num_workers: int = 0, **options: Any) -> Any:  # type: ignore[override]
         """Recommends items.
@@ -116,7 +123,7 @@ class SequentialRecommendationPipeline(Pipeline):
         return {}, options, {}
 
     def preprocess(self, histories: Any, **_: Any) -> dict[str, Any]:  # type: ignore[override]
-        if self.tokenizer is None:
+        if self.tokenizer is None and getattr(self.model, "reads_text", True):
             raise ValueError(
                 "The pipeline has no tokenizer. Save one beside the model (tokenizer.save_pretrained(folder)), or pass "
                 "tokenizer=RecformerTokenizer.from_pretrained(...)."

@@ -10,7 +10,7 @@ What baselines share with a model is in `memory/`. A baseline imports from `shar
 never from another baseline.
 """
 
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from .blend import Blend, Probabilities
 from .cooccurrence import Cooccurrence
@@ -42,6 +42,7 @@ NEURAL: dict[str, type[BaselineModel]] = {
 for _name, _model in NEURAL.items():
     AutoConfig.register(_name, _model.config_class, exist_ok=True)
     AutoModel.register(_model.config_class, _model, exist_ok=True)
+    AutoModelForSequenceClassification.register(_model.config_class, _model, exist_ok=True)  # for the pipeline
 
 __all__ = [
     "NEURAL",

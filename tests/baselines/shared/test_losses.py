@@ -54,7 +54,7 @@ class TestFullCrossEntropy:
         expected = torch.nn.functional.cross_entropy(states @ items.T + bias, labels)
         torch.testing.assert_close(full_cross_entropy(states, items, labels, bias), expected)
 
-    def test_chunks_change_neither_loss_nor_gradients(self, monkeypatch):
+    def test_chunks_change_neither_loss_nor_gradients(self, monkeypatch, caplog):
         def found() -> list[torch.Tensor]:
             torch.manual_seed(0)
             states, items, bias = (torch.randn(*shape, requires_grad=True) for shape in ((7, 8), (50, 8), (50,)))
@@ -69,6 +69,7 @@ class TestFullCrossEntropy:
         monkeypatch.setattr(losses, "MOST_SCORES", 120)  # two targets at once
         for first, second in zip(whole, found(), strict=True):
             torch.testing.assert_close(first, second)
+        assert "takes the scores of 2 of 7 targets at a time" in caplog.text
         assert sorted(calls) == [1, 1, 2, 2, 2, 2, 2, 2]  # and again in the backward pass
 
 

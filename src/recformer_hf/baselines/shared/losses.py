@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
 
 MOST_SCORES = 2**25
 """Scores of the whole catalogue that are in memory together: 128 MiB in float32, and as much for their gradient."""
@@ -32,6 +35,11 @@ def full_cross_entropy(states: Tensor, items: Tensor, labels: Tensor, bias: Tens
     chunk = max(1, MOST_SCORES // len(items))
     if len(states) <= chunk:
         return _summed_cross_entropy(states, items, labels, bias) / len(states)
+    logger.warning_once(
+        f"A softmax over {len(items):,} items takes the scores of {chunk:,} of {len(states):,} targets at a time, and "
+        "computes them again in the backward pass: a step is slow. loss='sampled_softmax' compares a target with a few "
+        "hundred items."
+    )
     sums = [
         checkpoint(_summed_cross_entropy, *part, bias, use_reentrant=False)
         for part in zip(states.split(chunk), [items] * -(-len(states) // chunk), labels.split(chunk), strict=True)

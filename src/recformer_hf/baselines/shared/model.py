@@ -19,11 +19,13 @@ from transformers.utils.generic import ModelOutput
 from ...encoder.checkpoint import check_names, check_numbers, readable_checkpoint, remove_older_weights
 from ...items.catalog import CATALOG_FILE, ItemCatalog
 from ...recommending.item_store import CheckpointSource, check_catalog, read_catalog
+from ...recommending.recommend import Recommendations
 from ...recommending.vectors import evaluating
 from .collators import HistoryCollator, NextItemCollator
 from .configuration import BaselineConfig
 from .histories import PackedHistories
 from .losses import binary_cross_entropy, bpr_max, full_cross_entropy, gbce_beta, sampled_softmax, top1_max
+from .recommend import recommend
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -255,7 +257,10 @@ class BaselineModel(PreTrainedModel):
         self.load_state_dict({name: value.to(self.device) for name, value in fresh.state_dict().items()})
         self.is_new = True
 
-    # Scoring
+    # Scoring and recommending
+
+    reads_text = False
+    """The pipeline needs no tokenizer."""
 
     def forward(
         self,
@@ -276,8 +281,8 @@ class BaselineModel(PreTrainedModel):
             return_dict: as in other transformers models.
             targets: the further arguments of the loss, such as `labels`.
         """
-        if self.config.num_items == 0 and not pretraining:
-            raise ValueError(f"This {type(self).__name__} has no items yet: fit(dataset) trains it on some.")
+        if not pretraining:
+            self.check_item_vectors()
         histories = PackedHistories(history_rows, lengths, int(lengths.max()) if longest is None else longest)
         if pretraining:
             output = BaselineOutput(loss=self.pretraining_loss(histories, **targets))
@@ -318,6 +323,52 @@ class BaselineModel(PreTrainedModel):
                 packed = PackedHistories.of(histories[first : first + step], self.config.max_length, self.device)
                 blocks.append(self(packed.rows, packed.lengths, packed.longest).scores)
         return torch.cat(blocks)
+
+    def check_item_vectors(self) -> None:
+        """Raises `ValueError` for a model without items."""
+        if self.config.num_items == 0:
+            raise ValueError(f"This {type(self).__name__} has no items yet: fit(dataset) trains it on some.")
+
+    def recommend(
+        self,
+        histories: Sequence[Any],
+        tokenizer: object = None,
+        top_k: int = 10,
+        *,
+        exclude_history: bool = True,
+        candidates: Sequence[Any] | None = None,
+        exclude: Sequence[Any] | None = None,
+        number_from: int | None = None,
+        return_tensors: str = "pt",
+        max_tokens: int | None = None,
+        progress: bool | None = None,
+    ) -> Recommendations:
+        """Finds the items with the highest scores for each history, as `RecformerForSeqRec.recommend` does.
+
+        Args:
+            histories: a list of histories, each a list of ids of the catalogue, oldest first. A dictionary stands for
+                the item with its `item_id`, or for the first item with exactly its attributes.
+            top_k: how many items, at least 1.
+            exclude_history: leave out the items of the history itself.
+            candidates: ids to choose from, for all histories; by default all items.
+            exclude: ids that are not recommended for any history.
+            number_from: the number that errors give the first history, if the histories are a part of more.
+            return_tensors: `"pt"` for torch, `"np"` for numpy.
+            tokenizer, max_tokens, progress: ignored; they keep the signature.
+
+        Returns:
+            [`Recommendations`], on the CPU.
+
+        Raises:
+            UnknownItemError: a `KeyError`, for ids that the catalogue does not have; it shows the closest ids.
+            ValueError: for a model without items, a dictionary that is no item of the catalogue, an empty history, or a
+                `top_k` larger than what is left.
+            TypeError: for something that is not a history, an item or an id.
+        """
+        return recommend(
+            self, histories, top_k, exclude_history=exclude_history, candidates=candidates, exclude=exclude,
+            number_from=number_from, return_tensors=return_tensors,
+        )  # fmt: skip
 
     def fit(self, dataset: SequentialDataset, output_dir: str | Path | None = None, **arguments: Any) -> Self:
         """Trains the model; one that has items is only checked to have the dataset's.
