@@ -40,6 +40,7 @@ class RecGURUConfig(BaselineConfig):
     r"""Configuration of [`RecGURU`], beside the fields of [`BaselineConfig`].
 
     Args:
+        dropout (`float`, defaults to 0.5): in [0, 1).
         loss (`str`, defaults to `"ce"`): of finetuning. Reconstruction is a full cross-entropy.
         num_layers (`int`, defaults to 2), num_heads (`int`, defaults to 1): of the encoder, and of each decoder; the
             heads must divide `hidden_size`.
@@ -53,6 +54,7 @@ class RecGURUConfig(BaselineConfig):
 
     model_type = "recguru"
 
+    dropout: float | int = 0.5
     loss: Literal["ce", "bce", "sampled_softmax"] = "ce"
     num_layers: int = 2
     num_heads: int = 1
@@ -81,7 +83,7 @@ class RecGURU(BaselineModel):
     config: RecGURUConfig
     config_class = RecGURUConfig
     paper = "[Li et al., 2022](https://arxiv.org/abs/2111.10093)"
-    pretraining_defaults = {"num_train_epochs": 20}
+    pretraining_defaults = {"num_train_epochs": 10}
     pretrains_first = True
 
     def build(self) -> None:

@@ -94,7 +94,7 @@ class S3Rec(BaselineModel):
     config: S3RecConfig
     config_class = S3RecConfig
     paper = "[Zhou et al., 2020](https://arxiv.org/abs/2008.07873)"
-    pretraining_defaults = {"num_train_epochs": 50}
+    pretraining_defaults = {"num_train_epochs": 20}
     pretrains_first = True
 
     def build(self) -> None:
