@@ -151,15 +151,18 @@ class UniSRec(TextModel):
         states: Tensor = self.transformer(hidden, histories)
         return states
 
-    def encode(self, histories: PackedHistories) -> Tensor:
-        vectors = self.adaptor(self.text_vectors[histories.rows])
-        if self.item_embeddings is not None:
-            vectors = vectors + self.item_embeddings(histories.rows)
-        return self.states_to_score(self.states(vectors, histories))
+    def adapted(self, rows: Tensor | None = None) -> Tensor:
+        """v of some rows of the catalogue or of all, with what their ids add, `[n, hidden_size]`."""
+        vectors: Tensor = self.adaptor(self.text_vectors if rows is None else self.text_vectors[rows])
+        if self.item_embeddings is None:
+            return vectors
+        return vectors + (self.item_embeddings.weight if rows is None else self.item_embeddings(rows))
 
-    def item_vectors(self) -> Tensor:
-        vectors: Tensor = self.adaptor(self.text_vectors)
-        return self.items_to_score(vectors if self.item_embeddings is None else vectors + self.item_embeddings.weight)
+    def encode(self, histories: PackedHistories) -> Tensor:
+        return self.states_to_score(self.states(self.adapted(histories.rows), histories))
+
+    def item_vectors_of(self, rows: Tensor | None = None) -> Tensor:
+        return self.items_to_score(self.adapted(rows))
 
     # Pretraining on several shops
 

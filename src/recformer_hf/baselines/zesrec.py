@@ -126,8 +126,8 @@ class ZESRec(TextModel):
     def encode(self, histories: PackedHistories) -> Tensor:
         return self.states(self.latent(self.text_vectors, self.item_embeddings, histories.rows), histories)
 
-    def item_vectors(self) -> Tensor:
-        return self.items_to_score(self.latent(self.text_vectors, self.item_embeddings))
+    def item_vectors_of(self, rows: Tensor | None = None) -> Tensor:
+        return self.items_to_score(self.latent(self.text_vectors, self.item_embeddings, rows))
 
     # Training: on one dataset, or on several shops
 

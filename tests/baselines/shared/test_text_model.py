@@ -8,11 +8,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from recformer_hf.baselines import NEURAL, BaselineTrainer, default_arguments, train_baseline
+from recformer_hf.baselines.shared import text_model
+from recformer_hf.baselines.shared.losses import sampled_softmax
 from recformer_hf.baselines.shared.text_model import ShopRows, TextConfig
 from recformer_hf.baselines.shared.text_vectors import prepared, text_vectors
 from recformer_hf.data.torch_datasets import TrainingSequences
 from recformer_hf.evaluation import rank_split
-from tests.support.neural_baselines import small_baseline, small_baseline_arguments, with_items
+from tests.support.neural_baselines import packed, small_baseline, small_baseline_arguments, with_items
 from tests.support.pretraining import domain
 from tests.support.training import small_dataset, weights_of
 
@@ -159,6 +161,53 @@ def test_rows_of_shops():
 def test_unfit_settings_are_refused(settings, message):
     with pytest.raises(StrictDataclassClassValidationError, match=message):
         TextConfig(**settings)
+
+
+class TestItemVectors:
+    def test_are_kept_until_a_weight_or_the_mode_changes(self, monkeypatch):
+        model = with_items("zesrec")
+        computed = []
+        whole = type(model).item_vectors_of
+        monkeypatch.setattr(
+            type(model), "item_vectors_of", lambda self, rows=None: computed.append(1) or whole(self, rows)
+        )
+        first = model.scores(HISTORIES)
+        assert torch.equal(model.scores(HISTORIES), first)
+        assert len(computed) == 1
+        with torch.no_grad():
+            model.universal.weight += 1
+        assert not torch.allclose(model.scores(HISTORIES), first)
+        model.eval()
+        model.scores(HISTORIES)
+        assert len(computed) == 3
+        assert model.item_vectors().requires_grad  # outside of scoring
+
+    def test_large_catalogues_are_computed_in_parts(self, monkeypatch):
+        model = with_items("unisrec", use_ids=True)
+        first = model.scores(HISTORIES)
+        monkeypatch.setattr(text_model, "ITEMS_AT_ONCE", 7)
+        model.eval()
+        torch.testing.assert_close(model.scores(HISTORIES), first)
+
+    @TEXT
+    def test_sampled_losses_read_only_the_items_that_count(self, name):
+        model = with_items(name, loss="sampled_softmax", num_negatives=20, logq_correction=True)
+        batch = model.training_collator([small_dataset()], 0)(TrainingSequences([small_dataset().train])[[(0, 0, 1)]])
+        states, items = model.encode(packed(batch["history_rows"].tolist())), model.item_vectors_of()
+        labels, negatives = batch["labels"], batch["negatives"]
+        scores = states @ items.T
+        expected = sampled_softmax(
+            scores.gather(1, labels[:, None])[:, 0],
+            scores[:, negatives],
+            labels[:, None] == negatives,
+            batch["log_counts"],
+        )
+        torch.testing.assert_close(model(**batch).loss, expected, atol=1e-5, rtol=1e-5)
+        del model.text_vectors  # the rest of the catalogue has no vectors
+        rows = torch.cat([batch["history_rows"], labels, negatives])
+        model.text_vectors = torch.full((60, 24), torch.nan)
+        model.text_vectors[rows] = prepared(text_vectors(small_dataset().catalog, width=24), 0.25)[rows]
+        torch.testing.assert_close(model(**batch).loss, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_cosines_or_products():

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize
 from typing_extensions import Self
 
 from ...data.arrays import offsets_from_lengths
 from ...data.torch_datasets import SequenceBatch
 from ...items.catalog import ItemCatalog
 from .configuration import BaselineConfig
+from .histories import PackedHistories
+from .losses import sampled_softmax
 from .model import BaselineModel
 from .text_vectors import WORDS, Pooling, prepared, text_vectors
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 GIVEN = "given"
 """The `text_encoder` of a model whose vectors a caller gives."""
+
+ITEMS_AT_ONCE = 2**16
+"""Items whose vectors are computed together where there is no gradient."""
 
 
 @strict
@@ -73,6 +78,7 @@ class TextModel(BaselineModel):
         self.shop_starts: list[int] = [0]
         """Where each shop's items begin in `shop_vectors`, and where the last ones end."""
         self._prepared: dict[str, Tensor] = {}
+        self._kept: tuple[object, Tensor] | None = None
         super().__init__(config, **settings)
 
     def build(self) -> None:
@@ -143,7 +149,7 @@ class TextModel(BaselineModel):
         texts = self.text_vectors
         self.text_vectors = torch.zeros_like(texts)  # the drawn ones are zeros, which are copied into it
         super().draw_weights()
-        self.text_vectors = texts
+        self.text_vectors, self._kept = texts, None
 
     # Items
 
@@ -152,7 +158,7 @@ class TextModel(BaselineModel):
             return
         vectors = self.vectors_of_texts(catalog)  # before anything changes, because it may fail
         super().take_catalog(catalog)
-        self.text_vectors = vectors
+        self.text_vectors, self._kept = vectors, None
 
     def take_datasets(self, datasets: "Sequence[SequentialDataset]", pretraining: bool) -> None:
         if not pretraining:
@@ -166,7 +172,7 @@ class TextModel(BaselineModel):
         self.shop_starts = offsets_from_lengths(np.array([len(each) for each in vectors])).tolist()
 
     def _drop_items(self) -> None:
-        self.config.num_items, self._catalog = 0, None
+        self.config.num_items, self._catalog, self._kept = 0, None, None
         self.text_vectors = self.text_vectors[:0].clone()
         for name in self.item_tables:
             table = getattr(self, name)
@@ -200,6 +206,42 @@ class TextModel(BaselineModel):
         return model
 
     # Scores
+
+    def item_vectors_of(self, rows: Tensor | None = None) -> Tensor:
+        """What states are compared with, of some rows of the catalogue or of all, `[n, hidden_size]`."""
+        raise NotImplementedError
+
+    def item_vectors(self) -> Tensor:
+        """Those of all items; without gradient in evaluation mode, they are kept until a weight or the mode changes."""
+        if self.training or torch.is_grad_enabled():
+            return self.item_vectors_of()
+        weights = [*self.parameters(), self.text_vectors]
+        state = (*((id(weight), weight._version) for weight in weights), self.device, torch.is_autocast_enabled())
+        if self._kept is None or self._kept[0] != state:
+            rows = torch.arange(len(self.text_vectors), device=self.device)
+            vectors = [self.item_vectors_of(part) for part in rows.split(ITEMS_AT_ONCE)]
+            self._kept = state, torch.cat(vectors)
+        return self._kept[1]
+
+    def train(self, mode: bool = True) -> Self:
+        self._kept = None
+        return super().train(mode)  # type: ignore[no-any-return]
+
+    def loss(
+        self,
+        histories: PackedHistories,
+        labels: Tensor,
+        places: Tensor | None = None,
+        negatives: Tensor | None = None,
+        log_counts: Tensor | None = None,
+    ) -> Tensor:
+        if negatives is None:
+            return super().loss(histories, labels, places)
+        states = self.encode(histories)  # only of the items that count, because a catalogue may be large
+        states = states if places is None else states.index_select(0, places)
+        of_targets = (states * self.item_vectors_of(labels)).sum(1)
+        of_negatives = linear(states, self.item_vectors_of(negatives))
+        return sampled_softmax(of_targets, of_negatives, labels[:, None] == negatives, log_counts)
 
     def states_to_score(self, states: Tensor) -> Tensor:
         """States `[n, hidden_size]` as the scores' left side: unit vectors over the temperature."""
