@@ -164,7 +164,8 @@ def run(folder, size):
         folder, seed=3, per_device_train_batch_size=size, optim="sgd", learning_rate=0.1, eval_strategy="no"
     )
     shops = [domain("garden"), domain("music")]
-    BaselineTrainer(small_baseline("unisrec", dropout=0.0), args, pretraining=True, train_datasets=shops).train()
+    model = small_baseline("unisrec", dropout=0.0, use_ids=True)
+    BaselineTrainer(model, args, pretraining=True, train_datasets=shops).train()
 """
 
 

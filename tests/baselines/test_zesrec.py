@@ -32,14 +32,14 @@ def latent(model: ZESRec) -> torch.Tensor:
 
 class TestScores:
     def test_recurrent(self):
-        model = with_offsets(network="gru", num_layers=2)
+        model = with_offsets(num_layers=2)
         items = latent(model)
         for row, history in enumerate(HISTORIES):
             states, _ = model.network(layer_norm(items[history], (16,))[None])
             torch.testing.assert_close(model.scores(HISTORIES)[row], states[0, -1] @ items.T, atol=1e-5, rtol=1e-5)
 
     def test_transformer(self):
-        model = with_offsets(num_layers=2, hidden_size=12, num_heads=3)
+        model = with_offsets(network="transformer", num_layers=2, hidden_size=12, num_heads=3)
         block = model.network.layers[0]
         assert block.feed_forward[0].out_features == 48
         model.network = type(model.network)(12, 2, 3, 20, 0.0).eval()
@@ -61,7 +61,7 @@ class TestScores:
 class TestPrior:
     def test_a_new_model_has_no_offsets(self):
         assert not with_items("zesrec").item_embeddings.weight.any()
-        assert with_items("zesrec").position_embeddings.weight.any()
+        assert with_items("zesrec", network="transformer").position_embeddings.weight.any()
 
     def test_loss_by_hand(self):
         model = with_offsets(prior_precision=3.0)

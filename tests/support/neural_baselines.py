@@ -17,7 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "sasrec": {"num_layers": 1, "num_heads": 2},
     "s3rec": {"num_layers": 1},
     "recguru": {"num_layers": 1, "num_heads": 2},
-    "zesrec": {"text_size": 24, "num_layers": 1},
+    "zesrec": {"text_size": 24},
     "unisrec": {"text_size": 24, "num_layers": 1, "num_experts": 3, "gate_noise": 0.0, "expert_dropout": 0.0},
 }
 """Settings of a small model of each neural baseline, beside `COMMON`. A new baseline is added here."""

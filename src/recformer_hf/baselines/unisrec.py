@@ -124,6 +124,7 @@ class UniSRec(TextModel):
     config_class = UniSRecConfig
     paper = "[Hou et al., 2022](https://arxiv.org/abs/2206.05941)"
     item_tables = ("item_embeddings",)
+    training_defaults = {"per_device_train_batch_size": 256}
     pretraining_defaults = {"per_device_train_batch_size": 512, "num_train_epochs": 30}
 
     def build(self) -> None:

@@ -38,9 +38,9 @@ class ZESRecConfig(TextConfig):
 
     Args:
         loss (`str`, defaults to `"ce"`): full cross-entropy, or `"sampled_softmax"`.
-        network (`"transformer"` or `"gru"`, defaults to `"transformer"`): f_seq.
-        num_layers (`int`, defaults to 2): of f_seq. num_heads (`int`, defaults to 2): of a transformer; the heads must
-            divide `hidden_size`.
+        network (`"gru"` or `"transformer"`, defaults to `"gru"`): f_seq.
+        num_layers (`int`, defaults to 1): of f_seq.
+        num_heads (`int`, defaults to 2): of a transformer; the heads must divide `hidden_size`.
         prior_precision (`float`, defaults to 1.0): lambda, of the offsets' prior.
         item_offsets (`bool`, defaults to `True`): whether there are offsets at all; without, only texts count.
         num_source_items (`int`, defaults to 0): items of the shops that it was pretrained on, which have offsets of
@@ -52,8 +52,8 @@ class ZESRecConfig(TextConfig):
     hidden_size: int = 128
     dropout: float | int = 0.5
     loss: Literal["ce", "sampled_softmax"] = "ce"
-    network: Literal["gru", "transformer"] = "transformer"
-    num_layers: int = 2
+    network: Literal["gru", "transformer"] = "gru"
+    num_layers: int = 1
     num_heads: int = 2
     prior_precision: float | int = 1.0
     item_offsets: bool = True
@@ -76,6 +76,7 @@ class ZESRec(TextModel):
     config_class = ZESRecConfig
     paper = "[Ding et al., 2021](https://arxiv.org/abs/2105.08318)"
     item_tables = ("item_embeddings",)
+    training_defaults = {"per_device_train_batch_size": 256}
 
     def build(self) -> None:
         super().build()
