@@ -544,7 +544,9 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             history_rows (`Tensor`, int `[batch, length]`): rows of the catalogue of the items of each history, oldest
                 first, padded with -1 at the end. A two-level head reads them instead of `input_ids`; a history bias
                 needs them too. With a two-level head, `labels` may also be `[batch, length]`, the item that came after
-                each of them (-100: no target).
+                each of them (-100: no target). If all rows share `negatives` (there may be none, `[0]`), `input_ids`
+                may then be the texts of the batch's items, each once, in the order of the catalogue. They are encoded,
+                and the text encoder gets a gradient, instead of being looked up in `item_embeddings`.
             equal_items (`Tensor`, int `[2, num_repeated]`): `model.equal_items`, to make items with equal vectors tie
                 in the scores of the whole catalogue, where rounding could order them.
             encode_only: compute only `user_embeds`, the text encoder's vectors of the sequences.
@@ -562,25 +564,33 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             history_rows=history_rows, labels=labels,
         )  # fmt: skip
         reads_rows = self.config.sequence_head == "two_level" and not encode_only
-        batch_size, histories = num_sequences(input_ids, inputs_embeds, cu_seqlens), None
+        num_texts, histories = num_sequences(input_ids, inputs_embeds, cu_seqlens), None
+        batch_size = num_texts
         if reads_rows or history_rows is not None:
             histories, labels = checked_histories(history_rows, labels, self.config)
             batch_size = len(histories.places) if reads_rows else batch_size
         of_items = candidates, labels, num_negatives, negatives, frequencies
         check_item_arguments(self.config.num_items, batch_size, *of_items)
         rows, histories, labels, negatives, corrections = items_of_batch(histories, labels, negatives, frequencies)
-        items = self._item_vectors(rows)
-        if reads_rows and histories is not None:
-            users = self.scoring_head.read(items, histories)
-            result = RecformerForSeqRecOutput(user_embeds=users)
-        else:
+        output = None
+        if not reads_rows or (rows is not None and num_texts is not None):
+            if reads_rows and num_texts != len(rows):  # type: ignore[arg-type]
+                raise ValueError(
+                    f"The batch has {len(rows)} items in histories, labels and negatives, but input_ids have "  # type: ignore[arg-type]
+                    f"{num_texts} texts; expected the text of each of these items, in the order of the catalogue."
+                )
             output = self.recformer(
                 input_ids, token_type_ids, item_position_ids, attention_mask, position_ids, inputs_embeds, cu_seqlens,
                 max_seqlen, pooled_only=True, output_hidden_states=output_hidden_states,
                 output_attentions=output_attentions, return_dict=True,
             )  # fmt: skip
-            users, states = output.pooler_output, output.hidden_states
-            result = RecformerForSeqRecOutput(user_embeds=users, hidden_states=states, attentions=output.attentions)
+        items = self._item_vectors(rows, output.pooler_output if reads_rows and output is not None else None)
+        if reads_rows and histories is not None:
+            users = self.scoring_head.read(items, histories)
+            result = RecformerForSeqRecOutput(user_embeds=users)
+        else:
+            users, states = output.pooler_output, output.hidden_states  # type: ignore[union-attr]
+            result = RecformerForSeqRecOutput(user_embeds=users, hidden_states=states, attentions=output.attentions)  # type: ignore[union-attr]
         if not encode_only:
             result.scores, result.loss = scores_and_loss(
                 self.scoring_head, Queries(users, histories, corrections), items, candidates, labels, num_negatives,

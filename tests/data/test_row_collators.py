@@ -82,6 +82,20 @@ def test_all_items_that_occur_are_the_negatives_where_they_are_few():
     assert "frequencies" not in batch
 
 
+def test_the_texts_of_the_batch_come_in_the_order_of_the_catalogue():
+    collator = TwoLevelCollator(
+        COUNTS, max_items=2, seed=0, num_negatives=5,
+        item_collator=lambda rows: {"input_ids": torch.from_numpy(rows), "item_index": rows},
+    )  # fmt: skip
+    batch = collator(DATA[index([0, 2, 3])])
+    window = {*batch["history_rows"][2].tolist(), *batch["labels"][2].tolist()}
+    assert len(window) == 3
+    assert batch["input_ids"].tolist() == [1, 2, 4, 7, 9, *sorted(window)]
+    assert batch["negatives"].tolist() == []  # the batch is compared with its own items alone
+    assert "frequencies" in batch
+    assert "item_index" not in batch
+
+
 @pytest.mark.parametrize("wrong", [{"num_negatives": -1, "max_items": 3}, {"max_items": 0}])
 def test_what_cannot_be_is_refused(wrong):
     with pytest.raises(ValueError, match="num_negatives must be at least 0 and max_items at least 1"):

@@ -56,8 +56,8 @@ def test_good(arguments):
         ({"negatives": torch.tensor([[1], [2]])}, "labels"),
         ({"num_negatives": 1, "num_items": 1, "labels": torch.tensor([0, 0])}, "num_negatives 1 and 1 items"),
         (
-            {"labels": torch.tensor([0, 1]), "negatives": torch.zeros(0, dtype=torch.long)},
-            r"negatives must be \[batch, num_negatives\] or \[num_negatives\], the same for all, got shape \[0\]",
+            {"labels": torch.tensor([0, 1]), "negatives": torch.zeros(2, 0, dtype=torch.long)},
+            r"negatives must be \[batch, num_negatives\] or \[num_negatives\], the same for all, got shape \[2, 0\]",
         ),
         ({"labels": torch.tensor([0, 1]), "negatives": torch.tensor([1, 9])}, "negatives must lie between 0 and 8"),
         ({"candidates": torch.zeros(2, 0, dtype=torch.long)}, r"\[batch, num_candidates\]"),

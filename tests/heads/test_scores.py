@@ -138,6 +138,28 @@ def test_all_items_as_negatives_give_the_full_loss():
     torch.testing.assert_close(sampled.loss, model(history_rows=ROWS, labels=LABELS).loss)
 
 
+ITEMS_OF_BATCH = torch.tensor([2, 3, 5, 7, 9])
+TEXTS = torch.tensor([[0, 7, 9], [0, 8, 5], [0, 4, 4], [0, 11, 6], [0, 12, 5]])
+FREQUENCIES = torch.full((10,), 0.1)
+NO_NEGATIVES = torch.zeros(0, dtype=torch.long)
+
+
+def test_texts_of_the_batch_are_encoded_instead_of_looked_up():
+    model = two_level().eval()
+    batch = {"history_rows": ROWS, "labels": LABELS, "negatives": NO_NEGATIVES, "frequencies": FREQUENCIES}
+    found = model(TEXTS, **batch).loss
+    found.backward()
+    assert model.recformer.embeddings.word_embeddings.weight.grad[TEXTS.flatten()].any(1).all()
+    with torch.no_grad():
+        model.item_embeddings[ITEMS_OF_BATCH] = model.recformer(TEXTS).pooler_output
+    torch.testing.assert_close(model(**batch).loss, found)
+
+
+def test_a_text_for_each_item_of_the_batch():
+    with pytest.raises(ValueError, match=r"The batch has 5 items .* but input_ids have 4 texts"):
+        two_level()(TEXTS[:4], history_rows=ROWS, labels=LABELS, negatives=NO_NEGATIVES)
+
+
 def test_shared_negatives_must_be_rows_of_the_catalogue():
     with pytest.raises(ValueError, match="negatives"):
         two_level()(history_rows=ROWS, labels=LABELS, negatives=torch.tensor([10]))

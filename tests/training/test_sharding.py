@@ -98,6 +98,16 @@ def test_two_processes_train_a_two_level_head_as_one_does(tmp_path):
     assert_same_run(ranks, tmp_path / "run", expected)
 
 
+def test_two_processes_train_a_text_encoder_under_a_two_level_head(tmp_path):
+    """Each process compares its targets with the items of its own batch, so one process alone does something else."""
+    settings = {"recipe": "hybrid", "skip_stage1": False, "stage1_freeze": "none", "min_steps": 0}
+    ranks = run_distributed(tmp_path / "run", {**SETTINGS, **NARROW, **settings})
+    assert ranks[0]["evaluations"] == ranks[1]["evaluations"]
+    assert any(name.startswith("recformer.") for name in ranks[0]["gradients"])
+    for name, gradient in ranks[0]["gradients"].items():
+        assert torch.equal(gradient, ranks[1]["gradients"][name]), name
+
+
 def test_two_processes_train_a_flat_head_that_learns_as_one_does(tmp_path):
     settings = {"recipe": "hybrid-flat", "learning_rate": 1e-3, "config": NO_HEAD_DROPOUT}
     expected = run_alone(tmp_path / "alone", **settings)

@@ -5,6 +5,7 @@ As in `collators`, every draw is keyed by (seed, epoch, dataset, user).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,22 +35,36 @@ class TwoLevelCollator:
 
     An item that is never a target would only learn to score low. So what has not been sold yet is no negative.
 
+    With an `item_collator` there are the texts of the batch's items too, those of histories and targets, each once, in
+    the order of the catalogue: the packed tokens of [`ItemCollator`]. `negatives` are empty then, so that these items
+    are all that the targets are compared with: vectors from before the step would differ from theirs in more than what
+    they say.
+
     Args:
         counts (int `[num_items]`): how often each item of the catalogue occurs in the training sequences.
         max_items (`int`): most items of a history, at least 1.
         seed (`int`): in [0, 2^64).
         num_negatives (`int`, defaults to 0): negatives of a batch; 0 for none (softmax over the whole catalogue).
+        item_collator (*optional*): an [`ItemCollator`], for a text encoder that trains.
 
     Raises:
         ValueError: for a `num_negatives` below 0, or a `max_items` below 1.
     """
 
-    def __init__(self, counts: np.ndarray, *, max_items: int, seed: int, num_negatives: int = 0) -> None:
+    def __init__(
+        self,
+        counts: np.ndarray,
+        *,
+        max_items: int,
+        seed: int,
+        num_negatives: int = 0,
+        item_collator: Callable[[np.ndarray], dict[str, Any]] | None = None,
+    ) -> None:
         if num_negatives < 0 or max_items < 1:
             raise ValueError(
                 f"num_negatives must be at least 0 and max_items at least 1, got {num_negatives} and {max_items}."
             )
-        self.max_items, self.num_negatives = max_items, num_negatives
+        self.max_items, self.num_negatives, self.item_collator = max_items, num_negatives, item_collator
         self.frequencies = torch.from_numpy((counts / max(counts.sum(), 1)).astype(np.float32))
         self.known = np.flatnonzero(counts)
         self.draws = Draws(seed)
@@ -68,7 +83,12 @@ class TwoLevelCollator:
             "history_rows": padded_slices(batch.items, starts, lengths),
             "labels": padded_slices(batch.items, starts + 1, lengths, IGNORED),
         }
-        if self.num_negatives >= len(self.known):
+        if self.item_collator is not None:
+            rows = np.unique(batch.items[slice_indices(starts, lengths + 1)])
+            texts = self.item_collator(rows)
+            del texts["item_index"]
+            result |= texts | {"negatives": torch.zeros(0, dtype=torch.long), "frequencies": self.frequencies}
+        elif self.num_negatives >= len(self.known):
             result["negatives"] = torch.from_numpy(self.known.copy())
         elif self.num_negatives:
             # The first user stands for the batch.

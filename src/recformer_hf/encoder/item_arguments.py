@@ -59,8 +59,9 @@ def check_item_arguments(
         )
     if labels is not None and labels.ndim != 1:
         raise ValueError(f"labels must be [batch], got shape {list(labels.shape)}.")
-    if negatives is not None and negatives.ndim == 1 and len(negatives):  # all histories share them
-        check_range("negatives", negatives, num_items, "num_items")
+    if negatives is not None and negatives.ndim == 1:  # all histories share them, or only the items of the batch
+        if len(negatives):
+            check_range("negatives", negatives, num_items, "num_items")
         negatives = None
     for name, value in (("candidates", candidates), ("negatives", negatives)):
         if value is not None and (value.ndim != 2 or value.shape[1] == 0):

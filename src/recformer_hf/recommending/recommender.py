@@ -280,15 +280,21 @@ class RecommenderMixin(_Model):
         self.item_store.forget_check()
         return super().train(mode)
 
-    def _item_vectors(self, rows: Tensor | None = None) -> Tensor:
-        """[`item_vectors`] of all items or of some rows, with their graph while the model trains."""
-        if not (self.training and torch.is_grad_enabled()):
+    def _item_vectors(self, rows: Tensor | None = None, texts: Tensor | None = None) -> Tensor:
+        """[`item_vectors`] of all items or of some rows, with their graph while the model trains.
+
+        `texts` are the vectors of the rows' texts, `[num_rows, hidden_size]`; by default those of the item matrix.
+        """
+        if texts is None and not (self.training and torch.is_grad_enabled()):
             return self.item_vectors if rows is None else self.item_vectors[rows]
         self.item_store.forget_check()  # a fused optimizer will change weights without telling torch
-        embeddings, residuals = self.item_embeddings, self.item_residuals
-        if rows is not None:
-            embeddings, residuals = embeddings[rows], None if residuals is None else residuals[rows]  # type: ignore
-        return self.scoring_head.item_vectors(embeddings, residuals, drop_residuals=True)
+        residuals = self.item_residuals
+        if rows is not None and residuals is not None:
+            residuals = residuals[rows]  # type: ignore[assignment]
+        embeddings = texts
+        if embeddings is None:
+            embeddings = self.item_embeddings if rows is None else self.item_embeddings[rows]
+        return self.scoring_head.item_vectors(embeddings, residuals, drop_residuals=self.training)
 
     def set_head(self, **fields: Any) -> bool:
         """Changes what the model learns beside the text encoder, in place (see docs/model.md).

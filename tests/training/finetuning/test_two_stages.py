@@ -361,11 +361,35 @@ class TestHybrid:
         with pytest.raises(ValueError, match="history_bias was True, is False"):
             other.train(resume_from_checkpoint=True)
 
-    def test_a_text_encoder_that_would_get_no_gradient(self, tmp_path):
+    def test_items_that_would_keep_the_vectors_of_old_weights(self, tmp_path):
         trainer = small_trainer(tmp_path / "run", recipe="hybrid", stage2_freeze="none")
-        with pytest.raises(ValueError, match="stage-2 would train it"):
+        with pytest.raises(ValueError, match="stage-2 would train the text encoder under a two-level head"):
             trainer.train()
         assert trainer.model.config.sequence_head == "flat"  # the model keeps its head
+
+    TEXTS = {"recipe": "hybrid", "skip_stage1": False, "stage1_freeze": "none", "min_steps": 0, "memory": False}
+
+    def test_a_text_encoder_trains_with_the_items_of_the_batches(self, tmp_path):
+        """Then the head alone, on vectors that are those of the encoder that the first stage ended with."""
+        model, settings = small_model(), {**self.TEXTS, "stage2_num_train_epochs": 1}
+        before = state_of(model)
+        trainer = small_trainer(tmp_path / "run", model, num_train_epochs=2, **settings)
+        trainer.train()
+        assert [result.stage for result in trainer.results] == [1, 2]
+        after = state_of(model)
+        for name in ("embeddings.word_embeddings.weight", "encoder.layer.0.intermediate.dense.weight"):
+            assert not torch.equal(after[f"recformer.{name}"], before[f"recformer.{name}"])
+        vectors = model.encode_items(small_dataset().catalog, small_tokenizer())
+        torch.testing.assert_close(torch.as_tensor(vectors), after["item_embeddings"], atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize("step", [1, 4])
+    def test_training_a_text_encoder_resumes_to_the_last_bit(self, tmp_path, step):
+        settings = {**self.TEXTS, "skip_stage2": True, "num_train_epochs": 2}
+        small_trainer(tmp_path / "whole", **settings).train()
+        interrupted(tmp_path / "run", 1, step, **settings)
+        torch.manual_seed(99)
+        small_trainer(tmp_path / "run", **settings).train(resume_from_checkpoint=True)
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
 
     def test_as_many_epochs_as_the_least_number_of_steps_needs(self, tmp_path):
         trainer = small_trainer(tmp_path / "run", recipe="hybrid", num_train_epochs=1, min_steps=13)

@@ -43,8 +43,9 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
     min_steps: int = field(  # type: ignore[assignment]
         default=None,
         metadata={
-            "help": "Train at least this many steps in each stage, for more epochs than num_train_epochs if need be. "
-            "None: the recipe's (paper: 0), or 0 if num_train_epochs or stage2_num_train_epochs is set."
+            "help": "Train at least this many steps in each stage, for more epochs than num_train_epochs if need be; "
+            "not in one that trains the text encoder under a two-level head. None: the recipe's (paper: 0), or 0 if "
+            "num_train_epochs or stage2_num_train_epochs is set."
         },
     )
     eval_strategy: str = field(  # type: ignore[assignment]

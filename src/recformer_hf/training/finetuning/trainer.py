@@ -80,6 +80,8 @@ class StageTrainer(RankingTrainer):
     model: RecformerForSeqRec
     _knows_items: bool
     """Whether this trainer has encoded the items, or loaded their vectors."""
+    _step_of_items: int | None = None
+    """The step of the stage after which this trainer encoded the items last."""
 
     def __init__(
         self,
@@ -149,8 +151,9 @@ class StageTrainer(RankingTrainer):
         counts = np.bincount(self.dataset.train.items, minlength=len(self.catalog))
         if _chosen(args.sequence_head, config.sequence_head) == "two_level":
             return TwoLevelCollator(
-                counts, max_items=tokenizer.max_item_embeddings - 1, seed=seed, num_negatives=args.num_negatives
-            )
+                counts, max_items=tokenizer.max_item_embeddings - 1, seed=seed, num_negatives=args.num_negatives,
+                item_collator=None if stage.freeze == "encoder" else self.item_collator,
+            )  # fmt: skip
         return FinetuningCollator(
             self.tokenized_catalog, tokenizer, seed=seed, num_negatives=args.num_negatives,
             history_rows=_chosen(args.history_bias, config.history_bias), targets_per_user=args.targets_per_user,
@@ -177,8 +180,8 @@ class StageTrainer(RankingTrainer):
         """Gives the model the head of the arguments, in place; called at the beginning of a run, new or resumed.
 
         Raises:
-            ValueError: for FSDP with a head that learns, or if a text encoder would train that gets no gradient from a
-                two-level head; the model then keeps its own.
+            ValueError: for FSDP with a head that learns, or if a text encoder would train under a two-level head, but
+                items would keep the vectors of its old weights. The model then keeps its own head.
         """
         head, fields = self._head, self.head_to_take()
         self._check_head({name: getattr(head.config, name) for name in HEAD_ARGUMENTS} | fields)
@@ -196,12 +199,14 @@ class StageTrainer(RankingTrainer):
                 f"FSDP does not work with a head that learns (sequence_head, {', '.join(learns)}). Use DDP "
                 "(examples/configs), or a recipe without them."
             )
-        trained = [stage.name for stage in self.args.stages() if stage.freeze != "encoder"]
-        if two_level and trained:
+        kept = [
+            stage.name for stage in self.args.stages() if stage.freeze != "encoder" and stage.item_matrix != "reencode"
+        ]
+        if two_level and kept:
             raise ValueError(
-                f"The text encoder gets no gradient from a two-level head, but {' and '.join(trained)} would train it. "
-                "Freeze it (stage1_freeze='encoder', stage2_freeze='encoder'), as the recipe hybrid does, or set "
-                "sequence_head='flat'."
+                f"{' and '.join(kept)} would train the text encoder under a two-level head, but items would keep the "
+                "vectors of its old weights. Set the stage's item matrix to 'reencode', or freeze the encoder "
+                "(stage1_freeze='encoder', stage2_freeze='encoder'), as the recipe hybrid does."
             )
 
     # The stage
@@ -222,7 +227,7 @@ class StageTrainer(RankingTrainer):
         """
         self.stage, self.args = stage, args
         self._has_item_matrix, self._to_beat = has_item_matrix, to_beat
-        self._knows_items = self._knows_items or has_item_matrix
+        self._knows_items, self._step_of_items = self._knows_items or has_item_matrix, None
         # A stage then draws the same dropout whether the one before it ran in this process or before a restart.
         set_seed(args.seed)
         self.collator = self.data_collator = self._train_collator(args, stage, self.processing_class, self._head.config)
@@ -257,14 +262,18 @@ class StageTrainer(RankingTrainer):
             self._train_item_embeddings(self.stage.item_matrix == "trainable")
             try:
                 output = self.train_from(checkpoint)
+                self._encode_items_of_step()
                 self.encode_items_once()  # a stage of no epochs
                 return output
             finally:
                 self._train_item_embeddings(False)
 
     def _lengthened(self, args: Any) -> Any:
-        """The arguments of a stage with as many epochs as `min_steps` needs."""
-        epochs = -(-args.min_steps // self.steps_per_epoch)
+        """The arguments of a stage with as many epochs as `min_steps` needs.
+
+        Those are steps of a head, which are cheap: a stage that trains the text encoder under it does not get longer.
+        """
+        epochs = 0 if self._trains_texts else -(-args.min_steps // self.steps_per_epoch)
         if args.num_train_epochs < epochs:
             args = copy.copy(args)
             args.num_train_epochs = epochs
@@ -277,8 +286,9 @@ class StageTrainer(RankingTrainer):
         super().begin_epoch()
         epoch, step = self.next_epoch
         begins = epoch == 0 and step == 0
+        reencodes = self.stage.item_matrix == "reencode" and not self._trains_texts
         # In the middle of an epoch, the matrix of the checkpoint is the one that the epoch began with.
-        if step == 0 and (self.stage.item_matrix == "reencode" or (begins and not self._has_item_matrix)):
+        if step == 0 and (reencodes or (begins and not self._has_item_matrix)):
             self.encode_items()
         if begins:
             self._start_projection()
@@ -325,7 +335,21 @@ class StageTrainer(RankingTrainer):
             )
             reshard(self.model)
             copy_into(self._item_embeddings, matrix)
-        self._knows_items = True
+        self._knows_items, self._step_of_items = True, self.state.global_step
+
+    def _encode_items_of_step(self) -> None:
+        """Encodes all items if the stage trains a two-level head's text encoder, and has done so since the last time.
+
+        The histories of a two-level head are read as item vectors, so those of older weights fit neither it nor each
+        other. A step needs only the items of its batch.
+        """
+        if self._trains_texts and self._step_of_items != self.state.global_step:
+            self.encode_items()
+
+    @property
+    def _trains_texts(self) -> bool:
+        """Whether the stage trains the text encoder with the items of its batches."""
+        return self.stage.freeze != "encoder" and self._head.config.sequence_head == "two_level"
 
     def encode_items_once(self) -> None:
         """Encodes all items unless the model has vectors for them."""
@@ -373,6 +397,7 @@ class StageTrainer(RankingTrainer):
         self, loader: RankingLoader, protocols: Sequence[RankingProtocol]
     ) -> tuple[dict[RankingProtocol, Ranking], float]:
         self.encode_items_once()
+        self._encode_items_of_step()
         return rank_sequences(self.model, loader, self.accelerator, protocols, ties=self.args.ranking_ties, top_k=10)
 
 
