@@ -34,6 +34,7 @@ TRAINED = {
         ["--recipe", "hybrid", "--item_residuals", "false", "--memory", "false"],
     ),
     "hybrid": ("**hybrid (two-level)**", ["--recipe", "hybrid"]),
+    "hybrid-text": ("**hybrid, text encoder trained**", ["--recipe", "hybrid-text"]),
     "hybrid-flat": ("**hybrid, flat**", ["--recipe", "hybrid-flat"]),
 }
 """The name in the table, and the options of `examples/finetune.py`."""

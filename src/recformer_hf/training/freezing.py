@@ -11,9 +11,12 @@ from torch import nn
 from ..modeling_recformer import RecformerModel
 from .sharding import reshard
 
-Freeze = Literal["none", "word_embeddings", "embeddings", "encoder"]
-"""What to freeze: nothing; the word embeddings; all of the embedding layer (words, positions, types, its norm); or the
-whole text encoder, so that only the recommender's head trains."""
+Freeze = Literal["none", "word_embeddings", "embeddings", "lower_layers", "encoder"]
+"""What to freeze: nothing; the word embeddings; all of the embedding layer (words, positions, types, its norm); with it
+all layers but the last two; or the whole text encoder, so that only the recommender's head trains."""
+
+TOP_LAYERS = 2
+"""Layers that train with `lower_layers`."""
 
 
 def unreachable(encoder: RecformerModel, *, pooled_only: bool) -> list[nn.Parameter]:
@@ -50,7 +53,8 @@ def frozen(model: nn.Module, encoder: RecformerModel, freeze: Freeze, *, pooled_
         raise ValueError(f"freeze must be one of {', '.join(get_args(Freeze))}, got {freeze!r}.")
     embeddings = encoder.embeddings
     parts: dict[str, list[nn.Module]] = {
-        "none": [], "word_embeddings": [embeddings.word_embeddings], "embeddings": [embeddings], "encoder": [encoder],
+        "none": [], "word_embeddings": [embeddings.word_embeddings], "embeddings": [embeddings],
+        "lower_layers": [embeddings, *list(encoder.encoder.layer)[:-TOP_LAYERS]], "encoder": [encoder],
     }  # fmt: skip
     weights = [weight for module in parts[freeze] for weight in module.parameters()]
     weights += unreachable(encoder, pooled_only=pooled_only)

@@ -65,7 +65,7 @@ class TestArguments:
             ({"max_validation_users": 0}, "max_validation_users must be at least 1 or None, got 0"),
             (
                 {"stage1_freeze": "words"},
-                "freeze must be one of none, word_embeddings, embeddings, encoder, got 'words'",
+                "freeze must be one of none, word_embeddings, embeddings, lower_layers, encoder, got 'words'",
             ),
             ({"stage1_item_matrix": "fixed"}, "must be one of reencode, frozen, trainable, got 'fixed'"),
         ],

@@ -24,6 +24,9 @@ HEAD_ARGUMENTS = (
 )
 """Arguments that are fields of the model's configuration."""
 
+STAGE_2 = ("stage2_num_train_epochs", "stage2_learning_rate", "stage2_per_device_train_batch_size")
+"""Arguments of the second stage that take the place of those without `stage2_`."""
+
 
 @dataclass
 class RecformerFinetuningArguments(RecformerTrainingArguments):
@@ -98,7 +101,8 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         default="paper",
         metadata={
             "help": "Settings of both stages: paper (Algorithm 1); hybrid (a two-level head over frozen item vectors); "
-            "hybrid-flat; lecture; ablation-1 ... ablation-4 (rows of the paper's ablation table)."
+            "hybrid-text (the text encoder trains first); hybrid-flat; lecture; ablation-1 ... ablation-4 (rows of the "
+            "paper's ablation table)."
         },
     )
     sequence_head: Literal["flat", "two_level"] | None = field(
@@ -155,10 +159,17 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         metadata={"help": "The same for stage 2. None: the recipe's (paper: 3, as the replication)."},
     )
     stage2_num_train_epochs: float | None = field(
-        default=None, metadata={"help": "At most this many epochs in stage 2. None: num_train_epochs."}
+        default=None,
+        metadata={
+            "help": "At most this many epochs in stage 2. None: the recipe's, or num_train_epochs if that is set. The "
+            "next two likewise."
+        },
     )
     stage2_learning_rate: float | None = field(
-        default=None, metadata={"help": "Peak learning rate of stage 2. None: learning_rate."}
+        default=None, metadata={"help": "Peak learning rate of stage 2. None: see above; or learning_rate."}
+    )
+    stage2_per_device_train_batch_size: int | None = field(
+        default=None, metadata={"help": "Users per step in stage 2. None: see above; or per_device_train_batch_size."}
     )
     num_negatives: int = field(  # type: ignore[assignment]
         default=None,
@@ -199,6 +210,9 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             self.min_steps = 0  # the caller has said for how long
         # How often to evaluate goes with when: the recipe's steps are not for a strategy that the caller chose.
         settings = {**USUAL_SETTINGS, **recipe.settings}
+        for name in STAGE_2:
+            if getattr(self, name.removeprefix("stage2_")) is not None:  # the caller has said so for both stages
+                settings.pop(name, None)
         for kind in ("eval", "save"):
             if getattr(self, f"{kind}_strategy") is not None:
                 settings[f"{kind}_steps"] = USUAL_SETTINGS[f"{kind}_steps"]
@@ -241,6 +255,9 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             value = getattr(self, field_name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{field_name} must be a number of at least 0, got {value}.")
+        size = self.stage2_per_device_train_batch_size
+        if size is not None and size < 1:
+            raise ValueError(f"stage2_per_device_train_batch_size must be at least 1, got {size}.")
         if self.max_validation_users is not None and self.max_validation_users < 1:
             raise ValueError(f"max_validation_users must be at least 1 or None, got {self.max_validation_users}.")
 
@@ -260,17 +277,16 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         return (
             *super().searchable_fields(),
             "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "stage1_patience",
-            "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate", "num_negatives",
-            "head_learning_rate", "min_steps", "targets_per_user", *HEAD_ARGUMENTS,
+            "stage2_patience", *STAGE_2, "num_negatives", "head_learning_rate", "min_steps", "targets_per_user",
+            *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def deciding_fields(self) -> tuple[str, ...]:
         return (
             *super().deciding_fields(),
             "recipe", "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "skip_stage1",
-            "skip_stage2", "stage1_patience", "stage2_patience", "stage2_num_train_epochs", "stage2_learning_rate",
-            "num_negatives", "max_validation_users", "head_learning_rate", "min_steps", "targets_per_user",
-            "memory", *HEAD_ARGUMENTS,
+            "skip_stage2", "stage1_patience", "stage2_patience", *STAGE_2, "num_negatives", "max_validation_users",
+            "head_learning_rate", "min_steps", "targets_per_user", "memory", *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def head_fields(self) -> dict[str, Any]:
@@ -283,7 +299,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         stages = {stage.number: f"item matrix {stage.item_matrix}, freeze {stage.freeze}" for stage in self.stages()}
         first, second = (stages.get(number, "skipped") for number in (1, 2))
         chosen = {
-            name: getattr(self, name) for name in (*USUAL_SETTINGS, "head_learning_rate", "memory")
+            name: getattr(self, name) for name in (*USUAL_SETTINGS, *STAGE_2, "head_learning_rate", "memory")
         } | self.head_fields()
         plain = {
             name: getattr(value, "value", value) for name, value in chosen.items()
@@ -303,8 +319,11 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             patience=self.stage1_patience,
             num_train_epochs=self.num_train_epochs,
             learning_rate=self.learning_rate,
+            per_device_train_batch_size=self.per_device_train_batch_size,
         )
-        epochs, rate = self.stage2_num_train_epochs, self.stage2_learning_rate
+        epochs, rate, size = (
+            self.stage2_num_train_epochs, self.stage2_learning_rate, self.stage2_per_device_train_batch_size,
+        )  # fmt: skip
         second = Stage(
             number=2,
             item_matrix=self.stage2_item_matrix,  # type: ignore[arg-type]
@@ -312,15 +331,17 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             patience=self.stage2_patience,
             num_train_epochs=self.num_train_epochs if epochs is None else epochs,
             learning_rate=self.learning_rate if rate is None else rate,
+            per_device_train_batch_size=self.per_device_train_batch_size if size is None else size,
         )
         return [stage for stage, skipped in ((first, self.skip_stage1), (second, self.skip_stage2)) if not skipped]
 
     def of_stage(self, stage: Stage) -> RecformerFinetuningArguments:
-        """The arguments of one stage of a run with these arguments: its folder, epochs and learning rate."""
+        """The arguments of one stage of a run with these arguments: its folder, epochs, learning rate, batch size."""
         args = copy.copy(self)
         args.output_dir = str(Path(self.output_dir or "", stage.name))
         args.num_train_epochs = stage.num_train_epochs
         args.learning_rate = stage.learning_rate
+        args.per_device_train_batch_size = stage.per_device_train_batch_size
         args.push_to_hub = False  # a stage's checkpoints stay here; the finished run is pushed
         return args
 

@@ -61,19 +61,27 @@ _HEAD = {
     "learned_temperature": True,
 }
 
+_HYBRID = {
+    **_HEAD, "sequence_head": "two_level", "num_train_epochs": 14, "learning_rate": 2e-3,
+    "per_device_train_batch_size": 128, "weight_decay": 0.01, "warmup_steps": 0.05, "num_negatives": 1000,
+    # Ten evaluations, however small the shop is. The schedule ends at 0, so a run does not stop before.
+    "min_steps": 1500, "eval_strategy": "steps", "eval_steps": 0.1, "save_strategy": "steps", "save_steps": 0.1,
+    "stage2_patience": 10,
+}  # fmt: skip
+
 RECIPES: dict[str, Recipe] = {
     # Algorithm 1: re-encoded, then frozen; all weights of the model train.
     "paper": Recipe(StageRecipe("reencode", "none"), StageRecipe("frozen", "none")),
     # The text encoder only makes item vectors; what reads histories of them trains. Every item is a target.
-    "hybrid": Recipe(
-        None,
+    "hybrid": Recipe(None, StageRecipe("frozen", "encoder"), _HYBRID),
+    # The same, after the text encoder has learned with the head what this shop's texts say about what is bought next.
+    "hybrid-text": Recipe(
+        StageRecipe("reencode", "lower_layers"),
         StageRecipe("frozen", "encoder"),
         {
-            **_HEAD, "sequence_head": "two_level", "num_train_epochs": 14, "learning_rate": 2e-3,
-            "per_device_train_batch_size": 128, "weight_decay": 0.01, "warmup_steps": 0.05, "num_negatives": 1000,
-            # Ten evaluations, however small the shop is. The schedule ends at 0, so a run does not stop before.
-            "min_steps": 1500, "eval_strategy": "steps", "eval_steps": 0.1, "save_strategy": "steps", "save_steps": 0.1,
-            "stage2_patience": 10,
+            **_HYBRID, "num_train_epochs": 4, "learning_rate": 2e-4, "head_learning_rate": 1e-3,
+            "per_device_train_batch_size": 32, "stage1_patience": 10, "stage2_num_train_epochs": 14,
+            "stage2_per_device_train_batch_size": 128,
         },
     ),
     # The same parts of the head, with histories read as text.
@@ -110,6 +118,7 @@ class Stage:
         patience: evaluations without a better metric after which the stage stops.
         num_train_epochs: most epochs of the stage.
         learning_rate: peak learning rate.
+        per_device_train_batch_size: users per step on each process.
     """
 
     number: int
@@ -118,6 +127,7 @@ class Stage:
     patience: int
     num_train_epochs: float
     learning_rate: float
+    per_device_train_batch_size: int
 
     @property
     def name(self) -> str:

@@ -226,6 +226,7 @@ class StageTrainer(RankingTrainer):
             to_beat: metric of an earlier stage; only better ones count as improvements.
         """
         self.stage, self.args = stage, args
+        self._train_batch_size = args.train_batch_size
         self._has_item_matrix, self._to_beat = has_item_matrix, to_beat
         self._knows_items, self._step_of_items = self._knows_items or has_item_matrix, None
         # A stage then draws the same dropout whether the one before it ran in this process or before a restart.
