@@ -127,6 +127,23 @@ class TestRecipes:
         assert args.settings()["learning_rate"] == 2e-3
         assert args.deciding_settings()["sequence_head"] == "two_level"
 
+    def test_a_stage_of_a_recipe_has_settings_of_its_own_unless_the_caller_sets_both(self):
+        common = {"output_dir": "run", "use_cpu": True, "recipe": "hybrid-text"}
+
+        def sizes(**given):
+            stages = RecformerFinetuningArguments(**common, **given).stages()
+            return [(stage.num_train_epochs, stage.per_device_train_batch_size) for stage in stages]
+
+        assert sizes() == [(4, 32), (14, 128)]
+        assert sizes(num_train_epochs=2) == [(2, 32), (2, 128)]
+        assert sizes(per_device_train_batch_size=8) == [(4, 8), (14, 8)]
+        assert sizes(num_train_epochs=2, stage2_num_train_epochs=3) == [(2, 32), (3, 128)]
+        args = RecformerFinetuningArguments(**common)
+        assert [args.of_stage(stage).per_device_train_batch_size for stage in args.stages()] == [32, 128]
+        assert "stage2_per_device_train_batch_size 128" in args.plan()
+        with pytest.raises(ValueError, match="stage2_per_device_train_batch_size must be at least 1, got 0"):
+            RecformerFinetuningArguments(**common, stage2_per_device_train_batch_size=0)
+
     def test_what_the_caller_sets_wins_over_the_recipe_even_if_it_is_the_usual_value(self):
         given = {"learning_rate": 5e-5, "per_device_train_batch_size": 16, "item_residuals": False, "weight_decay": 0.0}
         args = RecformerFinetuningArguments(output_dir="run", use_cpu=True, recipe="hybrid", **given)
