@@ -1,13 +1,13 @@
 """Recformer models: the encoder, the pretraining head and the sequential-recommendation head.
 
 Inputs are padded (`[batch, seq_len]` with `attention_mask`) or packed (`[1, total_tokens]` with `cu_seqlens`); outputs
-have the form of the input. Hidden states are kept in at least float32, whatever the dtype of the weights, because in
-bfloat16 the sum over the layers would lose more than the layers themselves do.
+have the form of the input. Hidden states are in float32 or wider: bfloat16 would lose more in the sum over the layers.
 """
 
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from .encoder.offloading import check_not_meta, execution_device, in_memory, kee
 from .encoder.outputs import RecformerForPreTrainingOutput, RecformerForSeqRecOutput, RecformerModelOutput
 from .encoder.packing import SequenceLayout
 from .heads.history_items import checked_histories
-from .heads.scores import Queries, items_of_batch, scores_and_loss
+from .heads.scores import Queries, encodes_items, items_of_batch, scores_and_loss
 from .heads.scoring_head import ScoringHead
 from .recommending.checked_vectors import check_finite
 from .recommending.item_store import ITEM_WEIGHTS, NO_ITEMS, CheckpointSource, ItemStore
@@ -544,9 +544,8 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             history_rows (`Tensor`, int `[batch, length]`): rows of the catalogue of the items of each history, oldest
                 first, padded with -1 at the end. A two-level head reads them instead of `input_ids`; a history bias
                 needs them too. With a two-level head, `labels` may also be `[batch, length]`, the item that came after
-                each of them (-100: no target). If all rows share `negatives` (there may be none, `[0]`), `input_ids`
-                may then be the texts of the batch's items, each once, in the order of the catalogue. They are encoded,
-                and the text encoder gets a gradient, instead of being looked up in `item_embeddings`.
+                each of them (-100: no target). If all rows share `negatives` (`[0]`: those of the batch), `input_ids`
+                may be the texts of these items, in the order of the catalogue, to train the text encoder with them.
             equal_items (`Tensor`, int `[2, num_repeated]`): `model.equal_items`, to make items with equal vectors tie
                 in the scores of the whole catalogue, where rounding could order them.
             encode_only: compute only `user_embeds`, the text encoder's vectors of the sequences.
@@ -559,43 +558,34 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
         """
         if self.config.num_items == 0:
             raise ValueError(NO_ITEMS)
-        check_tensors(
-            input_ids=input_ids, inputs_embeds=inputs_embeds, cu_seqlens=cu_seqlens,
-            history_rows=history_rows, labels=labels,
-        )  # fmt: skip
+        check_tensors(input_ids=input_ids, inputs_embeds=inputs_embeds, cu_seqlens=cu_seqlens)
+        check_tensors(history_rows=history_rows, labels=labels)
         reads_rows = self.config.sequence_head == "two_level" and not encode_only
-        num_texts, histories = num_sequences(input_ids, inputs_embeds, cu_seqlens), None
-        batch_size = num_texts
+        batch_size = num_texts = num_sequences(input_ids, inputs_embeds, cu_seqlens)
+        histories = None
         if reads_rows or history_rows is not None:
             histories, labels = checked_histories(history_rows, labels, self.config)
             batch_size = len(histories.places) if reads_rows else batch_size
         of_items = candidates, labels, num_negatives, negatives, frequencies
         check_item_arguments(self.config.num_items, batch_size, *of_items)
         rows, histories, labels, negatives, corrections = items_of_batch(histories, labels, negatives, frequencies)
-        output = None
-        if not reads_rows or (rows is not None and num_texts is not None):
-            if reads_rows and num_texts != len(rows):  # type: ignore[arg-type]
-                raise ValueError(
-                    f"The batch has {len(rows)} items in histories, labels and negatives, but input_ids have "  # type: ignore[arg-type]
-                    f"{num_texts} texts; expected the text of each of these items, in the order of the catalogue."
-                )
-            output = self.recformer(
-                input_ids, token_type_ids, item_position_ids, attention_mask, position_ids, inputs_embeds, cu_seqlens,
-                max_seqlen, pooled_only=True, output_hidden_states=output_hidden_states,
-                output_attentions=output_attentions, return_dict=True,
-            )  # fmt: skip
-        items = self._item_vectors(rows, output.pooler_output if reads_rows and output is not None else None)
+        encode = partial(
+            self.recformer, input_ids, token_type_ids, item_position_ids, attention_mask, position_ids, inputs_embeds,
+            cu_seqlens, max_seqlen, pooled_only=True, output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions, return_dict=True,
+        )  # fmt: skip
         if reads_rows and histories is not None:
+            items = self._item_vectors(rows, encode().pooler_output if encodes_items(rows, num_texts) else None)
             users = self.scoring_head.read(items, histories)
             result = RecformerForSeqRecOutput(user_embeds=users)
         else:
-            users, states = output.pooler_output, output.hidden_states  # type: ignore[union-attr]
-            result = RecformerForSeqRecOutput(user_embeds=users, hidden_states=states, attentions=output.attentions)  # type: ignore[union-attr]
+            items, output = self._item_vectors(rows), encode()
+            users, states = output.pooler_output, output.hidden_states
+            result = RecformerForSeqRecOutput(user_embeds=users, hidden_states=states, attentions=output.attentions)
         if not encode_only:
-            result.scores, result.loss = scores_and_loss(
-                self.scoring_head, Queries(users, histories, corrections), items, candidates, labels, num_negatives,
-                negatives, equal_items,
-            )  # fmt: skip
+            queries = Queries(users, histories, corrections)
+            scored = self.scoring_head, queries, items, candidates, labels, num_negatives, negatives, equal_items
+            result.scores, result.loss = scores_and_loss(*scored)
         return result if self._returns_dict(return_dict) else result.to_tuple()
 
 

@@ -217,4 +217,32 @@ def items_of_batch(
     return BatchItems(rows, histories, labels_of, None, corrections)
 
 
-__all__ = ["BatchItems", "Queries", "items_of_batch", "scores_and_loss", "scores_of_all", "scores_of_some"]
+def encodes_items(rows: Tensor | None, num_texts: int | None) -> bool:
+    """Whether a two-level model encodes the texts of a batch's items instead of looking their vectors up.
+
+    Args:
+        rows (`Tensor`, int `[num_rows]`, *optional*): the items of the batch; None: the whole catalogue.
+        num_texts (`int`, *optional*): how many texts the batch has.
+
+    Raises:
+        ValueError: if there are texts, but not one for each item.
+    """
+    if rows is None or num_texts is None:
+        return False
+    if num_texts != len(rows):
+        raise ValueError(
+            f"The batch has {len(rows)} items in histories, labels and negatives, but input_ids have {num_texts} "
+            "texts; expected the text of each of these items, in the order of the catalogue."
+        )
+    return True
+
+
+__all__ = [
+    "BatchItems",
+    "Queries",
+    "encodes_items",
+    "items_of_batch",
+    "scores_and_loss",
+    "scores_of_all",
+    "scores_of_some",
+]
