@@ -9,9 +9,12 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from accelerate import PartialState
 
+from recformer_hf.memory.memory import Memory
 from recformer_hf.training.resume import (
     RunFolder,
     asked_to_resume,
@@ -238,6 +241,47 @@ def test_killed_when(undisturbed, tmp_path, point):
         number for number, each in enumerate(undisturbed.events, 1) if each[0] == event and each[1].startswith(name)
     ]
     assert_goes_on(undisturbed, tmp_path / "run", numbers[0])
+
+
+HYBRID = {
+    "recipe": "hybrid-text", "num_train_epochs": 1, "min_steps": 0, "save_strategy": "steps", "save_steps": 2,
+    "save_total_limit": 1, "per_device_train_batch_size": 8, "dataloader_num_workers": 2,
+}  # fmt: skip
+HYBRID_POINTS = {
+    "the text encoder's best weights are known": ("os.rename", "stage-1/.stage.json"),
+    "the head has its last checkpoint": ("os.rmdir", "stage-2/.checkpoint-4.removed"),
+    "the memory is half written": ("os.rename", ".result.partial/.memory.safetensors"),
+    "weights are there, and the memory is not": ("os.rename", ".result.partial/memory.safetensors"),
+}
+
+
+def start_hybrid(folder: Path, *, resume: bool = False, kill_at: int = 0) -> int:
+    files = [str(folder.with_name(f"{folder.name}-{name}")) for name in ("steps", "events")]
+    return child(run_in_child, str(folder), files[0], HYBRID, resume, kill_at, 0.0, files[1])
+
+
+@pytest.fixture(scope="module")
+def undisturbed_hybrid(tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("hybrid") / "run"
+    assert start_hybrid(folder) == 0
+    return read(folder)
+
+
+@pytest.mark.parametrize("point", HYBRID_POINTS)
+def test_a_model_with_head_and_memory_is_killed_when(undisturbed_hybrid, tmp_path, point):
+    event, name = HYBRID_POINTS[point]
+    numbers = [
+        number
+        for number, (what, where) in enumerate(undisturbed_hybrid.events, 1)
+        if what == event and where.startswith(name)
+    ]
+    assert start_hybrid(tmp_path / "run", kill_at=numbers[0]) == -signal.SIGKILL
+    assert start_hybrid(tmp_path / "run", resume=True) == 0
+    assert weights_of(tmp_path / "run") == weights_of(undisturbed_hybrid.folder)
+    found, expected = (Memory.from_pretrained(folder) for folder in (tmp_path / "run", undisturbed_hybrid.folder))
+    assert repr(found) == repr(expected)
+    assert torch.equal(found.scores([np.arange(9)]), expected.scores([np.arange(9)]))
+    assert read(tmp_path / "run").evaluations == undisturbed_hybrid.evaluations
 
 
 @pytest.mark.slow
