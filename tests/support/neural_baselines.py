@@ -15,6 +15,7 @@ from tests.support.training import small_dataset
 SMALL: dict[str, dict[str, Any]] = {
     "gru4rec": {"gru_size": 12},
     "sasrec": {"num_layers": 1, "num_heads": 2},
+    "bert4rec": {"num_layers": 1, "attention_dropout": 0.0},
     "s3rec": {"num_layers": 1},
     "recguru": {"num_layers": 1, "num_heads": 2},
     "zesrec": {"text_size": 24},

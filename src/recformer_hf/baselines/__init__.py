@@ -12,6 +12,7 @@ never from another baseline.
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+from .bert4rec import BERT4Rec, BERT4RecConfig
 from .blend import Blend, Probabilities
 from .cooccurrence import Cooccurrence
 from .gru4rec import GRU4Rec, GRU4RecConfig
@@ -32,6 +33,7 @@ from .zesrec import ZESRec, ZESRecConfig
 NEURAL: dict[str, type[BaselineModel]] = {
     "gru4rec": GRU4Rec,
     "sasrec": SASRec,
+    "bert4rec": BERT4Rec,
     "s3rec": S3Rec,
     "recguru": RecGURU,
     "zesrec": ZESRec,
@@ -46,6 +48,8 @@ for _name, _model in NEURAL.items():
 
 __all__ = [
     "NEURAL",
+    "BERT4Rec",
+    "BERT4RecConfig",
     "BaselineModel",
     "BaselineTrainer",
     "BaselineTrainingArguments",

@@ -48,6 +48,12 @@ class TestFullCrossEntropy:
         loss = full_cross_entropy(torch.zeros(3, 8), torch.randn(50, 8), torch.tensor([1, 2, 3]))
         assert float(loss) == pytest.approx(math.log(50))
 
+    def test_without_targets_it_is_0(self):
+        states = torch.zeros(0, 8, requires_grad=True)
+        loss = full_cross_entropy(states, torch.randn(50, 8), torch.zeros(0, dtype=torch.int64))
+        loss.backward()
+        assert loss.item() == 0.0
+
     def test_is_torchs_and_counts_the_bias(self):
         states, items, bias = torch.randn(6, 8), torch.randn(50, 8), torch.randn(50)
         labels = torch.arange(6)

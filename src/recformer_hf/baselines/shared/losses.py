@@ -24,7 +24,7 @@ def full_cross_entropy(states: Tensor, items: Tensor, labels: Tensor, bias: Tens
     """Softmax cross-entropy over the whole catalogue: mean of log sum_i exp(s_i) - s+.
 
     If all scores together would take more than `MOST_SCORES`, targets are taken in chunks, and the backward pass
-    computes the scores of a chunk again. Memory then does not grow with the number of targets.
+    computes the scores of a chunk again. Memory then does not grow with the number of targets. Without targets it is 0.
 
     Args:
         states (`Tensor` `[num_targets, width]`): vectors of the histories.
@@ -34,7 +34,7 @@ def full_cross_entropy(states: Tensor, items: Tensor, labels: Tensor, bias: Tens
     """
     chunk = max(1, MOST_SCORES // len(items))
     if len(states) <= chunk:
-        return _summed_cross_entropy(states, items, labels, bias) / len(states)
+        return _summed_cross_entropy(states, items, labels, bias) / max(len(states), 1)
     logger.warning_once(
         f"A softmax over {len(items):,} items takes the scores of {chunk:,} of {len(states):,} targets at a time, and "
         "computes them again in the backward pass: a step is slow. loss='sampled_softmax' compares a target with a few "
