@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gru4rec": {"gru_size": 12},
     "sasrec": {"num_layers": 1, "num_heads": 2},
     "bert4rec": {"num_layers": 1, "attention_dropout": 0.0},
+    "fdsa": {"num_layers": 1, "min_attribute_items": 2},
     "s3rec": {"num_layers": 1},
     "recguru": {"num_layers": 1, "num_heads": 2},
     "zesrec": {"text_size": 24},

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from .bert4rec import BERT4Rec, BERT4RecConfig
 from .blend import Blend, Probabilities
 from .cooccurrence import Cooccurrence
+from .fdsa import FDSA, FDSAConfig
 from .gru4rec import GRU4Rec, GRU4RecConfig
 from .last_item_text import LastItemText
 from .markov import Markov
@@ -34,6 +35,7 @@ NEURAL: dict[str, type[BaselineModel]] = {
     "gru4rec": GRU4Rec,
     "sasrec": SASRec,
     "bert4rec": BERT4Rec,
+    "fdsa": FDSA,
     "s3rec": S3Rec,
     "recguru": RecGURU,
     "zesrec": ZESRec,
@@ -47,6 +49,7 @@ for _name, _model in NEURAL.items():
     AutoModelForSequenceClassification.register(_model.config_class, _model, exist_ok=True)  # for the pipeline
 
 __all__ = [
+    "FDSA",
     "NEURAL",
     "BERT4Rec",
     "BERT4RecConfig",
@@ -55,6 +58,7 @@ __all__ = [
     "BaselineTrainingArguments",
     "Blend",
     "Cooccurrence",
+    "FDSAConfig",
     "GRU4Rec",
     "GRU4RecConfig",
     "LastItemText",

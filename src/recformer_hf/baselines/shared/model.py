@@ -252,9 +252,11 @@ class BaselineModel(PreTrainedModel):
         self._catalog = catalog
 
     def draw_weights(self) -> None:
-        """Draws all weights anew, from the present seed."""
-        fresh = type(self)(self.config)
-        self.load_state_dict({name: value.to(self.device) for name, value in fresh.state_dict().items()})
+        """Draws all weights anew, from the present seed. Buffers stay: they say what items are, and are not learned."""
+        fresh = dict(type(self)(self.config).named_parameters())
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                weight.copy_(fresh[name])
         self.is_new = True
 
     # Scoring and recommending

@@ -145,12 +145,6 @@ class TextModel(BaselineModel):
         self.to(device)  # type: ignore[arg-type]
         self.draw_weights()
 
-    def draw_weights(self) -> None:
-        texts = self.text_vectors
-        self.text_vectors = torch.zeros_like(texts)  # the drawn ones are zeros, which are copied into it
-        super().draw_weights()
-        self.text_vectors, self._kept = texts, None
-
     # Items
 
     def take_catalog(self, catalog: ItemCatalog) -> None:
