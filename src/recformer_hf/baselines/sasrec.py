@@ -55,6 +55,7 @@ class SASRec(BaselineModel):
 
     config: SASRecConfig
     config_class = SASRecConfig
+    training_defaults = {"adam_beta2": 0.98}  # the paper's; gradients of sampled losses shrink fast at first
     paper = "[Kang and McAuley, 2018](https://arxiv.org/abs/1808.09781)"
 
     def build(self) -> None:

@@ -174,6 +174,18 @@ class TestLoss:
         model.config.calibration = 0.75
         assert model(**batch).loss.item() < loss.item()
 
+    def test_scores_of_a_binary_loss_start_in_the_optimum_of_a_model_that_knows_nothing(self):
+        for loss, calibration in (("bce", 0.0), ("gbce", 0.75)):
+            model, batch, _ = self.collated(loss=loss, num_negatives=50, calibration=calibration)
+            shift = torch.zeros((), requires_grad=True)
+            model.item_vectors = lambda: torch.zeros(60, 16)
+            model.item_bias = lambda shift=shift: shift.expand(60)
+            batch["negatives"] = torch.where(  # none is a target by accident
+                batch["negatives"] == batch["labels"][:, None], (batch["labels"][:, None] + 1) % 60, batch["negatives"]
+            )
+            model(**batch).loss.backward()
+            assert abs(shift.grad.item()) < 1e-6
+
     def test_chosen_places(self):
         model, batch, states = self.collated()
         places = torch.tensor([4, 0, 7])

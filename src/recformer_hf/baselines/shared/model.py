@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,10 @@ class BaselineModel(PreTrainedModel):
         if kind == "top1_max":
             return top1_max(of_targets, of_negatives, accidental)
         beta = gbce_beta(of_negatives.shape[1], config.num_items, config.calibration) if kind == "gbce" else 1.0
-        return binary_cross_entropy(of_targets, of_negatives, accidental, beta)
+        # At this score of all items a model that knows nothing is in its optimum. Otherwise tied item vectors first
+        # turn into the one direction that lowers all scores, and with many negatives they hardly leave it.
+        prior = math.log(beta / of_negatives.shape[1])
+        return binary_cross_entropy(of_targets + prior, of_negatives + prior, accidental, beta)
 
     def training_collator(self, datasets: Sequence[SequentialDataset], seed: int) -> TrainingCollator:
         """Batches of training sequences: the arguments of `forward`, with targets that `loss` takes."""
