@@ -17,8 +17,8 @@ from recformer_hf.baselines import RecGURU, RecGURUConfig, default_arguments, tr
 from recformer_hf.baselines.recguru import Decoder, reversed_gradient
 from recformer_hf.data.torch_datasets import TrainingSequences
 from tests.support.neural_baselines import packed, small_baseline, small_baseline_trainer, with_items
-from tests.support.processes import run_processes
 from tests.support.training import same_state, small_dataset, state_of
+from tests.support.training_processes import run_code
 
 OTHER = {"num_items": 50}
 
@@ -221,7 +221,7 @@ class TestDomains:
             model.take_datasets([small_dataset(), small_dataset()], pretraining=False)
 
     def test_two_processes_are_as_one(self, tmp_path):
-        run_processes(f"{_RUN}\nrun({str(tmp_path / 'two')!r}, 4)", 2)
+        run_code(f"{_RUN}\nrun({str(tmp_path / 'two')!r}, 4)", 2)
         found: dict[str, Any] = {}
         exec(_RUN, found)
         found["run"](str(tmp_path / "one"), 8)

@@ -15,8 +15,8 @@ from recformer_hf.data.torch_datasets import TrainingSequences
 from tests.baselines.shared.test_transformer import torchs as torchs_encoder
 from tests.support.neural_baselines import packed, small_baseline, with_items
 from tests.support.pretraining import domain
-from tests.support.processes import run_processes
 from tests.support.training import small_dataset
+from tests.support.training_processes import run_code
 
 HISTORIES = [np.array([3, 0, 3, 7]), np.array([1])]
 SHOPS = [domain("garden"), domain("music")]
@@ -145,7 +145,7 @@ class TestContrast:
         torch.testing.assert_close(model.pretraining_loss(histories, labels), losses[0] + 0.5 * losses[1])
 
     def test_negatives_are_those_of_all_processes(self, tmp_path):
-        run_processes(f"{_RUN}\nrun({str(tmp_path / 'two')!r}, 8)", 2)
+        run_code(f"{_RUN}\nrun({str(tmp_path / 'two')!r}, 8)", 2)
         found: dict = {}
         exec(_RUN, found)
         found["run"](str(tmp_path / "one"), 16)

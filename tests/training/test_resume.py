@@ -267,7 +267,13 @@ def undisturbed_hybrid(tmp_path_factory) -> Run:
     return read(folder)
 
 
-@pytest.mark.parametrize("point", HYBRID_POINTS)
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, marks=[pytest.mark.slow] if "half" in point or "last" in point else [])
+        for point in HYBRID_POINTS
+    ],
+)
 def test_a_model_with_head_and_memory_is_killed_when(undisturbed_hybrid, tmp_path, point):
     event, name = HYBRID_POINTS[point]
     numbers = [

@@ -22,8 +22,8 @@ from tests.support.neural_baselines import (
     small_baseline_trainer,
     with_items,
 )
-from tests.support.processes import run_processes
 from tests.support.training import same_state, small_dataset, state_of, weights_of
+from tests.support.training_processes import run_code
 
 EVERY = pytest.mark.parametrize("name", sorted(NEURAL))
 PRETRAINED = pytest.mark.parametrize(
@@ -97,7 +97,7 @@ class TestRun:
         assert same_state(state_of(again.model), state_of(whole.model))
 
     def test_two_processes_are_as_one(self, name, tmp_path):
-        run_processes(f"{_RUN}\nrun({name!r}, {str(tmp_path / 'two')!r}, 4)", 2)
+        run_code(f"{_RUN}\nrun({name!r}, {str(tmp_path / 'two')!r}, 4)", 2)
         found: dict[str, Any] = {}
         exec(_RUN, found)
         found["run"](name, str(tmp_path / "one"), 8)
@@ -179,7 +179,7 @@ class TestPretrainingRun:
         assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
 
     def test_two_processes_are_as_one(self, name, tmp_path):
-        run_processes(f"{_RUN}\npretrain({name!r}, {str(tmp_path / 'two')!r}, 4)", 2)
+        run_code(f"{_RUN}\npretrain({name!r}, {str(tmp_path / 'two')!r}, 4)", 2)
         found: dict[str, Any] = {}
         exec(_RUN, found)
         found["pretrain"](name, str(tmp_path / "one"), 8)
