@@ -115,7 +115,7 @@ class TestMasks:
         return [part.numpy() == MASK for part in batch["history_rows"].split(batch["lengths"].tolist())]
 
     def test_labels_are_what_stood_there(self):
-        batch = self.batch()
+        batch = self.batch(last_item_share=0.0)
         rows, places = batch["history_rows"].clone(), batch["places"]
         assert (rows == MASK).nonzero()[:, 0].tolist() == places.tolist()
         rows[places] = batch["labels"]
@@ -125,13 +125,17 @@ class TestMasks:
 
     @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
     def test_share_of_sequences_that_mask_the_newest_item_alone(self, share):
-        found = [
-            part.nonzero()[0].tolist() == [len(part) - 1]
-            for part in self.masked(self.batch(last_item_share=share, mask_probability=0.9))
-            if len(part) == 7
-        ]
-        by_chance = (1 - share) * (0.1**6 * 0.9 + 0.1**7 / 7)
-        assert np.mean(found) == pytest.approx(share + by_chance, abs=0.0 if share == 1 else 0.05)
+        parts = self.masked(self.batch(last_item_share=share, mask_probability=1.0))
+        found = [part.nonzero()[0].tolist() == [len(part) - 1] for part in parts]
+        assert np.mean(found) == pytest.approx(share, abs=0.0 if share in (0, 1) else 0.03)
+        assert all(newest or part.all() for newest, part in zip(found, parts, strict=True))
+
+    def test_these_end_behind_a_drawn_item(self):
+        lengths = self.batch(last_item_share=1.0)["lengths"].numpy()
+        assert (lengths >= 2).all()
+        assert (lengths <= np.minimum(self.LENGTHS, 7)).all()
+        counts = np.bincount(lengths[self.LENGTHS >= 7], minlength=8)[2:]
+        assert counts / counts.sum() == pytest.approx(np.full(6, 1 / 6), abs=0.04)
 
     def test_share_of_masked_items(self):
         parts = [part for part in self.masked(self.batch(last_item_share=0.0, mask_probability=0.4)) if len(part) == 7]
@@ -158,9 +162,9 @@ class TestMasks:
         assert len(batch["negatives"]) == 8 + len(batch["labels"])
 
 
-def test_defaults_are_the_authors_for_short_sequences():
+def test_defaults():
     config = BERT4Rec().config
-    assert (config.mask_probability, config.dropout, config.attention_dropout) == (0.6, 0.5, 0.2)
+    assert (config.mask_probability, config.last_item_share, config.loss) == (0.3, 0.5, "ce")
     assert (config.num_layers, config.num_heads, config.activation) == (2, 2, "gelu")
 
 

@@ -35,29 +35,28 @@ class BERT4RecConfig(BaselineConfig):
     r"""Configuration of [`BERT4Rec`], beside the fields of [`BaselineConfig`].
 
     Args:
-        dropout (`float`, defaults to 0.5): in [0, 1).
+        initializer_range (`float`, defaults to 0.05): standard deviation of initial weights.
         loss (`str`, defaults to `"ce"`): over the masked items; `"ce"` is the paper's.
         num_layers (`int`, defaults to 2), num_heads (`int`, defaults to 2): of the transformer; the heads must divide
             `hidden_size`.
         intermediate_size (`int`, *optional*): width of the feed-forward networks, by default 4 `hidden_size`.
         activation (`str`, defaults to `"gelu"`): of the feed-forward networks.
-        attention_dropout (`float`, defaults to 0.2): of the attention probabilities, in [0, 1).
-        mask_probability (`float`, defaults to 0.6): rho, the share of items that are masked, in [0, 1]. The shorter the
-            sequences, the more.
-        last_item_share (`float`, defaults to 0.5): share of sequences of which only the newest item is masked, as in
-            ranking, in [0, 1].
+        attention_dropout (`float`, defaults to 0.0): of the attention probabilities, in [0, 1).
+        mask_probability (`float`, defaults to 0.3): rho, the share of items that are masked, in [0, 1].
+        last_item_share (`float`, defaults to 0.5): share of sequences that are cut behind a drawn item, and of which
+            only this newest item is masked, as in ranking; in [0, 1].
     """
 
     model_type = "bert4rec"
 
-    dropout: float | int = 0.5
+    initializer_range: float | int = 0.05
     loss: Literal["ce", "gbce", "sampled_softmax"] = "ce"
     num_layers: int = 2
     num_heads: int = 2
     intermediate_size: int | None = None
     activation: str = "gelu"
-    attention_dropout: float | int = 0.2
-    mask_probability: float | int = 0.6
+    attention_dropout: float | int = 0.0
+    mask_probability: float | int = 0.3
     last_item_share: float | int = 0.5
 
     def validate_architecture(self) -> None:
@@ -130,8 +129,9 @@ class BERT4Rec(BaselineModel):
 class ClozeCollator(NextItemCollator):
     """Sequences with masked items, whose row is `num_items`: `labels` are the items that stood there, `places` where.
 
-    Of a share of sequences, only the newest item is masked. Of all others each item is, with `mask_probability`; if
-    none would be, one drawn uniformly. Negatives that batches share are those of [`NextItemCollator`].
+    A share of sequences is cut behind an item that is drawn anew in every epoch, and only this item is masked. Of all
+    others each item is, with `mask_probability`; if none would be, one drawn uniformly. Negatives that
+    batches share are those of [`NextItemCollator`].
 
     Args:
         config: `max_length`, `mask_probability`, `last_item_share`, and the fields of the loss.
@@ -146,7 +146,13 @@ class ClozeCollator(NextItemCollator):
 
     def __call__(self, batch: "SequenceBatch") -> dict[str, Any]:
         starts, lengths = self.windows(batch)
-        places = np.flatnonzero(self._masked(batch, lengths))
+        # Two numbers of a sequence say whether only its newest item is masked, and which one that is.
+        keys = [batch.index[name] for name in ("epoch", "dataset", "user")]
+        drawn = self.draws.uniform(Stream.MASKED_ITEMS, keys[0], keys[1], keys[2], 2 + int(lengths.max()))
+        only_newest = drawn[:, 0] < self.config.last_item_share
+        cut = np.minimum(2 + (drawn[:, 1] * (lengths - 1)).astype(np.int64), lengths)
+        lengths = np.where(only_newest, cut, lengths)
+        places = np.flatnonzero(self._masked(drawn[:, 2:], only_newest, lengths))
         rows = batch.items[slice_indices(starts, lengths)].astype(np.int64)
         labels = rows[places]
         rows[places] = self.num_items
@@ -154,17 +160,14 @@ class ClozeCollator(NextItemCollator):
         targets = {"labels": torch.from_numpy(labels), "places": torch.from_numpy(places)}
         return packed | targets | self._negatives(batch, labels, lengths)
 
-    def _masked(self, batch: "SequenceBatch", lengths: np.ndarray) -> np.ndarray:
-        """Which of all places are masked, bool `[total]`."""
-        keys = [batch.index[name] for name in ("epoch", "dataset", "user")]
-        # The first number of a sequence says whether only its newest item is masked, the others belong to its places.
-        drawn = self.draws.uniform(Stream.MASKED_ITEMS, keys[0], keys[1], keys[2], 1 + int(lengths.max()))
-        exists = np.arange(lengths.max()) < lengths[:, None]
-        chances = np.where(exists, drawn[:, 1:], 1.0)
+    def _masked(self, chances: np.ndarray, only_newest: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Which of all places are masked, bool `[total]`, by a number for each of the places `[batch, longest]`."""
+        numbers = np.arange(chances.shape[1])
+        exists = numbers < lengths[:, None]
+        chances = np.where(exists, chances, 1.0)
         # The lowest number is at each place equally often, also if all are above the probability.
         masked = exists & ((chances < self.config.mask_probability) | (chances == chances.min(1, keepdims=True)))
-        only_newest = drawn[:, 0] < self.config.last_item_share
-        masked[only_newest] = np.arange(lengths.max()) == lengths[only_newest, None] - 1
+        masked[only_newest] = numbers == lengths[only_newest, None] - 1
         found: np.ndarray = masked[exists]
         return found
 
