@@ -98,6 +98,12 @@ class TestModel:
         torch.testing.assert_close(whole[[0, 1, 4, 5]], changed[[0, 1, 4, 5]])
         assert not torch.allclose(whole[2:4], changed[2:4])
 
+    def test_joined_states_have_dropout(self):
+        model, histories = with_items("fdsa", dropout=0.5), packed(*[[3, 0, 3, 7]] * 100)
+        states = model.train().encode(histories)
+        assert (states == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)  # 6,400 numbers
+        assert model.eval().encode(histories).all()
+
     def test_attributes_matter(self):
         model, history = with_items("fdsa"), [np.array([3, 0, 3, 7])]
         before = model.scores(history)

@@ -32,7 +32,8 @@ class FDSAConfig(BaselineConfig):
     r"""Configuration of [`FDSA`], beside the fields of [`BaselineConfig`].
 
     Args:
-        dropout (`float`, defaults to 0.5): in [0, 1).
+        dropout (`float`, defaults to 0.5): of both transformers and of the joined states, in [0, 1).
+        initializer_range (`float`, defaults to 0.05): standard deviation of initial weights.
         loss (`str`, defaults to `"ce"`): `"bce"` is the paper's.
         num_layers (`int`, defaults to 2), num_heads (`int`, defaults to 2): of both transformers; the heads must divide
             `hidden_size`.
@@ -47,6 +48,7 @@ class FDSAConfig(BaselineConfig):
     model_type = "fdsa"
 
     dropout: float | int = 0.5
+    initializer_range: float | int = 0.05
     loss: Literal["ce", "bce", "gbce", "sampled_softmax"] = "ce"
     num_layers: int = 2
     num_heads: int = 2
@@ -72,6 +74,7 @@ class FDSA(BaselineModel):
     config: FDSAConfig
     config_class = FDSAConfig
     paper = "[Zhang et al., 2019](https://www.ijcai.org/proceedings/2019/600)"
+    training_defaults = {"learning_rate": 2e-3}
 
     item_attributes: Tensor
     """Numbers of each item's attributes, int32 `[num_items, most_attributes]`, filled with -1; at least one each."""
@@ -84,12 +87,12 @@ class FDSA(BaselineModel):
             "item_attributes", torch.zeros(config.num_items, config.most_attributes, dtype=torch.int32)
         )
         self.item_stream, self.feature_stream = Stream(config), Stream(config)
-        self.join = nn.Linear(2 * width, width)
+        self.join, self.dropout = nn.Linear(2 * width, width), nn.Dropout(config.dropout)
 
     def encode(self, histories: PackedHistories) -> Tensor:
         of_items = self.item_stream(self.item_embeddings(histories.rows), histories)
         of_features = self.feature_stream(self.features(self.item_attributes[histories.rows].long()), histories)
-        states: Tensor = self.join(torch.cat([of_items, of_features], 1))
+        states: Tensor = self.dropout(self.join(torch.cat([of_items, of_features], 1)))
         return states
 
     def take_catalog(self, catalog: "ItemCatalog") -> None:
