@@ -60,13 +60,9 @@ class BERT4RecConfig(BaselineConfig):
     last_item_share: float | int = 0.5
 
     def validate_architecture(self) -> None:
-        self.check_positive("num_layers", "num_heads")
+        self.check_transformer()
         self.check_shares("mask_probability", "last_item_share")
         self.check_shares("attention_dropout", below_one=True)
-        if self.intermediate_size is not None:
-            self.check_positive("intermediate_size")
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of num_heads ({self.num_heads}).")
         super().validate_architecture()
 
 

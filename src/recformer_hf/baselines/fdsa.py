@@ -60,11 +60,8 @@ class FDSAConfig(BaselineConfig):
     most_attributes: int = 1
 
     def validate_architecture(self) -> None:
-        self.check_positive("num_layers", "num_heads", "min_attribute_items", "most_attributes")
-        if self.intermediate_size is not None:
-            self.check_positive("intermediate_size")
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of num_heads ({self.num_heads}).")
+        self.check_transformer()
+        self.check_positive("min_attribute_items", "most_attributes")
         super().validate_architecture()
 
 

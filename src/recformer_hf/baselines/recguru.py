@@ -64,9 +64,7 @@ class RecGURUConfig(BaselineConfig):
     domains: dict[str, int] | None = None
 
     def validate_architecture(self) -> None:
-        self.check_positive("num_layers", "num_heads", *(["intermediate_size"] if self.intermediate_size else []))
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of num_heads ({self.num_heads}).")
+        self.check_transformer()
         if not 0 <= self.adversary_weight < float("inf"):
             raise ValueError(f"adversary_weight must not be negative or infinite, got {self.adversary_weight}.")
         super().validate_architecture()

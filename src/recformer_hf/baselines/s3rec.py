@@ -76,12 +76,9 @@ class S3RecConfig(BaselineConfig):
     sp_weight: float | int = 0.5
 
     def validate_architecture(self) -> None:
-        self.check_positive("num_layers", "num_heads", "min_attribute_items")
+        self.check_transformer()
+        self.check_positive("min_attribute_items")
         self.check_shares("mask_probability")
-        if self.intermediate_size is not None:
-            self.check_positive("intermediate_size")
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of num_heads ({self.num_heads}).")
         for name in ("aap_weight", "mip_weight", "map_weight", "sp_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative or infinite, got {getattr(self, name)}.")

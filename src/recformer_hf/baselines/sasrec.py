@@ -44,9 +44,7 @@ class SASRecConfig(BaselineConfig):
     block: Literal["standard", "ligr"] = "standard"
 
     def validate_architecture(self) -> None:
-        self.check_positive("num_layers", "num_heads")
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of num_heads ({self.num_heads}).")
+        self.check_transformer()
         super().validate_architecture()
 
 

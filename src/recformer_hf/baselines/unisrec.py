@@ -81,9 +81,8 @@ class UniSRecConfig(TextConfig):
     word_drop_share: float | int = 0.1
 
     def validate_architecture(self) -> None:
-        self.check_positive("num_experts", "num_layers", "num_heads")
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of num_heads ({self.num_heads}).")
+        self.check_transformer()
+        self.check_positive("num_experts")
         for name in ("gate_noise", "sequence_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative or infinite, got {getattr(self, name)}.")

@@ -60,9 +60,7 @@ class ZESRecConfig(TextConfig):
     num_source_items: int = 0
 
     def validate_architecture(self) -> None:
-        self.check_positive("num_layers", "num_heads")
-        if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size ({self.hidden_size}) must be a multiple of num_heads ({self.num_heads}).")
+        self.check_transformer()
         for name in ("prior_precision", "num_source_items"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative or infinite, got {getattr(self, name)}.")

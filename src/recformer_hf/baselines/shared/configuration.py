@@ -86,6 +86,16 @@ class BaselineConfig(PreTrainedConfig):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
 
+    def check_transformer(self) -> None:
+        """Raises `ValueError` for `num_layers`, `num_heads` or `intermediate_size` that fit no transformer."""
+        config: Any = self
+        inner = getattr(self, "intermediate_size", None)
+        self.check_positive("num_layers", "num_heads", *(["intermediate_size"] if inner is not None else []))
+        if config.hidden_size % config.num_heads:
+            raise ValueError(
+                f"hidden_size ({config.hidden_size}) must be a multiple of num_heads ({config.num_heads})."
+            )
+
     def check_shares(self, *names: str, below_one: bool = False) -> None:
         """Raises `ValueError` for fields outside [0, 1], or [0, 1)."""
         for name in names:

@@ -118,6 +118,10 @@ class BaselineModel(PreTrainedModel):
         table: nn.Embedding = self.item_embeddings  # type: ignore[assignment]
         return table.weight
 
+    def item_vectors_of(self, rows: Tensor) -> Tensor:
+        """The same of some items, rows `[n]`; a model that computes its item vectors overrides it."""
+        return nn.functional.embedding(rows, self.item_vectors())
+
     def item_bias(self) -> Tensor | None:
         """What is added to the scores, `[num_items]`; by default nothing."""
         return None
@@ -145,11 +149,11 @@ class BaselineModel(PreTrainedModel):
         """
         states = self.encode(histories)
         states = states if places is None else states.index_select(0, places)
-        items, bias = self.item_vectors(), self.item_bias()
         if negatives is None:
-            return full_cross_entropy(states, items, labels, bias)
-        of_targets = _scores_of(states, items, bias, labels[:, None])[:, 0]
-        of_negatives = _scores_of(states, items, bias, negatives)
+            return full_cross_entropy(states, self.item_vectors(), labels, self.item_bias())
+        # Only the vectors of items that count, because a catalogue may be large.
+        of_targets = self._scores_of_some(states, labels[:, None])[:, 0]
+        of_negatives = self._scores_of_some(states, negatives)
         accidental = labels[:, None] == negatives
         kind, config = self.config.loss, self.config
         if kind == "sampled_softmax":
@@ -163,6 +167,15 @@ class BaselineModel(PreTrainedModel):
         # turn into the one direction that lowers all scores, and with many negatives they hardly leave it.
         prior = math.log(beta / of_negatives.shape[1])
         return binary_cross_entropy(of_targets + prior, of_negatives + prior, accidental, beta)
+
+    def _scores_of_some(self, states: Tensor, rows: Tensor) -> Tensor:
+        """Scores of some items: of each state its own, rows `[num_states, k]`, or shared ones, rows `[k]`."""
+        vectors, bias = self.item_vectors_of(rows.flatten()).unflatten(0, rows.shape), self.item_bias()
+        added = None if bias is None else bias[rows]
+        if rows.ndim == 1:
+            return nn.functional.linear(states, vectors, added)
+        scores = torch.einsum("td,tkd->tk", states, vectors)
+        return scores if added is None else scores + added
 
     def training_collator(self, datasets: Sequence[SequentialDataset], seed: int) -> TrainingCollator:
         """Batches of training sequences: the arguments of `forward`, with targets that `loss` takes."""
@@ -454,16 +467,6 @@ class BaselineModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # type: ignore[no-untyped-call]
-
-
-def _scores_of(states: Tensor, items: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
-    """Scores of some items: of each state its own, rows `[num_states, k]`, or shared ones, rows `[k]`."""
-    vectors = nn.functional.embedding(rows, items)
-    added = None if bias is None else bias[rows]
-    if rows.ndim == 1:
-        return nn.functional.linear(states, vectors, added)
-    scores = torch.einsum("td,tkd->tk", states, vectors)
-    return scores if added is None else scores + added
 
 
 __all__ = ["BaselineModel", "BaselineOutput"]

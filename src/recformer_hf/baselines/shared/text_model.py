@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor
-from torch.nn.functional import linear, normalize
+from torch.nn.functional import normalize
 from typing_extensions import Self
 
 from ...data.arrays import offsets_from_lengths
 from ...data.torch_datasets import SequenceBatch
 from ...items.catalog import ItemCatalog
 from .configuration import BaselineConfig
-from .histories import PackedHistories
-from .losses import sampled_softmax
 from .model import BaselineModel
 from .text_vectors import WORDS, Pooling, prepared, text_vectors
 
@@ -220,22 +218,6 @@ class TextModel(BaselineModel):
     def train(self, mode: bool = True) -> Self:
         self._kept = None
         return super().train(mode)  # type: ignore[no-any-return]
-
-    def loss(
-        self,
-        histories: PackedHistories,
-        labels: Tensor,
-        places: Tensor | None = None,
-        negatives: Tensor | None = None,
-        log_counts: Tensor | None = None,
-    ) -> Tensor:
-        if negatives is None:
-            return super().loss(histories, labels, places)
-        states = self.encode(histories)  # only of the items that count, because a catalogue may be large
-        states = states if places is None else states.index_select(0, places)
-        of_targets = (states * self.item_vectors_of(labels)).sum(1)
-        of_negatives = linear(states, self.item_vectors_of(negatives))
-        return sampled_softmax(of_targets, of_negatives, labels[:, None] == negatives, log_counts)
 
     def states_to_score(self, states: Tensor) -> Tensor:
         """States `[n, hidden_size]` as the scores' left side: unit vectors over the temperature."""
