@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
+from recformer_hf.baselines import NEURAL
 from recformer_hf.baselines.shared.configuration import BaselineConfig
 
 
@@ -33,3 +34,19 @@ def test_negatives_drawn(settings, drawn):
 def test_values_that_no_model_can_have_are_refused(settings, message):
     with pytest.raises(StrictDataclassClassValidationError, match=message):
         BaselineConfig(**settings)
+
+
+TRANSFORMERS = sorted(name for name, model in NEURAL.items() if hasattr(model.config_class, "num_heads"))
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_fields_that_fit_no_transformer_are_refused(name):
+    config = NEURAL[name].config_class
+    wrong = [
+        ({"num_heads": 5}, r"hidden_size \(64\) must be a multiple of num_heads \(5\)"),
+        ({"num_layers": 0}, "num_layers"),
+    ]
+    wrong += [({"intermediate_size": 0}, "intermediate_size must be positive")] * hasattr(config, "intermediate_size")
+    for settings, message in wrong:
+        with pytest.raises(StrictDataclassClassValidationError, match=message):
+            config(hidden_size=64, **settings)
