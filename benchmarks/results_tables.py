@@ -109,6 +109,23 @@ def domains(rows: Figures) -> list[list[str]]:
     return table
 
 
+def neural_baselines(rows: Figures) -> list[list[str]]:
+    """NDCG@10 of every baseline on every domain, with the half of its 95 % interval, and what training it took."""
+    names = [name for name in rows[-1] if name not in ("row", "settings")]
+    table = [["NDCG@10, kept / excluded", *names, "CPU seconds", "parameters", "settings"]]
+    for row in rows:
+        cells = [
+            " / ".join(_with_half(row[name][protocol]) for protocol in PROTOCOLS) if name in row else ""
+            for name in names
+        ]
+        others = [
+            "; ".join(f"{row[name][key]:,}" for name in names if key in row.get(name, {}))
+            for key in ("seconds", "parameters")
+        ]
+        table.append([row["row"], *cells, *others, f"`{row['settings']}`" if "settings" in row else ""])
+    return table
+
+
 def cold_targets(rows: Figures) -> list[list[str]]:
     """NDCG@10 of the users whose target training has not seen."""
     names = [name for name in rows[0] if name != "row"]
@@ -133,6 +150,7 @@ def _with_half(figures: list[float]) -> str:
 
 TABLES: dict[str, Callable[[Figures], list[list[str]]]] = {
     "domains": domains,
+    "neural_baselines": neural_baselines,
     "differences_of_domains": differences_of_domains,
     "cold_targets": cold_targets,
     "test_split": test_split,

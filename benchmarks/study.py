@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -33,6 +34,8 @@ class Study:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data_folders, self.text_encoder, self.max_token_num = data_folders, text_encoder, max_token_num
         self.seconds: dict[str, float] = self.read("seconds.json")
+        self.cpu_seconds: dict[str, float] = self.read("cpu_seconds.json")
+        """Of all cores together. Unlike `seconds`, they do not grow when other programs run beside it."""
 
     def run(self, name: str, result: str, *command: str) -> Path:
         """Run a command unless its result exists; `name` is the name of its folder and log."""
@@ -41,7 +44,7 @@ class Study:
             print(f"[{time.strftime('%H:%M:%S')}] {name}: {shlex.join(command)}", flush=True)
             with open(self.folder / "commands.txt", "a", encoding="utf-8") as file:
                 file.write(f"{shlex.join(command)}\n")
-            began = time.perf_counter()
+            began, used = time.perf_counter(), os.times()
             with open(self.folder / f"{name}.log", "ab") as log:
                 done = subprocess.run([sys.executable, *command], stdout=log, stderr=log, check=False)
             if done.returncode:
@@ -50,6 +53,10 @@ class Study:
                 )
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
             self.write("seconds.json", self.seconds)
+            now = os.times()
+            cpu = now.children_user + now.children_system - used.children_user - used.children_system
+            self.cpu_seconds[name] = self.cpu_seconds.get(name, 0.0) + cpu
+            self.write("cpu_seconds.json", self.cpu_seconds)
         return folder
 
     def dataset(self, name: str) -> Path:

@@ -161,21 +161,24 @@ def table(rows: dict[str, dict[RankingProtocol, Ranking]], notes: dict[str, str]
 def run(runs: Sequence[tuple[DataArguments, BaselineTrainingArguments]]) -> None:
     data, args = runs[0]
     dataset = open_dataset(str(data.dataset), seed=args.seed)
-    if dataset.test is None:
-        raise ValueError(f"{data.dataset} has no test split; it has {', '.join(dataset.splits)}.")
+    split = "validation" if dataset.test is None else "test"  # settings are chosen on a dataset without a test split
+    ranked_split = dataset.splits.get(split)
+    if ranked_split is None:
+        found = ", ".join(dataset.splits)
+        raise ValueError(f"{data.dataset} has neither a test nor a validation split to rank; it has {found}.")
     rows: dict[str, dict[RankingProtocol, Ranking]] = {}
     notes: dict[str, str] = {}
     for data, args in runs:
         began = time.perf_counter()
         trainer = train(data, args, dataset)
         name = str(data.baseline)
-        rows[name] = trainer.rank_protocols(dataset.test)
+        rows[name] = trainer.rank_protocols(ranked_split)
         parameters = sum(weight.numel() for weight in trainer.model.parameters())
         notes[name] = f"{time.perf_counter() - began:,.0f} s, {parameters:,} parameters, in {args.output_dir}"
     if args.process_index == 0:
         simple = simple_scorers(str(data.dataset), dataset) if len(runs) > 1 else {}
-        ranked = {name: rank_protocols(scorer, dataset.test) for name, scorer in simple.items()}
-        print(f"\n{data.dataset}, test: {len(dataset.test):,} users, {len(dataset.catalog):,} items")
+        ranked = {name: rank_protocols(scorer, ranked_split) for name, scorer in simple.items()}
+        print(f"\n{data.dataset}, {split}: {len(ranked_split):,} users, {len(dataset.catalog):,} items")
         print(table(ranked | rows, notes))
 
 

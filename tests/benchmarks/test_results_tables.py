@@ -166,3 +166,18 @@ def test_a_group_without_users_has_an_empty_cell():
     report = {"overall": overall, "in_set": group, "cold": {"users": 0, "misses": 0}}
     row = results_tables.test_split_row("m", {"kept": report, "excluded": report})
     assert results_tables.test_split([row])[1] == ["m", "kept", ".5000 [.4000, .6000]", "1.0000", ".2500", ".5000", ""]
+
+
+def test_neural_baselines_have_costs_and_settings():
+    found = {"kept": [0.1, 0.09, 0.112], "excluded": [0.2, 0.19, 0.21]}
+    rows = [
+        {"row": "a", "toys": found, "games": found},
+        {"row": "b", "settings": "b width=2", "toys": {**found, "seconds": 1200, "parameters": 3000}},
+    ]
+    rows[1]["games"] = {**found, "seconds": 7, "parameters": 5}
+    half = ".1000 ±.0110 / .2000 ±.0100"
+    assert results_tables.neural_baselines(rows) == [
+        ["NDCG@10, kept / excluded", "toys", "games", "CPU seconds", "parameters", "settings"],
+        ["a", half, half, "", "", ""],
+        ["b", half, half, "1,200; 7", "3,000; 5", "`b width=2`"],
+    ]

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from recformer_hf.baselines import NEURAL, SASRec
+from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
 from tests.support.examples import load_example
 
@@ -70,6 +71,17 @@ def test_all_of_them_stand_in_one_table_with_the_simple_ones(script, shop, tmp_p
     assert names == ["popularity", "markov", "cooccurrence", "text_neighbours", "blend", *NEURAL]
     for name, model in NEURAL.items():
         assert model.from_pretrained(tmp_path / "runs" / name).catalog == DATASET.catalog
+
+
+def test_a_dataset_without_a_test_split_is_ranked_on_validation(script, tmp_path, capsys) -> None:
+    shop = SequentialDataset(DATASET.catalog, DATASET.train, DATASET.validation, None, DATASET.info)
+    shop.save_to_disk(tmp_path / "shop")
+    command = ["--baseline", "sasrec", "--dataset", str(tmp_path / "shop"), "--output_dir", str(tmp_path / "run")]
+    script.main([*command, *SHORT])
+    printed = capsys.readouterr().out.partition("validation: 40 users, 60 items\n")[2]
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert printed.splitlines()[-1].split()[1] == f"{metrics['validation']['metrics']['ndcg@10']:.4f}"
+    assert "test" not in metrics
 
 
 def test_what_cannot_be_done_is_said_in_a_line(script, shop, tmp_path) -> None:
