@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 
 from recformer_hf.configuration_recformer import RecformerConfig
 from recformer_hf.modeling_recformer import RecformerForPretraining, RecformerForSeqRec, RecformerModel
+from tests.support.disk import wait_for_no_disk
 from tests.support.hub_server import serve_hub
 from tests.support.models import GOLDEN, enliven, small_config
+
+wait_for_no_disk()
 
 
 @pytest.fixture

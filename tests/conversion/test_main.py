@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -21,18 +21,13 @@ def weights_of_the_replication() -> dict[str, torch.Tensor]:
 
 
 class TestCommand:
-    def test_text_encoder(self, tmp_path):
+    def test_text_encoder(self, tmp_path, monkeypatch, capsys):
         make_source(tmp_path / "source", "bert")
-        command = [
-            sys.executable,
-            "-m",
-            "recformer_hf.conversion",
-            "text-encoder",
-            tmp_path / "source",
-            tmp_path / "made",
-        ]
-        done = subprocess.run([*command, "--max-token-num", "64"], capture_output=True, text=True, check=True)
-        assert f'RecformerForPretraining.from_pretrained("{tmp_path / "made"}")' in done.stdout
+        arguments = ["text-encoder", str(tmp_path / "source"), str(tmp_path / "made"), "--max-token-num", "64"]
+        monkeypatch.setattr(sys, "argv", ["conversion", *arguments])
+        monkeypatch.delitem(sys.modules, "recformer_hf.conversion.__main__")
+        runpy.run_module("recformer_hf.conversion", run_name="__main__")  # as `python -m` does
+        assert f'RecformerForPretraining.from_pretrained("{tmp_path / "made"}")' in capsys.readouterr().out
         made = RecformerForPretraining.from_pretrained(tmp_path / "made")
         assert_equal_weights(made, from_text_encoder(tmp_path / "source", max_token_num=64)[0])
         assert RecformerTokenizer.from_pretrained(tmp_path / "made").max_token_num == 64

@@ -35,27 +35,42 @@ def saved(tmp_path_factory) -> Path:
     return folder
 
 
+LINES = {
+    ("model", RecformerModel): None,
+    ("model", RecformerForPretraining): "lm_head starts with new weights",
+    ("model", RecformerForSeqRec): "there are no items yet",
+    ("pretraining", RecformerModel): "its lm_head was dropped",
+    ("pretraining", RecformerForPretraining): None,
+    ("pretraining", RecformerForSeqRec): "its lm_head was dropped, there are no items yet",
+    ("items", RecformerModel): "its item_embeddings were dropped",
+    ("items", RecformerForPretraining): "its item_embeddings were dropped, lm_head starts with new weights",
+    ("items", RecformerForSeqRec): None,
+}
+
+
 class TestOneLine:
-    @pytest.mark.parametrize(
-        ("source", "target", "said"),
-        [
-            ("model", RecformerModel, None),
-            ("model", RecformerForPretraining, "lm_head starts with new weights"),
-            ("model", RecformerForSeqRec, "there are no items yet"),
-            ("pretraining", RecformerModel, "its lm_head was dropped"),
-            ("pretraining", RecformerForPretraining, None),
-            ("pretraining", RecformerForSeqRec, "its lm_head was dropped, there are no items yet"),
-            ("items", RecformerModel, "its item_embeddings were dropped"),
-            ("items", RecformerForPretraining, "its item_embeddings were dropped, lm_head starts with new weights"),
-            ("items", RecformerForSeqRec, None),
-        ],
-    )
-    def test_what_changed_with_the_head(self, saved, source, target, said):
-        """In a process of its own, because what a newcomer sees goes to its streams."""
-        code = f"import recformer_hf; recformer_hf.{target.__name__}.from_pretrained({str(saved / source)!r})"
-        done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "it/s" not in line and line.strip()]
-        assert done.returncode == 0, lines
+    @pytest.fixture(scope="class")
+    def streams(self, saved) -> list[str]:
+        """What a newcomer sees of each load of `LINES`, in a process of its own, because it goes to the streams."""
+        code = "import recformer_hf\n" + "".join(
+            f"print('next load')\nrecformer_hf.{target.__name__}.from_pretrained({str(saved / source)!r})\n"
+            for source, target in LINES
+        )
+        done = subprocess.run(
+            [sys.executable, "-u", "-W", "error", "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        nothing, *loads = done.stdout.split("next load\n")
+        assert nothing == ""
+        return loads
+
+    @pytest.mark.parametrize("number", range(len(LINES)), ids=[f"{a}-{b.__name__}" for a, b in LINES])
+    def test_what_changed_with_the_head(self, saved, streams, number):
+        (source, target), said = list(LINES.items())[number]
+        lines = [line for line in streams[number].splitlines() if "it/s" not in line and line.strip()]
         assert lines == ([f"Loaded {saved / source} into a {target.__name__}: {said}."] if said else [])
 
     @pytest.mark.parametrize(

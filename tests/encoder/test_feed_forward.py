@@ -67,6 +67,7 @@ class TestFeedForward:
     def test_inference_in_blocks(self, layers, hidden, dtype, block_bytes, monkeypatch):
         monkeypatch.setattr("recformer_hf.encoder.feed_forward.BLOCK_BYTES", block_bytes)
         layers.to(dtype)
+        hidden = hidden[:20] if block_bytes == 1 else hidden
         with torch.no_grad():
             found = feed_forward(layers[0], GELUActivation(), layers[1], hidden.to(dtype))
             layers.double()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,8 @@ from recformer_hf.data.demo import DemoOracle, load_demo_domain
 from recformer_hf.data.sequences import Sequences
 from recformer_hf.evaluation import ranking as module
 from recformer_hf.evaluation.ranking import Ranking, rank_protocols, rank_split
-from tests.support.processes import run_processes
 from tests.support.ranking import Table, random_split, tied_table
+from tests.support.training_processes import run_code
 
 TIES = ("average", "optimistic", "pessimistic")
 
@@ -127,10 +130,10 @@ assert grown < 30, f"{grown} MB"  # the ranks take 0.5 MB
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-def test_memory_does_not_grow_with_users(monkeypatch) -> None:
+def test_memory_does_not_grow_with_users() -> None:
     """Small arrays that were kept of every chunk lay between the freed scores of the others: 50 to 200 MB here."""
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
-    run_processes(GROWTH, 1)
+    environment = {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", GROWTH], env=os.environ | environment, check=True)
 
 
 def test_the_demo_shops_oracle_is_a_scorer() -> None:
@@ -140,14 +143,13 @@ def test_the_demo_shops_oracle_is_a_scorer() -> None:
 
 
 PROCESS = """
-import json, sys
 import numpy as np
 from accelerate import Accelerator
 import recformer_hf.evaluation.ranking as module
 from recformer_hf.evaluation import rank_protocols, rank_split
 from tests.support.ranking import random_split, tied_table
 
-accelerator, folder = Accelerator(cpu=True), sys.argv[1]
+accelerator = Accelerator(cpu=True)
 module.MOST_USERS = 4
 for num_users in (1, 2, 7, 12):
     for exclude_history in (False, True):
@@ -169,7 +171,7 @@ accelerator.end_training()  # or gloo's threads may abort a process that exits
 
 
 def test_two_processes_rank_as_one_does(tmp_path: Path, monkeypatch) -> None:
-    run_processes(PROCESS, 2, str(tmp_path))
+    run_code(f"folder = {str(tmp_path)!r}\n{PROCESS}", 2)
     monkeypatch.setattr(module, "MOST_USERS", 4)
     for num_users in (1, 2, 7, 12):
         for exclude_history in (False, True):

@@ -11,8 +11,8 @@ from recformer_hf import RecformerForSeqRec
 from recformer_hf.data.demo import load_demo_domain
 from recformer_hf.recommending.encode_catalog import BLOCKS_FOLDER
 from tests.support.examples import EXAMPLES, load_example
-from tests.support.processes import run_processes
 from tests.support.shops import CATALOG, assert_same_directions
+from tests.support.training_processes import run_code
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,10 @@ class TestEncodeItems:
             )
 
     def test_two_processes_write_what_one_does(self, folders, model, tokenizer, tmp_path):
-        code = (
-            "import runpy, sys; sys.argv[0] = 'encode_items.py'; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-        )
-        arguments = ["--model", str(folders / "encoder"), "--catalog", str(folders / "shop"), "--block_size", "7"]
-        run_processes(code, 2, str(EXAMPLES / "encode_items.py"), *arguments, "--output_dir", str(tmp_path))
+        command = ["encode_items.py", "--model", str(folders / "encoder"), "--catalog", str(folders / "shop")]
+        command += ["--block_size", "7", "--output_dir", str(tmp_path)]
+        script = str(EXAMPLES / "encode_items.py")
+        run_code(f"import runpy, sys; sys.argv = {command}; runpy.run_path({script!r}, run_name='__main__')", 2)
         assert_same_directions(np.load(tmp_path / "item_embeddings.npy"), model.encode_items(CATALOG, tokenizer))
         assert not (tmp_path / BLOCKS_FOLDER).exists()
 

@@ -16,7 +16,7 @@ from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 from tests.support.examples import EXAMPLES, load_example
 from tests.support.models import enliven, small_config
-from tests.support.processes import run_processes
+from tests.support.training_processes import run_code
 
 DATASET = load_demo_domain("kitchen", num_users=40, num_items=60)
 
@@ -165,8 +165,10 @@ def test_two_processes_write_what_one_does(script, folders, tmp_path) -> None:
     torch.set_num_threads(1)  # like the two processes: the number of threads changes the rounding of products
     script.main([*run, "--output_dir", str(tmp_path / "one")])
     torch.set_num_threads(threads)
-    code = "import runpy, sys; sys.argv[0] = 'evaluate.py'; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-    run_processes(code, 2, str(EXAMPLES / "evaluate.py"), *run, "--output_dir", str(tmp_path / "two"))
+    command = ["evaluate.py", *run, "--output_dir", str(tmp_path / "two")]
+    script = str(EXAMPLES / "evaluate.py")
+    code = f"import runpy, sys; sys.argv = {command}; runpy.run_path({script!r}, run_name='__main__')"
+    run_code(code, 2, joined=False)
     assert (tmp_path / "two" / "metrics.json").read_text() == (tmp_path / "one" / "metrics.json").read_text()
     for name in ("model-kept.npz", "last_item_text-kept.npz"):
         assert Ranking.load(tmp_path / "two" / name) == Ranking.load(tmp_path / "one" / name)

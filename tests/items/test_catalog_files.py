@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 import unittest.mock
 
 import datasets
@@ -19,6 +17,7 @@ from recformer_hf.items.arrow import schema
 from recformer_hf.items.catalog import CATALOG_FILE, ItemCatalog
 from tests.support.catalogs import ITEMS, as_dict, numbered
 from tests.support.faults import full_disk
+from tests.support.training_processes import run_code
 
 
 class TestDisk:
@@ -158,26 +157,20 @@ class TestFilesFromElsewhere:
 
     def test_damaged_bytes_give_an_error_or_the_content_of_the_file(self, tmp_path):
         path = numbered(20).save_pretrained(tmp_path / "whole")
-        done = subprocess.run(
-            [sys.executable, "-c", FUZZ, os.fspath(path), os.fspath(tmp_path / "damaged")],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        assert done.returncode == 0, done.stderr
-        opened, refused = map(int, done.stdout.split())
+        run_code(f"source, target = {str(path)!r}, {str(tmp_path / 'damaged')!r}\n{FUZZ}", 1)
+        opened, refused = map(int, (tmp_path / "damaged/counts").read_text().split())
         assert opened > 30
         assert refused > 300
 
 
 # In a process of its own, because wrong offsets may end it.
 FUZZ = """
-import random, sys
+import random
 from pathlib import Path
 import numpy as np
 from recformer_hf.items.catalog import CATALOG_FILE, ItemCatalog
 
-whole, folder = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+whole, folder = Path(source).read_bytes(), Path(target)
 folder.mkdir()
 draw, opened, refused = random.Random(0), 0, 0
 NUMBERS = (b"\\xff\\xff\\xff\\x7f", b"\\xff" * 4, bytes(4), (2**30).to_bytes(4, "little"), (9).to_bytes(4, "little"))
@@ -202,7 +195,7 @@ for step in range(800):
     assert list(catalog) == catalog[:] == [catalog[row] for row in range(len(catalog))]
     assert [catalog.row_of(item_id) for item_id in catalog.ids] == list(range(len(catalog)))
     assert ItemCatalog.from_arrow(catalog.table, on_invalid="drop").fingerprint, catalog.fingerprint
-print(opened, refused)
+(folder / "counts").write_text(f"{opened} {refused}")
 """
 
 

@@ -23,8 +23,8 @@ def ndcg(parts: list[np.ndarray], weights: np.ndarray, histories: list[np.ndarra
         for protocol, others in enumerate([set(), set(histories[user].tolist())]):
             if target in others:
                 continue
-            rivals = [item for item in range(len(total)) if item != target and item not in others]
-            rank = 1 + sum((total[i] > total[target]) + (total[i] == total[target]) / 2 for i in rivals)
+            rivals = np.delete(total, [target, *others])
+            rank = 1 + (rivals > total[target]).sum() + (rivals == total[target]).sum() / 2
             gains[user, protocol] = 1 / math.log2(rank + 1) if rank <= 10 else 0
     return gains.mean(0).tolist()
 

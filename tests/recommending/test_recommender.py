@@ -15,6 +15,7 @@ import torch
 from recformer_hf import ItemCatalog, RecformerForSeqRec
 from tests.support.heads import trained
 from tests.support.shop import ITEMS, MORE
+from tests.support.training_processes import run_code
 
 
 class TestRecommender:
@@ -73,11 +74,10 @@ class TestRecommender:
         model.save_pretrained(tmp_path / "encoder")
         tokenizer.save_pretrained(tmp_path / "encoder")
         script = f"""
-            import json, sys, torch
+            import json, torch
             from pathlib import Path
             from recformer_hf import RecformerForSeqRec, RecformerTokenizer
             torch.set_num_threads({torch.get_num_threads()})
-            source, target = sys.argv[1:]
             tokenizer = RecformerTokenizer.from_pretrained(source)
             model = RecformerForSeqRec.from_pretrained(source)
             if target:  # as after training: weights that are no longer where they were loaded
@@ -88,15 +88,19 @@ class TestRecommender:
                 tokenizer.save_pretrained(target)
             histories = json.loads(Path({str(histories)!r}).read_text())
             one = model.recommend(histories[:1], tokenizer, 8, exclude_history=False).to_dicts()
-            print(json.dumps(one + model.recommend(histories, tokenizer, 8, exclude_history=False).to_dicts()))
+            more = model.recommend(histories, tokenizer, 8, exclude_history=False).to_dicts()
+            Path({str(tmp_path / "answers.json")!r}).write_text(json.dumps(one + more))
         """
 
         def answers(source, target) -> list:
-            result = subprocess.run(
-                [sys.executable, "-c", textwrap.dedent(script), str(source), str(target)],
-                env={**os.environ, **kernels}, capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            return json.loads(result.stdout)
+            code = f"source, target = {str(source)!r}, {str(target)!r}\n{textwrap.dedent(script)}"
+            if kernels:  # the library reads its environment once
+                subprocess.run([sys.executable, "-c", code], env={**os.environ, **kernels}, check=True)
+            else:
+                run_code(code, 1)
+            found = json.loads((tmp_path / "answers.json").read_text())
+            (tmp_path / "answers.json").unlink()
+            return found
 
         trained = answers(tmp_path / "encoder", tmp_path / "shop")
         assert answers(tmp_path / "shop", "") == trained

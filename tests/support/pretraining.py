@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from recformer_hf.modeling_recformer import RecformerForPretraining
 from recformer_hf.tokenization_recformer import RecformerTokenizer
 from recformer_hf.training import RecformerPretrainingArguments, RecformerPretrainingTrainer
 from tests.support.training import LIMITS
-from tests.support.training_processes import GradientRecorder, forkserver, shard_on_cpu
+from tests.support.training_processes import GradientRecorder, forkserver, join_processes, shard_on_cpu
 
 
 @lru_cache
@@ -149,11 +148,7 @@ class TwoProcesses:
 def run_process(rank: int, world_size: int, folder: str, names: list[str], fsdp: bool) -> None:
     """One of several processes."""
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
-    os.environ |= {"LOCAL_WORLD_SIZE": str(world_size), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world_size
-    )
+    join_processes(rank, world_size, f"{folder}/rendezvous")
     if fsdp:
         shard_on_cpu()
     for name in names:

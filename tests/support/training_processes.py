@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -19,7 +20,10 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from transformers import TrainerCallback
 
+from tests.support.disk import wait_for_no_disk
 from tests.support.training import evaluations, small_dataset, small_trainer, without_dropout
+
+wait_for_no_disk()  # in children of the forkserver too
 
 
 def run_in_child(
@@ -109,16 +113,24 @@ def child(target: Any, *args: Any) -> int:
     return process.exitcode
 
 
-def run_code(code: str, number: int) -> None:
-    """Runs Python source in processes that find each other over gloo, as `run_processes` does, but children of the
-    forkserver. That saves each ten seconds of imports.
+def run_code(code: str, number: int, *, joined: bool = True) -> None:
+    """Runs Python source in processes that gloo joins. They are children of the forkserver, which saves each the seconds
+    of its imports.
+
+    Args:
+        code: Python source, with the repository's root on its path.
+        number: of processes.
+        joined: whether they are joined before the code runs. If not, their environment says how to find each other, as
+            it does under `accelerate launch --cpu`.
 
     Raises:
         AssertionError: with the errors of a process that fails.
     """
     with tempfile.TemporaryDirectory() as folder:
+        port = None if joined else free_port()
         processes = [
-            forkserver().Process(target=_run_code_as_rank, args=(rank, number, folder, code)) for rank in range(number)
+            forkserver().Process(target=_run_code_as_rank, args=(rank, number, folder, code, port))
+            for rank in range(number)
         ]
         for process in processes:
             process.start()
@@ -129,19 +141,33 @@ def run_code(code: str, number: int) -> None:
             assert process.exitcode == 0, Path(folder, f"errors-{rank}").read_text()[-2000:]
 
 
-def _run_code_as_rank(rank: int, number: int, folder: str, code: str) -> None:
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _run_code_as_rank(rank: int, number: int, folder: str, code: str, port: int | None) -> None:
     errors = os.open(Path(folder, f"errors-{rank}"), os.O_WRONLY | os.O_CREAT)
     os.dup2(errors, 2)
     torch.set_num_threads(1)
-    join_processes(rank, number, f"{folder}/rendezvous")
+    if port is None:
+        join_processes(rank, number, f"{folder}/rendezvous")
+    else:
+        introduce_processes(rank, number)
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     exec(compile(code, "<code of a test>", "exec"), {"__name__": "__main__"})
 
 
 def join_processes(rank: int, world_size: int, rendezvous: str) -> None:
     """Makes this process one of several that gloo joins; they find each other by a file."""
+    introduce_processes(rank, world_size)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size)
+
+
+def introduce_processes(rank: int, world_size: int) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(world_size), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size)
 
 
 def run_as_rank(rank: int, world_size: int, folder: str, settings: dict[str, Any], fsdp: bool, resume: bool) -> None:

@@ -12,8 +12,8 @@ import torch
 from recformer_hf.baselines import BaselineTrainingArguments, SASRec, default_arguments, train_baseline
 from tests.baselines.shared.test_trainer import Pretrained
 from tests.support.neural_baselines import COMMON, small_baseline
-from tests.support.processes import run_processes
 from tests.support.training import same_state, small_dataset, state_of
+from tests.support.training_processes import run_code
 
 SHORT = {"num_train_epochs": 1, "use_cpu": True, "disable_tqdm": True}
 
@@ -87,17 +87,15 @@ class TestPretraining:
 
 
 def test_two_processes_fit_in_one_folder(tmp_path):
-    code = """
-import sys
+    code = f"""
+import torch
 from tests.support.neural_baselines import small_baseline
-from tests.support.processes import run_processes
 from tests.support.training import small_dataset
 model = small_baseline("sasrec").fit(
     small_dataset(), num_train_epochs=1, per_device_train_batch_size=8, use_cpu=True, disable_tqdm=True
 )
-import torch
-torch.save(model.state_dict(), f"{sys.argv[1]}/{torch.distributed.get_rank()}")
+torch.save(model.state_dict(), f"{tmp_path}/{{torch.distributed.get_rank()}}")
 """
-    run_processes(code, 2, str(tmp_path))
+    run_code(code, 2)
     first, second = (torch.load(tmp_path / str(rank)) for rank in range(2))
     assert same_state(first, second)
