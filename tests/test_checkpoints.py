@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -27,6 +25,7 @@ from recformer_hf import (
     RecformerModel,
     RecformerTokenizer,
 )
+from tests.support.bare_python import run_without
 from tests.support.models import enliven, random_batch, small_config
 
 HEADS = {"model": RecformerModel, "pretraining": RecformerForPretraining, "seqrec": RecformerForSeqRec}
@@ -228,68 +227,50 @@ class TestAutoClasses:
 
 
 class TestCodeOnTheSide:
-    @pytest.mark.parametrize("head", ["model", "pretraining", "seqrec with items"])
-    def test_loads_where_the_package_is_not_installed(self, head, tmp_path, tokenizer):
-        model = make(head)
-        folder = tmp_path / "checkpoint"
-        model.save_pretrained(folder, with_code=True)
-        tokenizer.save_pretrained(folder, with_code=True)
-        batch = random_batch([20, 3], model.config)
-        with torch.no_grad():
-            pooled = encoder_of(model)(**batch).pooler_output
-        save_file({**batch, "pooled": pooled}, tmp_path / "batch.safetensors")
-        script = f"""
-            import sys
+    def test_loads_where_the_package_is_not_installed(self, tmp_path, tokenizer):
+        absent = ("recformer_hf", "datasets", "pyarrow", "faiss", "pandas", "polars", "sentencepiece")
+        scripts = {}
+        for head in ("model", "pretraining", "seqrec with items"):
+            model = make(head)
+            folder = tmp_path / head.replace(" ", "-")
+            model.save_pretrained(folder, with_code=True)
+            tokenizer.save_pretrained(folder, with_code=True)
+            batch = random_batch([20, 3], model.config)
+            with torch.no_grad():
+                pooled = encoder_of(model)(**batch).pooler_output
+            save_file({**batch, "pooled": pooled}, tmp_path / f"{folder.name}.safetensors")
+            scripts[f"load-{folder.name}"] = f"""
+                import sys
+                import torch
+                from safetensors.torch import load_file
+                from transformers import (AutoConfig, AutoModel, AutoModelForPreTraining,
+                                          AutoModelForSequenceClassification, AutoTokenizer)
 
-            absent = ("recformer_hf", "datasets", "pyarrow", "faiss", "pandas", "polars", "sentencepiece")
-
-            class Finder:
-                def __init__(self, finder):
-                    self.finder = finder
-                def find_spec(self, name, path=None, target=None):
-                    return None if name.split(".")[0] in absent else self.finder.find_spec(name, path, target)
-                def __getattr__(self, name):
-                    return getattr(self.finder, name)
-
-            sys.meta_path[:] = [Finder(finder) for finder in sys.meta_path]
-            import torch
-            from safetensors.torch import load_file
-            from transformers import (AutoConfig, AutoModel, AutoModelForPreTraining,
-                                      AutoModelForSequenceClassification, AutoTokenizer)
-
-            folder = {str(folder)!r}
-            batch = load_file({str(tmp_path / "batch.safetensors")!r})
-            pooled = batch.pop("pooled")
-            heads = dict(AutoModel="RecformerModel", AutoModelForPreTraining="RecformerForPretraining",
-                         AutoModelForSequenceClassification="RecformerForSeqRec")
-            assert type(AutoConfig.from_pretrained(folder, trust_remote_code=True)).__name__ == "RecformerConfig"
-            for auto in (AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification):
-                model = auto.from_pretrained(folder, trust_remote_code=True).eval()
-                assert type(model).__name__ == heads[auto.__name__], type(model)
-                encoder = getattr(model, "recformer", model)
-                with torch.no_grad():
-                    torch.testing.assert_close(encoder(**batch).pooler_output, pooled, atol=1e-6, rtol=0)
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-            assert type(tokenizer).__name__ == "RecformerTokenizer"
-            assert tokenizer({ITEMS[0]!r})["input_ids"] == {tokenizer(ITEMS[0])["input_ids"]}
-            model.save_pretrained(folder + "-again")  # what came with code keeps it, for every head
-            tokenizer.save_pretrained(folder + "-again")
-            for auto in (AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification):
-                again = auto.from_pretrained(folder + "-again", trust_remote_code=True)
-                assert type(again).__name__ == heads[auto.__name__], type(again)
-            again = AutoTokenizer.from_pretrained(folder + "-again", trust_remote_code=True)
-            assert type(again).__name__ == "RecformerTokenizer"
-            assert "recformer_hf" not in sys.modules
-        """
-        environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "OMP_NUM_THREADS": "1", "PATH": ""}
-        result = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-        )
-        assert result.returncode == 0, result.stderr[-3000:]
+                folder = {str(folder)!r}
+                batch = load_file(folder + ".safetensors")
+                pooled = batch.pop("pooled")
+                heads = dict(AutoModel="RecformerModel", AutoModelForPreTraining="RecformerForPretraining",
+                             AutoModelForSequenceClassification="RecformerForSeqRec")
+                assert type(AutoConfig.from_pretrained(folder, trust_remote_code=True)).__name__ == "RecformerConfig"
+                for auto in (AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification):
+                    model = auto.from_pretrained(folder, trust_remote_code=True).eval()
+                    assert type(model).__name__ == heads[auto.__name__], type(model)
+                    encoder = getattr(model, "recformer", model)
+                    with torch.no_grad():
+                        torch.testing.assert_close(encoder(**batch).pooler_output, pooled, atol=1e-6, rtol=0)
+                tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+                assert type(tokenizer).__name__ == "RecformerTokenizer"
+                assert tokenizer({ITEMS[0]!r})["input_ids"] == {tokenizer(ITEMS[0])["input_ids"]}
+                model.save_pretrained(folder + "-again")  # what came with code keeps it, for every head
+                tokenizer.save_pretrained(folder + "-again")
+                for auto in (AutoModel, AutoModelForPreTraining, AutoModelForSequenceClassification):
+                    again = auto.from_pretrained(folder + "-again", trust_remote_code=True)
+                    assert type(again).__name__ == heads[auto.__name__], type(again)
+                again = AutoTokenizer.from_pretrained(folder + "-again", trust_remote_code=True)
+                assert type(again).__name__ == "RecformerTokenizer"
+                assert "recformer_hf" not in sys.modules
+            """
+        run_without(absent, scripts, tmp_path)
 
     def test_code_files_import_no_optional_package(self, tmp_path):
         make("model").save_pretrained(tmp_path, with_code=True)

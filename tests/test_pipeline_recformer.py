@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +26,7 @@ from recformer_hf import (
     SequentialRecommendationPipeline,
     UnknownItemError,
 )
+from tests.support.bare_python import run_without
 from tests.support.heads import HEADS, trained
 from tests.support.memories import some_memory
 from tests.support.models import enliven, small_config
@@ -382,43 +380,32 @@ class TestCodeOnTheSide:
             assert type(loaded.model) is RecformerForSeqRec
         assert ids(loaded(HISTORY)) == ids(recommender(HISTORY))
 
-    @pytest.mark.parametrize("parts", ["paper", "flat", "narrow"])
-    def test_works_where_the_package_is_not_installed(self, tokenizer, tmp_path, parts):
-        model = trained(ITEMS, tokenizer, parts)
-        model.memory = None if parts == "paper" else some_memory(12)
-        recommender = pipeline(TASK, model=model, tokenizer=tokenizer, device="cpu")
-        folder = tmp_path / "checkpoint"
-        model.save_pretrained(folder, with_code=True)
-        tokenizer.save_pretrained(folder, with_code=True)
-        script = f"""
-            import json, sys
+    def test_works_where_the_package_is_not_installed(self, tokenizer, tmp_path):
+        scripts, recommenders = {}, {}
+        for parts in ("paper", "flat", "narrow"):
+            model = trained(ITEMS, tokenizer, parts)
+            model.memory = None if parts == "paper" else some_memory(12)
+            recommenders[parts] = pipeline(TASK, model=model, tokenizer=tokenizer, device="cpu")
+            folder, again = tmp_path / parts, tmp_path / f"{parts}-again"
+            model.save_pretrained(folder, with_code=True)
+            tokenizer.save_pretrained(folder, with_code=True)
+            scripts[f"recommend-{parts}"] = f"""
+                import json
+                from transformers import pipeline
 
-            class Absent:
-                def find_spec(self, name, path=None, target=None):
-                    if name.split(".")[0] in ("recformer_hf", "faiss", "polars", "datasets"):
-                        raise ModuleNotFoundError(name)
-
-            sys.meta_path.insert(0, Absent())
-            from transformers import pipeline
-
-            recommender = pipeline({TASK!r}, model={str(folder)!r}, trust_remote_code=True, device="cpu")
-            json.dump([recommender({HISTORY!r}), recommender([["blue-tent"]], top_k=2)], sys.stdout)
-            recommender.save_pretrained({str(tmp_path / "again")!r})
-            again = pipeline({TASK!r}, model={str(tmp_path / "again")!r}, trust_remote_code=True, device="cpu")
-            assert again({HISTORY!r})[0]["item_id"] == recommender({HISTORY!r})[0]["item_id"]
-            assert type(again).__module__.startswith("transformers_modules")
-        """
-        result = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)],
-            env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "OMP_NUM_THREADS": "1", "PATH": ""},
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-        )
-        assert result.returncode == 0, result.stderr[-3000:]
-        one, batch = json.loads(result.stdout)
-        assert ids(one) == ids(recommender(HISTORY))
-        assert ids(batch[0]) == ids(recommender(["blue-tent"], top_k=2))
+                recommender = pipeline({TASK!r}, model={str(folder)!r}, trust_remote_code=True, device="cpu")
+                with open({f"{folder}.json"!r}, "w") as file:
+                    json.dump([recommender({HISTORY!r}), recommender([["blue-tent"]], top_k=2)], file)
+                recommender.save_pretrained({str(again)!r})
+                again = pipeline({TASK!r}, model={str(again)!r}, trust_remote_code=True, device="cpu")
+                assert again({HISTORY!r})[0]["item_id"] == recommender({HISTORY!r})[0]["item_id"]
+                assert type(again).__module__.startswith("transformers_modules")
+            """
+        run_without(["recformer_hf", "faiss", "polars", "datasets"], scripts, tmp_path)
+        for parts, recommender in recommenders.items():
+            one, batch = json.loads((tmp_path / f"{parts}.json").read_text())
+            assert ids(one) == ids(recommender(HISTORY))
+            assert ids(batch[0]) == ids(recommender(["blue-tent"], top_k=2))
 
 
 class TestColumnsAndArrays:

@@ -114,8 +114,8 @@ def child(target: Any, *args: Any) -> int:
 
 
 def run_code(code: str, number: int, *, joined: bool = True) -> None:
-    """Runs Python source in processes that gloo joins. They are children of the forkserver, which saves each the seconds
-    of its imports.
+    """Runs Python source in processes that gloo joins. They are children of the forkserver, which saves seconds of
+    imports.
 
     Args:
         code: Python source, with the repository's root on its path.
