@@ -16,7 +16,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LAYERS = (
     "storage", "configuration_recformer", "encoder", "heads", "items", "tokenizing", "tokenization_recformer", "memory",
     "recommending", "modeling_recformer", "pipeline_recformer", "data", "evaluation", "training", "baselines",
-    "conversion",
+    "conversion", "explaining", "serving", "demo_page", "cli",
 )  # fmt: skip
 # Inside training, the trainer of both tasks knows none of the two.
 TASKS = ("training/finetuning", "training/pretraining")

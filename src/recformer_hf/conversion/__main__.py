@@ -38,10 +38,12 @@ def _refuse_to_overwrite(folder: Path) -> None:
         raise FileExistsError(f"{folder} exists and is not an empty folder; nothing was written. Name another folder.")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m recformer_hf.conversion", description="Converts another checkpoint to a Recformer."
-    )
+def command_parser(
+    prog: str = "python -m recformer_hf.conversion",
+    parser_class: type[argparse.ArgumentParser] = argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """The parser of the command line, under any name."""
+    parser = parser_class(prog=prog, description="Converts another checkpoint to a Recformer.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="{text-encoder,replication}")
     text_encoder = commands.add_parser(
         "text-encoder", help=f"warm start from a text encoder: {', '.join(TEXT_ENCODERS)}"
@@ -75,22 +77,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: the arguments; by default those of the process.
     """
-    options = vars(_parser().parse_args(arguments))
+    options = command_parser().parse_args(arguments)
+    try:
+        run(options)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Converts, saves and reports.
+
+    Raises:
+        OSError, ValueError: if it cannot be done; nothing is written then.
+    """
+    options = dict(vars(parsed))
     command, source, output = options.pop("command"), options.pop("source"), options.pop("output")
     head = options.pop("head")
     given = {name: value for name, value in options.items() if value is not None}
     if head is not None:
         given["model_class"] = HEADS[head]
-    try:
-        _refuse_to_overwrite(output)  # before anything is downloaded or converted
-        if command == "text-encoder":
-            model, tokenizer = from_text_encoder(source, **given)
-        else:
-            converted = from_replication(source, **given)
-            model, tokenizer = converted if isinstance(converted, tuple) else (converted, None)
-        _save(model, tokenizer, output)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
+    _refuse_to_overwrite(output)  # before anything is downloaded or converted
+    if command == "text-encoder":
+        model, tokenizer = from_text_encoder(source, **given)
+    else:
+        converted = from_replication(source, **given)
+        model, tokenizer = converted if isinstance(converted, tuple) else (converted, None)
+    _save(model, tokenizer, output)
     name, config = type(model).__name__, model.config
     print(
         f"Wrote {output}: a {name} of {config.num_hidden_layers} layers of width {config.hidden_size}, "

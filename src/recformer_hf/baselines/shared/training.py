@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def train_baseline(
     pretraining_arguments: Mapping[str, Any] | None = None,
     resume_from_checkpoint: str | bool | None = None,
     quiet: bool = False,
+    on_trainer: Callable[[BaselineTrainer], object] | None = None,
 ) -> BaselineTrainer:
     """Trains a model on a dataset; a new one that has pretraining is pretrained before, in the folder `pretraining`.
 
@@ -48,6 +49,7 @@ def train_baseline(
         resume_from_checkpoint: as in `BaselineTrainer.train`. A pretraining that was begun is resumed too, and one that
             is finished is only loaded.
         quiet: whether no lines of numbers are printed.
+        on_trainer: called with each trainer before it trains, such as to add callbacks.
 
     Returns:
         the trainer after `train()`.
@@ -60,9 +62,9 @@ def train_baseline(
         folder = str(Path(args.output_dir or "", PRETRAINING))
         pretraining = BaselineTrainingArguments(output_dir=folder, **settings)
         trainer = BaselineTrainer(model, pretraining, train_datasets=datasets, pretraining=True)
-        _train(trainer, resume_from_checkpoint not in (None, False), quiet)
+        _train(trainer, resume_from_checkpoint not in (None, False), quiet, on_trainer)
     trainer = BaselineTrainer(model, args, train_datasets=[dataset])
-    _train(trainer, resume_from_checkpoint, quiet)
+    _train(trainer, resume_from_checkpoint, quiet, on_trainer)
     return trainer
 
 
@@ -89,7 +91,14 @@ def fit_baseline(
             shutil.rmtree(str(args.output_dir), ignore_errors=True)
 
 
-def _train(trainer: BaselineTrainer, resume: str | bool | None, quiet: bool) -> None:
+def _train(
+    trainer: BaselineTrainer,
+    resume: str | bool | None,
+    quiet: bool,
+    on_trainer: Callable[[BaselineTrainer], object] | None,
+) -> None:
+    if on_trainer is not None:
+        on_trainer(trainer)
     if quiet:
         trainer.remove_callback(PrinterCallback)  # a bar is still shown on a terminal
     trainer.train(resume_from_checkpoint=resume)

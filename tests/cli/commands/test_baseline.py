@@ -1,4 +1,4 @@
-"""examples/train_baseline.py: its command line, one baseline on a dataset, and all of them on the demo shop."""
+"""recformer baseline: its command line, one baseline on a dataset, and all of them on the demo shop."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ import pytest
 from recformer_hf.baselines import NEURAL, SASRec
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
-from tests.support.examples import load_example
 
 DATASET = load_demo_domain("kitchen", num_users=40, num_items=60)
 SHORT = ["--use_cpu", "true", "--report_to", "none", "--num_train_epochs", "1", "--eval_batch_tokens", "256"]
-
-
-@pytest.fixture(scope="module")
-def script():
-    return load_example("train_baseline")
 
 
 @pytest.fixture
@@ -26,11 +20,16 @@ def shop(tmp_path) -> str:
     return str(tmp_path / "shop")
 
 
+def last_row(printed: str) -> str:
+    """The last row of the table."""
+    return printed.partition("\nnext:\n")[0].splitlines()[-1]
+
+
 def failure(script, arguments: list[str]) -> str:
     with pytest.raises(SystemExit) as error:
         script.main(arguments)
     message = str(error.value)
-    assert message.startswith("train_baseline.py: ")
+    assert message.startswith("recformer baseline: ")
     assert "\n" not in message
     return message
 
@@ -54,19 +53,19 @@ def test_one_baseline_with_settings_leaves_its_folder_and_a_line(script, shop, t
     command = ["--baseline", "sasrec", "--dataset", shop, "--output_dir", str(folder), *SHORT]
     command += ["--settings", "hidden_size=16", "loss=gbce", "dropout=0.5"]
     script.main(command)
-    line = capsys.readouterr().out.splitlines()[-1]
+    line = last_row(capsys.readouterr().out)
     config = SASRec.from_pretrained(folder).config
     assert (config.hidden_size, config.loss, config.dropout) == (16, "gbce", 0.5)
     metrics = json.loads((folder / "metrics.json").read_text())["test"]
     assert line.split()[:2] == ["sasrec", f"{metrics['history_kept']['overall']['metrics']['ndcg@10']:.4f}"]
     assert "holds a finished run" in failure(script, command)
     script.main([*command, "--resume_from_checkpoint", "true"])
-    assert capsys.readouterr().out.splitlines()[-1].split()[:5] == line.split()[:5]
+    assert last_row(capsys.readouterr().out).split()[:5] == line.split()[:5]
 
 
 def test_all_of_them_stand_in_one_table_with_the_simple_ones(script, shop, tmp_path, capsys) -> None:
     script.main(["--dataset", shop, "--output_dir", str(tmp_path / "runs"), *SHORT])
-    printed = capsys.readouterr().out.partition("test: 40 users, 60 items\n")[2]
+    printed = capsys.readouterr().out.partition("test: 40 users, 60 items\n")[2].partition("\nnext:")[0]
     names = [line.split()[0] for line in printed.splitlines()[1:]]
     assert names == ["popularity", "markov", "cooccurrence", "text_neighbours", "blend", *NEURAL]
     for name, model in NEURAL.items():
@@ -78,9 +77,9 @@ def test_a_dataset_without_a_test_split_is_ranked_on_validation(script, tmp_path
     shop.save_to_disk(tmp_path / "shop")
     command = ["--baseline", "sasrec", "--dataset", str(tmp_path / "shop"), "--output_dir", str(tmp_path / "run")]
     script.main([*command, *SHORT])
-    printed = capsys.readouterr().out.partition("validation: 40 users, 60 items\n")[2]
+    printed = last_row(capsys.readouterr().out.partition("validation: 40 users, 60 items\n")[2])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert printed.splitlines()[-1].split()[1] == f"{metrics['validation']['metrics']['ndcg@10']:.4f}"
+    assert printed.split()[1] == f"{metrics['validation']['metrics']['ndcg@10']:.4f}"
     assert "test" not in metrics
 
 

@@ -1,4 +1,4 @@
-"""examples/pretrain.py, from its command line to the folder that it writes."""
+"""recformer pretrain, from its command line to the folder that it writes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,13 @@ from transformers import RobertaConfig, RobertaForMaskedLM
 
 from recformer_hf.modeling_recformer import RecformerForPretraining
 from recformer_hf.tokenization_recformer import RecformerTokenizer
-from tests.support.examples import EXAMPLES, load_example
 from tests.support.pretraining import domain, pretraining_model, tokenizer
 
+CONFIGS = Path(__file__).parents[3] / "examples" / "configs"
 QUICK = [
     *("--max_steps", "2", "--per_device_train_batch_size", "8", "--eval_strategy", "steps", "--eval_steps", "1"),
     *("--use_cpu", "true", "--report_to", "none", "--disable_tqdm", "true", "--ranking_ks", "10"),
 ]
-
-
-@pytest.fixture(scope="module")
-def script():
-    return load_example("pretrain")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +110,7 @@ def test_without_arguments_it_runs_on_the_demo_shop(script):
 @pytest.mark.parametrize("flag", ["text_encoder", "model", "tokenizer", "validation_dataset", "dataset_weights"])
 def test_the_demo_shop_does_not_stand_in_for_forgotten_datasets(script, tmp_path, flag):
     """A caller who names a model or a dataset but forgets --datasets gets an error, not a run on the demo shop."""
-    with pytest.raises(SystemExit, match=rf"^pretrain.py: Give --datasets.* with --{flag}"):
+    with pytest.raises(SystemExit, match=rf"^recformer pretrain: Give --datasets.* with --{flag}"):
         script.main([f"--{flag}", "1", "--output_dir", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
@@ -143,7 +138,7 @@ def test_users_of_a_target_dataset_are_excluded(script, shops, tmp_path):
 def test_an_error_is_one_line(script, tmp_path, arguments, message):
     with pytest.raises(SystemExit) as error:
         script.main(["--datasets", "demo:garden", *arguments, "--output_dir", str(tmp_path / "run")])
-    assert str(error.value).startswith("pretrain.py: ")
+    assert str(error.value).startswith("recformer pretrain: ")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -151,7 +146,7 @@ def test_an_error_is_one_line(script, tmp_path, arguments, message):
 @pytest.mark.slow
 def test_two_processes_by_accelerate(shops, text_encoder, tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
-    launch += [str(EXAMPLES / "configs" / "two_cpu_processes.yaml"), str(EXAMPLES / "pretrain.py")]
+    launch += [str(CONFIGS / "two_cpu_processes.yaml"), "-m", "recformer_hf.cli", "pretrain"]
     command = [
         *("--datasets", shops["garden"], "--validation_dataset", shops["outdoor"], "--text_encoder", text_encoder),
         *("--zero_shot_datasets", f"kitchen={shops['kitchen']}", "--max_token_num", "64"),

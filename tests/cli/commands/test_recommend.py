@@ -1,4 +1,4 @@
-"""examples/recommend.py: JSON lines in, JSON lines out."""
+"""recformer recommend: JSON lines in, JSON lines out."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ import json
 
 import pytest
 
-from tests.support.examples import load_example
 from tests.support.shops import CATALOG
-
-
-@pytest.fixture(scope="module")
-def recommend():
-    return load_example("recommend")
 
 
 class TestRecommend:
     def lines(self, *histories) -> str:
         return "".join((history if isinstance(history, str) else json.dumps(history)) + "\n" for history in histories)
 
-    def test_from_file_to_file(self, recommend, folders, model, tokenizer, tmp_path):
+    def test_from_file_to_file(self, script, folders, model, tokenizer, tmp_path):
         first, second = CATALOG.ids[0], CATALOG.ids[1]
         (tmp_path / "in.jsonl").write_text(self.lines([first, CATALOG[1]], {"user": "u2", "history": [second]}, ""))
         (tmp_path / "out-of-stock.txt").write_text(f"{CATALOG.ids[5]}\n")
         files = {"histories": "in.jsonl", "output": "out.jsonl", "exclude": "out-of-stock.txt"}
         named = [word for name, file in files.items() for word in (f"--{name}", str(tmp_path / file))]
-        recommend.main(["--model", str(folders / "shop"), *named, "--top_k", "4", "--device", "cpu"])
+        script.main(["--model", str(folders / "shop"), *named, "--top_k", "4", "--device", "cpu"])
         answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
         shop = model.with_catalog(CATALOG, tokenizer)
         expected = shop.recommend([[first, second], [second]], tokenizer, 4, exclude=[CATALOG.ids[5]])
@@ -34,39 +28,39 @@ class TestRecommend:
         assert answers[0]["history"] == [first, CATALOG[1]]
         assert answers[1]["user"] == "u2"
 
-    def test_standard_input_and_output(self, recommend, folders, monkeypatch, capsys):
+    def test_standard_input_and_output(self, script, folders, monkeypatch, capsys):
         monkeypatch.setattr("sys.stdin", io.StringIO(self.lines([CATALOG.ids[3]])))
-        recommend.main(["--model", str(folders / "shop"), "--top_k", "1", "--no_attributes", "--device", "cpu"])
+        script.main(["--model", str(folders / "shop"), "--top_k", "1", "--no_attributes", "--device", "cpu"])
         (item,) = json.loads(capsys.readouterr().out)["recommendations"]
         assert set(item) == {"item_id", "score"}
 
-    def test_bad_lines(self, recommend, folders, monkeypatch, capsys):
+    def test_bad_lines(self, script, folders, monkeypatch, capsys):
         good = [CATALOG.ids[3]]
         text = self.lines(good, ["nope"], "{", {"items": good}, good)
         monkeypatch.setattr("sys.stdin", io.StringIO(text))
-        with pytest.raises(SystemExit, match=r"recommend\.py: line 2: .*No item 'nope'"):
-            recommend.main(["--model", str(folders / "shop"), "--device", "cpu"])
+        with pytest.raises(SystemExit, match=r"recformer recommend: line 2: .*No item 'nope'"):
+            script.main(["--model", str(folders / "shop"), "--device", "cpu"])
         capsys.readouterr()
         monkeypatch.setattr("sys.stdin", io.StringIO(text))
-        recommend.main(["--model", str(folders / "shop"), "--on_error", "report", "--device", "cpu"])
+        script.main(["--model", str(folders / "shop"), "--on_error", "report", "--device", "cpu"])
         answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert ["recommendations" in answer for answer in answers] == [True, False, False, False, True]
         assert [answer["line"] for answer in answers[1:4]] == [2, 3, 4]
         assert "expected a list of items" in answers[3]["error"]
         assert "not JSON: " in answers[2]["error"]
 
-    def test_damaged_text_loses_no_other_line(self, recommend, folders, tmp_path):
+    def test_damaged_text_loses_no_other_line(self, script, folders, tmp_path):
         good = json.dumps([CATALOG.ids[3]]).encode()
         half, bytes_, deep = b'[{"title": "kettle \\ud800"}]', b'[{"title": "kettle \xff"}]', b"[" * 100_000
         (tmp_path / "in.jsonl").write_bytes(b"\n".join([good, half, bytes_, deep, good]))
         files = ["--histories", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl")]
-        recommend.main(["--model", str(folders / "shop"), *files, "--on_error", "report", "--device", "cpu"])
+        script.main(["--model", str(folders / "shop"), *files, "--on_error", "report", "--device", "cpu"])
         answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
         assert ["recommendations" in answer for answer in answers] == [True, True, True, False, True]
         assert answers[1]["history"] == [{"title": "kettle \ud800"}]
         assert answers[3]["line"] == 4
 
-    def test_a_folder_that_does_not_exist(self, recommend, tmp_path):
+    def test_a_folder_that_does_not_exist(self, script, tmp_path):
         missing = str(tmp_path / "nowhere")
-        with pytest.raises(SystemExit, match=r"recommend\.py: --model .*nowhere is neither a local folder nor a"):
-            recommend.main(["--model", missing, "--device", "cpu"])
+        with pytest.raises(SystemExit, match=r"recformer recommend: --model .*nowhere is neither a local folder nor a"):
+            script.main(["--model", missing, "--device", "cpu"])

@@ -1,4 +1,4 @@
-"""examples/finetune.py: its command line, its run on the demo shop, and (slow) how close it comes to the oracle."""
+"""recformer finetune: its command line, its run on the demo shop, and (slow) how close it comes to the oracle."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 
 from recformer_hf.baselines import LastItemText
+from recformer_hf.cli.commands import finetune
 from recformer_hf.data.demo import DemoOracle, load_demo_domain
 from recformer_hf.evaluation.ranking import Ranking, rank_split
-from tests.support.examples import load_example
-
-finetune = load_example("finetune")
 
 
 def quiet(folder: Path, *more: str) -> list[str]:
@@ -41,8 +39,8 @@ def test_with_a_model_the_papers_defaults_hold() -> None:
 
 def test_an_error_is_one_line(tmp_path: Path) -> None:
     for arguments, message in {
-        ("--recipe", "papper"): "finetune.py: recipe must be one of paper",
-        ("--model", str(tmp_path / "none"), "--dataset", "demo:kitchen"): "finetune.py: .*none",
+        ("--recipe", "papper"): "recformer finetune: recipe must be one of paper",
+        ("--model", str(tmp_path / "none"), "--dataset", "demo:kitchen"): "recformer finetune: .*none",
     }.items():
         with pytest.raises(SystemExit, match=message) as caught:
             finetune.main(quiet(tmp_path / "run", *arguments))

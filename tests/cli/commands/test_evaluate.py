@@ -1,4 +1,4 @@
-"""examples/evaluate.py, from its command line to its files, on one process and on two, and what it refuses."""
+"""recformer evaluate, from its command line to its files, on one process and on two, and what it refuses."""
 
 from __future__ import annotations
 
@@ -14,16 +14,10 @@ from recformer_hf.evaluation import Ranking, RecformerScorer, rank_split
 from recformer_hf.memory.memory import Memory
 from recformer_hf.modeling_recformer import RecformerForSeqRec
 from recformer_hf.tokenization_recformer import RecformerTokenizer
-from tests.support.examples import EXAMPLES, load_example
 from tests.support.models import enliven, small_config
 from tests.support.training_processes import run_code
 
 DATASET = load_demo_domain("kitchen", num_users=40, num_items=60)
-
-
-@pytest.fixture(scope="module")
-def script():
-    return load_example("evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +40,7 @@ def failure(script, arguments: list[str]) -> str:
     with pytest.raises(SystemExit) as error:
         script.main(arguments)
     message = str(error.value)
-    assert message.startswith("evaluate.py: ")
+    assert message.startswith("recformer evaluate: ")
     assert "\n" not in message
     return message
 
@@ -165,9 +159,8 @@ def test_two_processes_write_what_one_does(script, folders, tmp_path) -> None:
     torch.set_num_threads(1)  # like the two processes: the number of threads changes the rounding of products
     script.main([*run, "--output_dir", str(tmp_path / "one")])
     torch.set_num_threads(threads)
-    command = ["evaluate.py", *run, "--output_dir", str(tmp_path / "two")]
-    script = str(EXAMPLES / "evaluate.py")
-    code = f"import runpy, sys; sys.argv = {command}; runpy.run_path({script!r}, run_name='__main__')"
+    command = ["recformer", "evaluate", *run, "--output_dir", str(tmp_path / "two")]
+    code = f"import runpy, sys; sys.argv = {command}; runpy.run_module('recformer_hf.cli', run_name='__main__')"
     run_code(code, 2, joined=False)
     assert (tmp_path / "two" / "metrics.json").read_text() == (tmp_path / "one" / "metrics.json").read_text()
     for name in ("model-kept.npz", "last_item_text-kept.npz"):

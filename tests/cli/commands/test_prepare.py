@@ -1,12 +1,10 @@
-"""examples/prepare_data.py from the command line to the folder: every reader and split, and what happens when it
+"""recformer prepare from the command line to the folder: every reader and split, and what happens when it
 goes wrong."""
 
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -28,18 +26,6 @@ from tests.support.data_sources import (
     write_movielens,
 )
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "prepare_data.py"
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("prepare_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["prepare_data"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["prepare_data"]
-
 
 @pytest.fixture
 def amazon(tmp_path):
@@ -57,7 +43,7 @@ def failure(script, arguments: list[str]) -> str:
     with pytest.raises(SystemExit) as error:
         script.main(arguments)
     message = str(error.value)
-    assert message.startswith("prepare_data.py: ")
+    assert message.startswith("recformer prepare: ")
     assert "\n" not in message
     return message
 
@@ -386,7 +372,7 @@ def test_a_full_disk_leaves_nothing_behind_and_an_old_dataset_as_it_was(script, 
     assert files_under(tmp_path) == written
 
 
-def test_an_interrupted_run_leaves_nothing_and_the_next_one_starts_clean(script, amazon, tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_nothing_and_the_next_one_starts_clean(script, amazon, tmp_path, monkeypatch, capsys):
     arguments = [*amazon, "--output_dir", str(tmp_path / "out")]
     before = files_under(tmp_path)
 
@@ -396,8 +382,10 @@ def test_an_interrupted_run_leaves_nothing_and_the_next_one_starts_clean(script,
 
     with monkeypatch.context() as interrupted:
         interrupted.setattr(dataset_module, "write_sequences", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as stopped:
             script.main(arguments)
+    assert stopped.value.code == 130
+    assert "recformer prepare: stopped. Nothing was written." in capsys.readouterr().err
     assert files_under(tmp_path) == before
     script.main(arguments)
     assert len(SequentialDataset.load(tmp_path / "out").train) == 30
