@@ -49,7 +49,9 @@ class TestEncodeItems:
     def test_two_processes_write_what_one_does(self, folders, model, tokenizer, tmp_path):
         command = ["recformer", "encode", "--model", str(folders / "encoder"), "--catalog", str(folders / "shop")]
         command += ["--block_size", "7", "--output_dir", str(tmp_path)]
-        run_code(f"import runpy, sys; sys.argv = {command}; runpy.run_module('recformer_hf.cli', run_name='__main__')", 2)
+        run_code(
+            f"import runpy, sys; sys.argv = {command}; runpy.run_module('recformer_hf.cli', run_name='__main__')", 2
+        )
         assert_same_directions(np.load(tmp_path / "item_embeddings.npy"), model.encode_items(CATALOG, tokenizer))
         assert not (tmp_path / BLOCKS_FOLDER).exists()
 
