@@ -28,7 +28,7 @@ def test_an_error_without_a_message_is_named():
 
 
 def test_too_little_memory_says_what_to_do():
-    with pytest.raises(SystemExit, match="take smaller batches. CUDA"), running("recformer some"):
+    with pytest.raises(SystemExit, match="take smaller batches: CUDA"), running("recformer some"):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 

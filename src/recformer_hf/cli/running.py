@@ -42,7 +42,7 @@ def running(prog: str, resume: str = "") -> Iterator[None]:
         raise SystemExit(1) from None
     except torch.OutOfMemoryError as error:
         raise SystemExit(
-            f"{prog}: the accelerator has too little memory; take smaller batches. {_line(error)}"
+            f"{prog}: the accelerator has too little memory; take smaller batches: {_line(error)}"
         ) from error
     except FAILURES as error:
         raise SystemExit(f"{prog}: {_line(error)}") from error
