@@ -17,13 +17,19 @@ from .vectors import encode_items
 
 
 def add_items(
-    model: RecommendingModel, items: Items, tokenizer: ItemTokenizer, max_tokens: int, progress: bool | None
+    model: RecommendingModel,
+    items: Items,
+    tokenizer: ItemTokenizer,
+    max_tokens: int,
+    progress: bool | None,
+    embeddings: Tensor | None = None,
 ) -> None:
-    """See `RecformerForSeqRec.add_items`."""
+    """See `RecformerForSeqRec.add_items`; `embeddings` are the items' vectors, where they are known."""
     more = as_catalog(items)
     # A model without items may have no catalogue yet.
     catalog = more if model.config.num_items == 0 else needed(model.catalog, "adding items").add(more)
-    vectors = encode_items(model, more, tokenizer, max_tokens, progress).to(model.item_embeddings.device)
+    vectors = encode_items(model, more, tokenizer, max_tokens, progress) if embeddings is None else embeddings
+    vectors = vectors.to(model.item_embeddings.device)
     residuals = None
     if model.item_residuals is not None:  # nothing has been learned about the new items yet
         old = model.item_residuals.detach()
@@ -48,9 +54,14 @@ def remove_items(model: RecommendingModel, item_ids: Sequence[Any]) -> None:
 
 
 def update_items(
-    model: RecommendingModel, items: Items, tokenizer: ItemTokenizer, max_tokens: int, progress: bool | None
+    model: RecommendingModel,
+    items: Items,
+    tokenizer: ItemTokenizer,
+    max_tokens: int,
+    progress: bool | None,
+    embeddings: Tensor | None = None,
 ) -> None:
-    """See `RecformerForSeqRec.update_items`."""
+    """See `RecformerForSeqRec.update_items`; `embeddings` are the items' vectors, where they are known."""
     catalog, changed = needed(model.catalog, "changing items"), as_catalog(items)
     rows = rows_in_order(catalog, list(changed.ids), "Item")
     others = np.delete(np.arange(len(catalog)), rows)
@@ -58,8 +69,8 @@ def update_items(
     place = np.empty(len(catalog), dtype=np.int64)
     place[others], place[rows] = np.arange(len(others)), len(others) + np.arange(len(rows))
     vectors = model.item_embeddings.detach().clone()
-    new = encode_items(model, changed, tokenizer, max_tokens, progress).to(vectors.device)
-    vectors[torch.from_numpy(rows).to(vectors.device)] = new
+    new = encode_items(model, changed, tokenizer, max_tokens, progress) if embeddings is None else embeddings
+    vectors[torch.from_numpy(rows).to(vectors.device)] = new.to(vectors.device)
     residuals = None if model.item_residuals is None else model.item_residuals.detach()
     memory = _with_new_texts(model.memory, vectors, rows)
     model._set_items(vectors, catalog.select(others).add(changed).select(place), residuals, memory)

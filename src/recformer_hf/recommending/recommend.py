@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from ..items.catalog import ItemCatalog
 from ..items.places import Place, renumbered
 from ..items.text import shown
 from .histories import HistoryResolver, as_batch, as_list, given_id, id_text, is_list, row_of_id, rows_of_equal_text
-from .history_scores import items_seen, pairs_of_rows, rows_seen, search_scored
+from .history_scores import Pairs, items_seen, pairs_of_rows, rows_seen, search_scored
 from .protocols import Entry, ItemTokenizer, RecommendingModel
 from .vectors import (
+    EncodedHistories,
     as_asked,
     check_needed_tokenizer,
     encode_histories,
@@ -88,45 +89,112 @@ def recommend(
     return_tensors: str,
 ) -> Recommendations:
     """See `RecformerForSeqRec.recommend`."""
-    check_request(model, top_k, return_tensors)
+    choice = checked_choice(model, top_k, exclude_history, candidates, exclude)
+    check_return_tensors(return_tensors)
     check_needed_tokenizer(model, tokenizer)
+    histories = as_batch(histories)
+    scores, rows = [torch.zeros(0, top_k)], [torch.zeros(0, top_k, dtype=torch.int64)]
+    first = None if number_from is None and len(histories) == 1 else number_from or 0
+    with renumbered(the_only_history if first is None else partial(Place.moved, histories=first)):
+        for block in encode_histories(model, model.catalog, histories, tokenizer, max_tokens, progress):
+            seen = choice.seen(model, block)
+            number = None if first is None else first + sum(len(each) for each in rows)
+            pairs = choice.left_out(model, seen, len(block.rows), number)
+            found = search_best(model, block.vectors, seen, choice, pairs)
+            scores.append(found[0])
+            rows.append(found[1])
+    return _recommendations(model, torch.cat(scores), torch.cat(rows), return_tensors)
+
+
+class Choice(NamedTuple):
+    """What may be recommended for histories, and how much of it. [`checked_choice`] makes one.
+
+    Args:
+        top_k: how many items.
+        exclude_history: whether the items of the history itself are left out.
+        pool (int64, *optional*): rows to choose from, in ascending order; None: all.
+        unwanted (int64, *optional*): rows that no history gets.
+        total: how errors refer to what there is to choose from.
+    """
+
+    top_k: int
+    exclude_history: bool
+    pool: np.ndarray | None = None
+    unwanted: np.ndarray | None = None
+    total: str = ""
+
+    def by_cosine(self, model: RecommendingModel) -> bool:
+        """Whether the cosines alone decide. What is left out gets no bias."""
+        return model.memory is None and (model.scoring_head.history_bias is None or self.exclude_history)
+
+    def seen(self, model: RecommendingModel, block: EncodedHistories) -> list[list[list[int]]]:
+        """For each item of each history the rows that it stands for; `[]` where nobody needs them."""
+        if self.by_cosine(model) and not self.exclude_history:
+            return []
+        return rows_seen(model.catalog, block, self.exclude_history)
+
+    def left_out(
+        self, model: RecommendingModel, seen: list[list[list[int]]], num_histories: int, number: int | None
+    ) -> Pairs:
+        """(history, row) pairs that are not recommended.
+
+        Raises:
+            ValueError: if fewer than `top_k` items are left; it counts histories from `number`, None for the only one.
+        """
+        own = [[row for rows in history for row in rows] for history in seen] if self.exclude_history else []
+        pairs = pairs_of_rows(own, self.unwanted, num_histories)
+        _check_enough(model.config.num_items, self.top_k, self.total, self.pool, pairs, num_histories, number)
+        return pairs
+
+
+def checked_choice(
+    model: RecommendingModel,
+    top_k: int,
+    exclude_history: object = True,
+    candidates: Sequence[Any] | None = None,
+    exclude: Sequence[Any] | None = None,
+) -> Choice:
+    """The [`Choice`] of a request; arguments and errors as in `RecformerForSeqRec.recommend`."""
+    check_request(model, top_k)
     if not isinstance(exclude_history, (bool, np.bool_)):
         raise TypeError(f"exclude_history must be True or False, got {shown(exclude_history)}.")
-    histories = as_batch(histories)
     pool = rows_of_ids(model.catalog, candidates, "Candidate")
     unwanted = rows_of_ids(model.catalog, exclude, "Excluded item")
     total = f"{model.config.num_items} items" if pool is None else f"{len(pool)} candidates"
     if unwanted is not None and len(unwanted) > MOST_PAIRED:
         pool = np.setdiff1d(np.arange(model.config.num_items) if pool is None else pool, unwanted)
         unwanted = None
-    index, head = model.index, model.scoring_head
-    # What is left out gets no bias, and the cosines alone decide.
-    by_cosine = model.memory is None and (head.history_bias is None or bool(exclude_history))
-    scores, rows = [torch.zeros(0, top_k)], [torch.zeros(0, top_k, dtype=torch.int64)]
-    first = None if number_from is None and len(histories) == 1 else number_from or 0
-    with renumbered(the_only_history if first is None else partial(Place.moved, histories=first)):
-        for block in encode_histories(model, model.catalog, histories, tokenizer, max_tokens, progress):
-            seen = [] if by_cosine and not exclude_history else rows_seen(model.catalog, block, exclude_history)
-            own = [[row for rows in history for row in rows] for history in seen] if exclude_history else []
-            pairs = pairs_of_rows(own, unwanted, len(block.rows))
-            number = None if first is None else first + sum(len(each) for each in rows)
-            _check_enough(model.config.num_items, top_k, total, pool, pairs, len(block.rows), number)
-            if by_cosine:
-                candidate_rows = None if pool is None else torch.from_numpy(pool)
-                found = index.search(block.vectors, top_k, candidate_rows, _tensors(pairs))
-                found = found[0].cpu() / head.temperature_now, found[1].cpu()
-            else:
-                found = search_scored(model, block.vectors, items_seen(seen), top_k, pool, pairs)
-            scores.append(found[0])
-            rows.append(found[1])
-    return _recommendations(model, torch.cat(scores), torch.cat(rows), return_tensors)
+    return Choice(int(top_k), bool(exclude_history), pool, unwanted, total)
+
+
+def search_best(
+    model: RecommendingModel, vectors: Tensor, seen: list[list[list[int]]], choice: Choice, pairs: Pairs
+) -> tuple[Tensor, Tensor]:
+    """The best items of encoded histories.
+
+    Args:
+        model: with items.
+        vectors (`Tensor`, float32 `[num_histories, vector_size]`): the histories.
+        seen: of [`Choice.seen`].
+        choice: `top_k`, `exclude_history` and `pool` are read.
+        pairs: (history, row) pairs to leave out.
+
+    Returns:
+        scores, float32 `[num_histories, top_k]`, highest first, and rows, on the CPU.
+    """
+    if not choice.by_cosine(model):
+        return search_scored(model, vectors, items_seen(seen), choice.top_k, choice.pool, pairs)
+    pool = None if choice.pool is None else torch.from_numpy(choice.pool)
+    scores, rows = model.index.search(vectors, choice.top_k, pool, _tensors(pairs))
+    return scores.cpu() / model.scoring_head.temperature_now, rows.cpu()
 
 
 def similar_items(
     model: RecommendingModel, item: Any, top_k: int, tokenizer: ItemTokenizer | None, return_tensors: str
 ) -> Recommendations:
     """See `RecformerForSeqRec.similar_items`."""
-    check_request(model, top_k, return_tensors)
+    check_request(model, top_k)
+    check_return_tensors(return_tensors)
     if not isinstance(item, Mapping):
         needed(model.catalog, "an id")
     attributes, row = HistoryResolver(model.catalog).item(item, Place())
@@ -152,13 +220,17 @@ def _recommendations(model: RecommendingModel, scores: Tensor, rows: Tensor, ret
 # Checks of a request
 
 
-def check_request(model: RecommendingModel, top_k: object, return_tensors: str) -> None:
-    """Raises ValueError for a model whose items cannot be ranked, and for bad values of the two arguments."""
+def check_request(model: RecommendingModel, top_k: object) -> None:
+    """Raises ValueError for a model whose items cannot be ranked, and for a bad `top_k`."""
     model.check_item_vectors()
     if isinstance(top_k, bool) or not isinstance(top_k, numbers.Integral) or top_k < 1:
         raise ValueError(f"top_k must be a whole number of at least 1, got {shown(top_k)}.")
     if int(top_k) > MOST_ITEMS:
         raise ValueError(f"top_k is {shown(top_k)}, but there are only {model.config.num_items} items.")
+
+
+def check_return_tensors(return_tensors: str) -> None:
+    """Raises ValueError for anything but the two kinds of arrays."""
     if return_tensors not in ("pt", "np"):
         raise ValueError(f"return_tensors is {return_tensors!r}; expected 'pt' or 'np'.")
 
@@ -240,4 +312,4 @@ def _check_enough(
     )
 
 
-__all__ = ["Recommendations", "recommend", "similar_items"]
+__all__ = ["Choice", "Recommendations", "checked_choice", "recommend", "search_best", "similar_items"]

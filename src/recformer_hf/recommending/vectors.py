@@ -115,24 +115,42 @@ def encode_histories(
     Yields:
         [`EncodedHistories`] of at most `HISTORY_BLOCK` histories, in order.
     """
-    two_level = model.config.sequence_head == "two_level"
-    resolver = HistoryResolver(catalog, read_texts=not two_level)
+    resolver = HistoryResolver(catalog, read_texts=model.config.sequence_head != "two_level")
     with _progress_bar(len(histories), "Encoding histories", "history", progress) as bar:
         for start in range(0, len(histories), HISTORY_BLOCK):
             block = histories[start : start + HISTORY_BLOCK]
             with renumbered(partial(Place.moved, histories=start)):
                 texts, rows = resolver.resolve(block)
-                if two_level:
-                    vectors = _read_items(model, texts, rows, tokenizer, max_tokens)
-                    bar.update(len(block))
-                else:
-                    assert tokenizer is not None
-                    vectors = _encode_texts(model, texts, tokenizer, max_tokens, bar)
-            described = [
-                [item for item, row in zip(items, history, strict=True) if row < 0]
-                for items, history in zip(texts, rows, strict=True)
-            ]
-            yield EncodedHistories(vectors, rows, described)
+                yield encode_resolved(model, texts, rows, tokenizer, max_tokens, bar)
+
+
+def encode_resolved(
+    model: RecommendingModel,
+    texts: list[list[dict[str, str]]],
+    rows: list[list[int]],
+    tokenizer: ItemTokenizer | None,
+    max_tokens: int = 8192,
+    bar: Any = None,
+) -> EncodedHistories:
+    """The vectors of histories whose items were looked up.
+
+    Args:
+        model, tokenizer, max_tokens: as in [`encode_histories`].
+        texts, rows: what [`HistoryResolver.resolve`] returned.
+        bar: the progress bar to move, if there is one.
+    """
+    bar = logging.tqdm(disable=True) if bar is None else bar
+    if model.config.sequence_head == "two_level":
+        vectors = _read_items(model, texts, rows, tokenizer, max_tokens)
+        bar.update(len(texts))
+    else:
+        assert tokenizer is not None
+        vectors = _encode_texts(model, texts, tokenizer, max_tokens, bar)
+    described = [
+        [item for item, row in zip(items, history, strict=True) if row < 0]
+        for items, history in zip(texts, rows, strict=True)
+    ]
+    return EncodedHistories(vectors, rows, described)
 
 
 def the_only_history(place: Place) -> Place:
@@ -364,6 +382,7 @@ __all__ = [
     "check_needed_tokenizer",
     "encode_histories",
     "encode_items",
+    "encode_resolved",
     "equal_rows",
     "evaluating",
     "first_of_equal",

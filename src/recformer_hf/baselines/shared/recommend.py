@@ -13,7 +13,7 @@ from torch import Tensor
 from ...items.catalog import ItemCatalog
 from ...items.places import Place, PlacedText, renumbered
 from ...recommending.histories import HistoryResolver, as_batch, rows_of_equal_text
-from ...recommending.recommend import Recommendations, check_request, needed, rows_of_ids
+from ...recommending.recommend import Recommendations, check_request, check_return_tensors, needed, rows_of_ids
 from ...recommending.vectors import as_asked, the_only_history
 
 AT_ONCE = 256
@@ -42,7 +42,8 @@ def recommend(
 ) -> Recommendations:
     """See [`BaselineModel.recommend`]."""
     request: Any = model
-    check_request(request, top_k, return_tensors)
+    check_request(request, top_k)
+    check_return_tensors(return_tensors)
     catalog = needed(model.catalog)
     histories = as_batch(histories)
     allowed = np.zeros(len(catalog), bool)
