@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from recformer_hf import ItemCatalog, RecformerForSeqRec
+from recformer_hf.explaining import explain
 from tests.support.heads import trained
 from tests.support.shop import ITEMS, MORE
 from tests.support.training_processes import run_code
@@ -107,6 +108,21 @@ class TestRecommender:
         assert trained[0][0]["attributes"] == ITEMS[trained[0][0]["item_id"]]
         expected = model.recommend(mixed, tokenizer, 8, exclude_history=False)
         assert [[item["item_id"] for item in answer] for answer in trained[1:]] == expected.item_ids
+
+
+class TestExplain:
+    def test_delegates_to_the_room_that_explains(self, model, tokenizer):
+        history = ["rkA", {"title": "tent"}]
+        found = model.explain(history, tokenizer, "gmN", words=False)
+        expected = explain(model, tokenizer, history, "gmN", words=False)
+        assert found.to_dict() == expected.to_dict()
+        top = model.explain_top(history, tokenizer, 2, attributes=False, words=False)
+        assert [each.item_id for each in top] == model.recommend([history], tokenizer, 2).item_ids[0]
+
+    def test_code_of_a_checkpoint_without_the_package(self, model, tokenizer, monkeypatch):
+        monkeypatch.setitem(sys.modules, "recformer_hf.explaining", None)
+        with pytest.raises(ImportError, match=r"Explanations need the package.*pip install recformer-hf"):
+            model.explain(["rkA"], tokenizer)
 
 
 class TestSetItemEmbeddings:

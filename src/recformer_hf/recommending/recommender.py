@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -183,6 +184,34 @@ class RecommenderMixin(_Model):
             UnknownItemError, ValueError, TypeError: as in [`recommend`].
         """
         return similar_items(self, item, top_k, tokenizer, return_tensors)
+
+    def explain(
+        self, history: Sequence[Entry], tokenizer: ItemTokenizer, item: Entry | None = None, **settings: Any
+    ) -> Any:
+        """Says what moved the score of an item: the parts of the score, and how much each item, attribute and word of
+        the history adds to it (docs/explaining.md).
+
+        Args:
+            history: items, oldest first, as in [`recommend`].
+            tokenizer: a `RecformerTokenizer`.
+            item: an id of the catalogue, or a dictionary of attributes; by default the item that is recommended first.
+            settings: see `recformer_hf.explaining.explain`.
+
+        Returns:
+            `recformer_hf.explaining.Explanation`; print it, or call its `to_dict()`, `to_html()` or `plot()`.
+
+        Raises:
+            ImportError: if this is the code of a checkpoint, and the package is not installed.
+            UnknownItemError, ValueError, TypeError: as in [`recommend`].
+        """
+        return _explaining().explain(self, tokenizer, history, item, **settings)
+
+    def explain_top(
+        self, history: Sequence[Entry], tokenizer: ItemTokenizer, top_k: int = 10, **settings: Any
+    ) -> list[Any]:
+        """Explains the `top_k` items that are recommended, best first. They share the work that the history takes."""
+        found: list[Any] = _explaining().explain_top(self, tokenizer, history, top_k, **settings)
+        return found
 
     # The catalogue
 
@@ -511,6 +540,17 @@ class RecommenderMixin(_Model):
 
     def _save_beside(self, folder: Path, replaces: bool) -> None:
         self.item_store.save(folder, self.item_embeddings, self.item_vectors, replaces)
+
+
+def _explaining() -> Any:
+    """The room that explains scores. It does not travel with a checkpoint, so it is imported by its full name."""
+    try:
+        return importlib.import_module("recformer_hf.explaining")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "Explanations need the package, of which this checkpoint holds only the code that recommends: pip install "
+            "recformer-hf."
+        ) from error
 
 
 __all__ = ["RecommenderMixin"]
