@@ -50,7 +50,7 @@ class Server:
 
     Args:
         folder: what it serves.
-        options: fields of `ServeArguments`.
+        options: arguments of `serve`.
     """
 
     def __init__(self, folder: Path, **options: Any) -> None:
@@ -92,11 +92,11 @@ class Server:
 
 
 def _serve(options: dict[str, Any], log: str) -> None:
-    from recformer_hf.serving.serve import ServeArguments, serve
+    from recformer_hf.serving.serve import serve
     from recformer_hf.serving.settings import ServingLimits
 
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     torch.set_num_threads(1)
-    serve(ServeArguments(**options), ServingLimits(watch_seconds=0.2))
+    serve(limits=ServingLimits(watch_seconds=0.2), **options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .settings import ServingLimits
@@ -33,13 +35,24 @@ def create_app(
         ImportError: without the extra `[serve]`.
         ValueError: for a model that cannot be served.
     """
-    try:
+    with needs_extra("serve"):
         from .serve import app_of
-    except ImportError as error:
-        if error.name is not None and error.name.startswith("recformer_hf"):
-            raise
-        raise ImportError(f"Serving needs {error.name}: pip install 'recformer-hf[serve]'") from error
     return app_of(model, limits or ServingLimits(), admin_token, changes, options)
 
 
-__all__ = ["ServingLimits", "create_app"]
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Names the extra in the error of an import in its block.
+
+    Raises:
+        ImportError: if a package of the extra is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if error.name is None or error.name.startswith("recformer_hf"):
+            raise
+        raise ImportError(f"This needs the package {error.name}: pip install 'recformer-hf[{name}]'") from error
+
+
+__all__ = ["ServingLimits", "create_app", "needs_extra"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,23 +27,6 @@ CONNECTIONS = 1024
 """Connections at once; further ones get status 503."""
 
 
-@dataclass
-class ServeArguments:
-    """What to serve, and where."""
-
-    model: str = field(metadata={"help": "Folder of a model with its catalogue, or a repository on the Hub."})
-    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen at; 0.0.0.0: all of this machine."})
-    port: int = field(default=8000, metadata={"help": "Port to listen at; 0: any free one."})
-    admin_token_file: str | None = field(
-        default=None, metadata={"help": "File with the token that changes of items need; without it there are none."}
-    )
-    changes: str | None = field(
-        default=None, metadata={"help": "File of the changes of items; by default MODEL.item_changes beside the model."}
-    )
-    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a repository on the Hub."})
-    dtype: str | None = field(default=None, metadata={"help": "float32 or bfloat16; by default the checkpoint's."})
-
-
 def app_of(
     model: str | os.PathLike[str],
     limits: ServingLimits,
@@ -53,6 +35,17 @@ def app_of(
     options: Mapping[str, Any],
 ) -> FastAPI:
     """See [`recformer_hf.serving.create_app`]."""
+    return build_app(service_of(model, limits, admin_token, changes, options), admin_token)
+
+
+def service_of(
+    model: str | os.PathLike[str],
+    limits: ServingLimits,
+    admin_token: str | None,
+    changes: str | os.PathLike[str] | None,
+    options: Mapping[str, Any],
+) -> Service:
+    """The service of a model; see [`recformer_hf.serving.create_app`]."""
     name = os.fspath(model)
     load = partial(load_recommender, name, **options)
     recommender = load()
@@ -70,7 +63,7 @@ def app_of(
             "added or changed. Serve it without --admin_token_file, or serve a Recformer."
         )
     journal = ItemsJournal(path) if path is not None and can_change else None
-    return build_app(Service(recommender, limits, journal, load if is_folder else None), admin_token)
+    return Service(recommender, limits, journal, load if is_folder else None)
 
 
 def read_token(path: str | os.PathLike[str]) -> str:
@@ -92,22 +85,34 @@ def read_token(path: str | os.PathLike[str]) -> str:
     return token
 
 
-def serve(arguments: ServeArguments, limits: ServingLimits) -> None:
+def serve(
+    model: str,
+    limits: ServingLimits,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    admin_token_file: str | None = None,
+    changes: str | None = None,
+    **options: Any,
+) -> None:
     """Serves a model until SIGTERM or SIGINT, and then finishes the requests that it has taken.
+
+    Args:
+        model, limits, changes, options: as in [`recformer_hf.serving.create_app`].
+        host, port: where to listen; port 0 is any free one.
+        admin_token_file: file with the token that changes of items need.
 
     Raises:
         OSError, ValueError: for a model that cannot be served, or a token that cannot be used.
     """
-    token = None if arguments.admin_token_file is None else read_token(arguments.admin_token_file)
-    options = {"revision": arguments.revision, "dtype": arguments.dtype}
-    given = {name: value for name, value in options.items() if value is not None}
-    logging.disable_progress_bar()
-    app = app_of(arguments.model, limits, token, arguments.changes, given)
+    token = None if admin_token_file is None else read_token(admin_token_file)
+    app = app_of(model, limits, token, changes, options)
+    logging.disable_progress_bar()  # a model that is taken over later has nobody to watch it
     config = uvicorn.Config(
-        app, host=arguments.host, port=arguments.port, access_log=False, server_header=False, log_level="info",
-        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=max(1, int(limits.timeout_seconds) + 1),
+        app, host=host, port=port, access_log=False, server_header=False, log_level="info",
+        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=int(limits.timeout_seconds) + 1,
     )  # fmt: skip
     uvicorn.Server(config).run()
 
 
-__all__ = ["ServeArguments", "app_of", "read_token", "serve"]
+__all__ = ["app_of", "read_token", "serve", "service_of"]

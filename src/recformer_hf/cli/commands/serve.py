@@ -1,0 +1,69 @@
+"""Answers requests over HTTP: recommendations, similar items, explanations, and changes of items.
+
+    recformer serve --model shop --port 8000
+    curl -s localhost:8000/recommend -H 'Content-Type: application/json' -d '{"histories": [["B01"]], "top_k": 3}'
+    recformer serve --model shop --admin_token_file token.txt --host 0.0.0.0
+    recformer serve --model shop --write_handler
+
+`http://localhost:8000/docs` describes the requests. Requests that arrive together share a forward pass. The model's
+folder is watched: a new checkpoint is taken over while the old one answers. docs/serving.md has the details.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...serving import ServingLimits, needs_extra
+from ...serving.handler_files import write_handler
+from ..output import say
+from ..parser import CommandParser
+from ..running import loading, running
+
+COMMON = (
+    "model", "host", "port", "admin_token_file", "changes", "revision", "dtype", "max_top_k", "max_history_items",
+    "max_waiting", "timeout_seconds", "write_handler",
+)  # fmt: skip
+
+
+@dataclass
+class ServeArguments:
+    """What to serve, and where."""
+
+    model: str = field(metadata={"help": "A recommender with its catalogue, or a neural baseline: folder or Hub id."})
+    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen at; 0.0.0.0: all of this machine."})
+    port: int = field(default=8000, metadata={"help": "Port to listen at; 0: any free one."})
+    admin_token_file: str | None = field(
+        default=None, metadata={"help": "File with the token that changing items needs; without it nobody can."}
+    )
+    changes: str | None = field(
+        default=None, metadata={"help": "File of the changes of items; default: MODEL.item_changes, beside the model."}
+    )
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a repository on the Hub."})
+    dtype: str | None = field(default=None, metadata={"help": "float32 or bfloat16; default: the checkpoint's."})
+    write_handler: bool = field(
+        default=False,
+        metadata={"help": "Write handler.py for Hugging Face Inference Endpoints into the model's folder, and end."},
+    )
+
+
+def run(arguments: ServeArguments, limits: ServingLimits) -> None:
+    if arguments.write_handler:
+        for path in write_handler(arguments.model):
+            say(f"Wrote {path}")
+        return
+    with needs_extra("serve"):
+        from ...serving.serve import serve
+    names = ("revision", "dtype")
+    options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    say(f"Loading {arguments.model}. Then http://{arguments.host}:{arguments.port}/docs describes the requests.")
+    with loading(arguments.model):
+        serve(
+            arguments.model, limits, host=arguments.host, port=arguments.port, changes=arguments.changes,
+            admin_token_file=arguments.admin_token_file, **options,
+        )  # fmt: skip
+
+
+def main(command_line: Sequence[str] | None = None, prog: str = "recformer serve") -> None:
+    with running(prog):
+        run(*CommandParser([ServeArguments, ServingLimits], prog, __doc__, COMMON).parse(command_line))
