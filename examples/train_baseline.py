@@ -1,6 +1,6 @@
 """Train neural baselines, and rank with them as with a Recformer.
 
-    # all of them and the simple ones on the invented demo shop, with one table at the end: minutes on a CPU
+    # all of them, simple ones and a Recformer on the invented demo shop, with one table at the end: minutes on a CPU
     python examples/train_baseline.py
 
     # one of them on your own dataset (examples/prepare_data.py creates it), with its own default settings

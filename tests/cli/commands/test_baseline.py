@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.baselines import NEURAL, SASRec
+from recformer_hf.cli.commands import baseline, finetune
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import load_demo_domain
+from recformer_hf.evaluation import RecformerScorer, rank_split
 
 DATASET = load_demo_domain("kitchen", num_users=40, num_items=60)
 SHORT = ["--use_cpu", "true", "--report_to", "none", "--num_train_epochs", "1", "--eval_batch_tokens", "256"]
@@ -63,13 +66,33 @@ def test_one_baseline_with_settings_leaves_its_folder_and_a_line(script, shop, t
     assert last_row(capsys.readouterr().out).split()[:5] == line.split()[:5]
 
 
-def test_all_of_them_stand_in_one_table_with_the_simple_ones(script, shop, tmp_path, capsys) -> None:
-    script.main(["--dataset", shop, "--output_dir", str(tmp_path / "runs"), *SHORT])
-    printed = capsys.readouterr().out.partition("test: 40 users, 60 items\n")[2].partition("\nnext:")[0]
-    names = [line.split()[0] for line in printed.splitlines()[1:]]
-    assert names == ["popularity", "markov", "cooccurrence", "text_neighbours", "blend", *NEURAL]
+@pytest.fixture
+def tiny_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo shop is a small one, and so is its Recformer."""
+    monkeypatch.setattr(baseline, "open_dataset", lambda name, seed: DATASET)
+    load = finetune.load_demo_domain
+    monkeypatch.setattr(finetune, "load_demo_domain", lambda name, seed: load(name, seed, num_users=40, num_items=60))
+    monkeypatch.setitem(finetune.DEMO_MODEL, "hidden_size", 16)
+    for settings in (finetune.DEMO_PRETRAINING, baseline.DEMO_FINETUNING, finetune.DEMO_HYBRID):
+        monkeypatch.setitem(settings, "num_train_epochs", 1)
+    monkeypatch.setitem(baseline.DEMO_FINETUNING, "stage2_num_train_epochs", 1)
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_on_the_demo_shop_all_stand_in_one_table_with_simple_ones_and_recformers(script, tmp_path, capsys) -> None:
+    folder = tmp_path / "runs"
+    script.main(["--output_dir", str(folder), *SHORT])
+    printed = capsys.readouterr().out.partition("demo:kitchen, test: 40 users, 60 items\n")[2].partition("\nnext:")[0]
+    rows = {line[:20].strip(): line[20:].split() for line in printed.splitlines()[1:]}
+    simple = ["popularity", "markov", "cooccurrence", "text_neighbours", "blend", "(knows the process)"]
+    assert list(rows) == [*simple, *NEURAL, "recformer, paper", "recformer, hybrid"]
     for name, model in NEURAL.items():
-        assert model.from_pretrained(tmp_path / "runs" / name).catalog == DATASET.catalog
+        assert model.from_pretrained(folder / name).catalog == DATASET.catalog
+    for name, where in (("recformer, paper", "recformer"), ("recformer, hybrid", "recformer/hybrid")):
+        model = RecformerForSeqRec.from_pretrained(folder / where)
+        scorer = RecformerScorer(model, RecformerTokenizer.from_pretrained(folder / where), DATASET.catalog)
+        found = rank_split(scorer.fit(DATASET), DATASET.test, exclude_history=True).metrics([10])
+        assert rows[name][2] == f"{found['ndcg@10']:.4f}"
 
 
 def test_a_dataset_without_a_test_split_is_ranked_on_validation(script, tmp_path, capsys) -> None:

@@ -1,6 +1,6 @@
 """Trains neural baselines, and ranks with them as with a Recformer.
 
-    # all of them and the simple ones on the invented demo shop, with one table at the end: minutes on a CPU
+    # all of them, simple ones and a Recformer on the invented demo shop, with one table at the end: minutes on a CPU
     recformer baseline
 
     # one of them on your own dataset (recformer prepare), with its own default settings
@@ -43,11 +43,13 @@ from ...data.demo import DemoOracle
 from ...data.opening import open_dataset
 from ...evaluation import Ranking, Scorer, rank_protocols
 from ...evaluation.ranking import RankingProtocol
+from ...training import RecformerFinetuningArguments
 from ...training.pretraining.zero_shot import without_users
 from ..output import say
 from ..parser import CommandParser
 from ..running import running
 from ..training_output import show_lines
+from .finetune import DEMO_DOMAIN, DEMO_FINETUNING, demo_trainer, rank_hybrid
 
 COMMON = (
     "baseline", "dataset", "output_dir", "settings", "num_train_epochs", "learning_rate", "per_device_train_batch_size",
@@ -56,8 +58,13 @@ COMMON = (
 )  # fmt: skip
 RESUME = "The same command with --resume_from_checkpoint true continues from the last checkpoint."
 
-DEMO_DATASET = "demo:kitchen"
-DEMO: dict[str, Any] = {"output_dir": "demo-baselines", "num_train_epochs": 30, "patience": 5}
+DEMO_DATASET = f"demo:{DEMO_DOMAIN}"
+DEMO: dict[str, Any] = {
+    "output_dir": "demo-baselines",
+    "num_train_epochs": 30,
+    "patience": 5,
+    "resume_from_checkpoint": "true",
+}
 DEMO_SHOP = "demo:"
 NEED_BASELINE = ("settings", "pretraining_datasets")
 
@@ -149,6 +156,22 @@ def simple_scorers(name: str, dataset: SequentialDataset) -> dict[str, Scorer]:
     return fitted | ({"(knows the process)": DemoOracle.from_dataset(dataset)} if name.startswith(DEMO_SHOP) else {})
 
 
+def recformer_demo(
+    shop: SequentialDataset, folder: Path, args: BaselineTrainingArguments
+) -> dict[str, dict[RankingProtocol, Ranking]]:
+    """Trains the Recformers of `recformer finetune` on the demo shop; their rankings of the test split."""
+    shared = {name: getattr(args, name) for name in ("seed", "use_cpu", "bf16", "fp16", "disable_tqdm", "report_to")}
+    settings = RecformerFinetuningArguments(**{**DEMO_FINETUNING, **shared, "output_dir": str(folder)})
+    trainer = demo_trainer(shop, settings)
+    trainer.train(resume_from_checkpoint=True)
+    trainer.finish()
+    rank_hybrid(shop, settings)
+    return {
+        name: {protocol: Ranking.load(path / f"test-{protocol}.npz") for protocol in ("kept", "excluded")}
+        for name, path in (("recformer, paper", folder), ("recformer, hybrid", folder / "hybrid"))
+    }
+
+
 def table(rows: dict[str, dict[RankingProtocol, Ranking]], notes: dict[str, str]) -> str:
     """NDCG@10 and Recall@10 in both protocols."""
     header = f"{'':20}{'kept: NDCG@10':>14}{'Recall@10':>11}{'excluded: NDCG@10':>19}{'Recall@10':>11}"
@@ -179,6 +202,11 @@ def run(runs: Sequence[tuple[DataArguments, BaselineTrainingArguments]]) -> None
         rows[name] = trainer.rank_protocols(ranked_split)
         parameters = sum(weight.numel() for weight in trainer.model.parameters())
         notes[name] = f"{time.perf_counter() - began:,.0f} s, {parameters:,} parameters, in {args.output_dir}"
+    if len(runs) > 1 and data.dataset == DEMO_DATASET:
+        began = time.perf_counter()
+        folder = Path(args.output_dir or "").with_name("recformer")
+        rows |= recformer_demo(dataset, folder, args)
+        notes["recformer, hybrid"] = f"{time.perf_counter() - began:,.0f} s for both, in {folder}"
     if args.process_index == 0:
         simple = simple_scorers(str(data.dataset), dataset) if len(runs) > 1 else {}
         ranked = {name: rank_protocols(scorer, ranked_split) for name, scorer in simple.items()}

@@ -143,13 +143,7 @@ def following(args: RecformerFinetuningArguments, dataset: str | None) -> list[s
 def demo(args: RecformerFinetuningArguments) -> None:
     """Pretrains on three domains of the demo shop, finetunes on the fourth, and prints the results."""
     shop = load_demo_domain(DEMO_DOMAIN, seed=args.seed)
-    others = [load_demo_domain(name, seed=args.seed) for name in demo_domains() if name != DEMO_DOMAIN]
-    pretrained = pretrain_demo(others, shop, args)
-
-    model = RecformerForSeqRec.from_pretrained(pretrained)
-    tokenizer = RecformerTokenizer.from_pretrained(pretrained)
-    trainer = RecformerFinetuningTrainer(model, args, train_dataset=shop, processing_class=tokenizer)
-    show_lines(trainer)
+    trainer = demo_trainer(shop, args)
     trainer.encode_items()
     simple: dict[str, Any] = {
         "popularity": Popularity(),
@@ -176,6 +170,17 @@ def demo(args: RecformerFinetuningArguments) -> None:
         )  # fmt: skip
     if args.push_to_hub:
         trainer.push_to_hub()
+
+
+def demo_trainer(shop: SequentialDataset, args: RecformerFinetuningArguments) -> RecformerFinetuningTrainer:
+    """A trainer of a domain of the demo shop, for a tiny model that was pretrained on the other domains."""
+    others = [load_demo_domain(name, seed=args.seed) for name in demo_domains() if name != DEMO_DOMAIN]
+    pretrained = pretrain_demo(others, shop, args)
+    model = RecformerForSeqRec.from_pretrained(pretrained)
+    tokenizer = RecformerTokenizer.from_pretrained(pretrained)
+    trainer = RecformerFinetuningTrainer(model, args, train_dataset=shop, processing_class=tokenizer)
+    show_lines(trainer)
+    return trainer
 
 
 def pretrain_demo(
