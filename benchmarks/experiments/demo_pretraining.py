@@ -4,14 +4,13 @@
 
 The other domains of the demo shop sell other products under the same rules of who buys what next. So this is the
 control for docs/results.md, where pretraining on real shops does not help: the same code, with something to carry over.
-Model, tokenizer, settings and the pretrained rows are those of `examples/finetune.py` without arguments. The other rows
+Model, tokenizer, settings and the pretrained rows are those of `recformer finetune` without arguments. The other rows
 start from random weights; one of them trains for several times the epochs, to tell whether only steps were missing.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,11 @@ from transformers import set_seed
 
 from benchmarks.measure import difference_text, report_rows
 from recformer_hf import RecformerConfig, RecformerForSeqRec, RecformerTokenizer
+from recformer_hf.cli.commands import finetune
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.demo import demo_domains, load_demo_domain
 from recformer_hf.evaluation import Ranking, paired_test
 from recformer_hf.training import RecformerFinetuningTrainer
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-
-import finetune  # examples/finetune.py
 
 
 def finetuned(

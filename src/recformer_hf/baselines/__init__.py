@@ -2,7 +2,7 @@
 
 A baseline is one module named after it, with one public class (and its configuration): `fit(dataset)` learns from the
 training sequences and returns the scorer itself, and `scores(histories)` scores every item of the catalogue. To add
-one, write that module, export its class here, add it to `BASELINES` of `examples/evaluate.py` and to the docs
+one, write that module, export its class here, add it to `BASELINES` of `cli/commands/evaluate.py` and to the docs
 (docs/evaluation.md, docs/baselines.md), and test it in `tests/baselines/`, against values computed by hand. A neural
 one goes into `NEURAL` instead; what these have in common is in `shared/`.
 

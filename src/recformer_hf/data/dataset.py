@@ -108,7 +108,7 @@ class SequentialDataset:
         name: str = "data frames",
         **options: Any,
     ) -> SequentialDataset:
-        """A dataset of tables in memory, prepared and split as `examples/prepare_data.py` does it.
+        """A dataset of tables in memory, prepared and split as `recformer prepare` does it.
 
         Args:
             interactions: the log: a frame of pandas or polars (lazy, too), a `pyarrow.Table` or what streams Arrow, a

@@ -97,6 +97,12 @@ class RecformerTrainingArguments(TrainingArguments):
     disable_tqdm: bool | None = field(
         default=None, metadata={"help": "Show no bars. By default they are shown on a terminal and in notebooks only."}
     )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={"help": "true: continue from the last checkpoint. A folder: go back to that checkpoint."},
+    )
+    push_to_hub: bool = field(default=False, metadata={"help": "Upload the finished run to the Hub."})
+    seed: int = field(default=42, metadata={"help": "Seed of every random draw of the run."})
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Not supported: collators compose the batches."}
     )

@@ -105,5 +105,5 @@ def check_dataset(dataset: object, what: str) -> None:
     more = f" ({dataset!r})" if isinstance(dataset, str) else ""
     raise TypeError(
         f"{what} must be a SequentialDataset, got {found}{more}. SequentialDataset.load reads one from a folder or the "
-        "Hub; examples/prepare_data.py creates one from a log."
+        "Hub; recformer prepare creates one from a log."
     )

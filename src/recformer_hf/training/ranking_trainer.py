@@ -152,7 +152,7 @@ class RankingTrainer(RecformerTrainer):
             raise ValueError(
                 f"The dataset has another catalogue ({len(dataset.catalog):,} items) than the model's item matrix "
                 f"({len(catalog):,} items), whose rows would stand for other items. "
-                "examples/evaluate.py --encode_items ranks a model on other items."
+                "recformer evaluate --encode_items ranks a model on other items."
             )
         return dataset
 
