@@ -36,7 +36,8 @@ def test_words():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.yaml", "a: [1", "cannot be read as YAML"),
+        ("a.yaml", "b: 1\na: [1\n", "cannot be read as YAML: line 3: expected"),
+        ("a.yaml", "a: \x01", "cannot be read as YAML: unacceptable character"),
         ("a.json", "{", "cannot be read as JSON"),
         ("a.yaml", "- 1\n", "should hold options with their values"),
         ("a.yaml", "1: 2\n", "should hold options with their values"),

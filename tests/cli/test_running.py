@@ -22,6 +22,12 @@ def test_a_failure_is_one_line_and_exit_code_1(kind):
     assert error.value.code == "recformer some: the line is long"  # Python prints it on stderr, and exits with 1
 
 
+def test_an_error_of_a_file_begins_with_its_name(tmp_path):
+    with pytest.raises(SystemExit) as error, running("recformer some"):
+        (tmp_path / "absent").read_text()
+    assert error.value.code == f"recformer some: {tmp_path / 'absent'}: No such file or directory"
+
+
 def test_an_error_without_a_message_is_named():
     with pytest.raises(SystemExit, match="recformer some: ValueError"), running("recformer some"):
         raise ValueError

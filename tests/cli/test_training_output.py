@@ -15,9 +15,10 @@ from tests.support.training import small_trainer
 @pytest.mark.parametrize(
     ("logs", "line"),
     [
-        ({"loss": 2.34567, "grad_norm": 1.0, "learning_rate": 1e-4, "epoch": 1.5},
+        ({"loss": 2.34567, "grad_norm": 1.0, "data_wait": 0.1, "learning_rate": 1e-4, "epoch": 1.5},
          "step 1,230, epoch 1.5: loss 2.346, learning_rate 0.0001"),
-        ({"eval_loss": 4.5, "eval_ndcg@10": 0.31416, "eval_runtime": 3.0, "eval_samples_per_second": 2.0, "epoch": 2.0},
+        ({"eval_loss": 4.5, "eval_ndcg@10": 0.31416, "eval_ndcg@50": 0.4, "eval_mrr@10": 0.2, "eval_mrr": 0.2,
+          "eval_runtime": 3.0, "eval_samples_per_second": 2.0, "epoch": 2.0},
          "step 1,230, epoch 2: validation loss 4.5, ndcg@10 0.3142"),
         ({"kitchen_ndcg@10": 0.5}, "step 1,230: kitchen_ndcg@10 0.5"),
         ({"train_runtime": 4.0, "train_loss": 2.0, "epoch": 2.0}, ""),

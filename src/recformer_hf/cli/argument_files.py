@@ -34,6 +34,9 @@ def read_arguments(path: str) -> dict[str, Any]:
         content = json.loads(text) if path.lower().endswith(".json") else yaml.safe_load(text)
     except OSError as error:
         raise ValueError(f"{path} cannot be opened: {error.strerror}") from error
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
+        raise ValueError(f"{path} cannot be read as YAML: {line}{error.problem}") from error
     except (ValueError, yaml.YAMLError) as error:
         kind = "JSON" if path.lower().endswith(".json") else "YAML"
         raise ValueError(f"{path} cannot be read as {kind}: {' '.join(str(error).split())}") from error

@@ -71,4 +71,7 @@ def loading(name: str, option: str = "--model") -> Iterator[None]:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None and text.startswith("[Errno"):
+        return f"{error.filename}: {error.strerror}"
+    return text

@@ -11,8 +11,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from .output import is_quiet, say
 
-SHOWN_FIRST = ("loss", "learning_rate")
-LEFT_OUT = ("grad_norm", "total_flos", "epoch", "step")
+LEFT_OUT = ("grad_norm", "total_flos", "epoch", "step", "data_wait", "mrr", "auc")
 
 
 def show_lines(trainer: Trainer) -> None:
@@ -28,14 +27,16 @@ def log_line(logs: Mapping[str, Any], step: int) -> str:
     """A log entry as a line; "" for one that only has times.
 
     `{"loss": 2.3, "learning_rate": 1e-4, "epoch": 1.5}` at step 30 is `step 30, epoch 1.5: loss 2.3, learning_rate
-    0.0001`. Figures of an evaluation lose their `eval_` and follow the word "validation".
+    0.0001`. Figures of an evaluation lose their `eval_` and follow the word "validation"; of those with several
+    cut-offs, NDCG@k and Recall@k of the smallest are shown. All of them are in the logs of `report_to`.
     """
     if "train_runtime" in logs:
         return ""
+    smallest = min((_cutoff(name)[0] for name in logs if "@" in name), default=0)
     names = {
         name: name.removeprefix("eval_")
         for name, value in logs.items()
-        if isinstance(value, int | float) and name not in LEFT_OUT and not name.endswith(("_runtime", "_per_second"))
+        if isinstance(value, int | float) and _is_shown(name.removeprefix("eval_"), smallest)
     }
     if not names:
         return ""
@@ -67,6 +68,12 @@ def say_summary(what: str, lines: list[str], folder: str | Path, holds: str, fol
         following: commands that use it.
     """
     say("\n".join(["", what, *lines, f"  in {folder}: {holds}", "next:", *(f"  {command}" for command in following)]))
+
+
+def _is_shown(name: str, cutoff: int) -> bool:
+    if "@" in name:
+        return _cutoff(name)[0] == cutoff and "mrr@" not in name
+    return name not in LEFT_OUT and not name.endswith(("runtime", "per_second"))
 
 
 def _name(metric: str) -> str:

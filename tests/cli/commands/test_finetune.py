@@ -90,6 +90,36 @@ def test_the_demo_run_prints_its_table_and_resumes(tmp_path: Path, capsys: pytes
               "--num_train_epochs", "1", "--skip_stage2", "true", "--max_token_num", "64")
     )  # fmt: skip
     assert (tmp_path / "own" / "README.md").is_file()
+    printed = capsys.readouterr().out
+    figures = json.loads((tmp_path / "own" / "metrics.json").read_text())["test"]["history_kept"]["overall"]["metrics"]
+    assert f"  test, history kept      NDCG@10 {figures['ndcg@10']:.4f}   Recall@10 {figures['recall@10']:.4f}" in printed
+    last = printed.partition("\nnext:\n")[2].splitlines()
+    own = tmp_path / "own"
+    assert last[0] == f"""  echo '["garden-0000", "garden-0099"]' | recformer recommend --model {own} --top_k 3"""
+    assert last[1].startswith(f"  recformer evaluate --model {own} --dataset {shop} --baselines ")
+    assert "{" not in printed  # the log is lines
+
+
+@pytest.mark.usefixtures("tiny_demo")
+def test_quiet_prints_the_result_alone_and_ctrl_c_says_how_to_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as stopped:
+        patched.setattr(finetune.RecformerFinetuningTrainer, "train", interrupted)
+        finetune.main(quiet(tmp_path / "run", "--quiet"))
+    assert stopped.value.code == 130
+    printed, errors = capfd.readouterr()
+    assert printed == ""
+    assert errors == f"\nrecformer finetune: stopped. {finetune.RESUME}\n"
+    finetune.main(quiet(tmp_path / "run", "--quiet"))
+    printed, errors = capfd.readouterr()
+    assert errors == ""
+    assert printed.startswith("\ndemo-shop-kitchen: 80 test users")  # the table
+    assert "next:" not in printed
+    assert "Recipe" not in printed
 
 
 @pytest.mark.usefixtures("tiny_demo")

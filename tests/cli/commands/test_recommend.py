@@ -60,6 +60,12 @@ class TestRecommend:
         assert answers[1]["history"] == [{"title": "kettle \ud800"}]
         assert answers[3]["line"] == 4
 
+    def test_a_model_without_items_and_a_device_that_is_none(self, script, folders):
+        with pytest.raises(SystemExit, match=r"encoder has no items to recommend\. .*--save_model shop$"):
+            script.main(["--model", str(folders / "encoder"), "--device", "cpu"])
+        with pytest.raises(SystemExit, match="--device gpu7 is no device of torch"):
+            script.main(["--model", str(folders / "shop"), "--device", "gpu7"])
+
     def test_a_folder_that_does_not_exist(self, script, tmp_path):
         missing = str(tmp_path / "nowhere")
         with pytest.raises(SystemExit, match=r"recformer recommend: --model .*nowhere is neither a local folder nor a"):

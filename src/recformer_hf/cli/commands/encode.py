@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -61,8 +61,8 @@ class EncodingArguments:
     block_size: int = field(
         default=16_384, metadata={"help": "Items per block. A stopped run loses at most one block."}
     )
-    dtype: str = field(
-        default="float32", metadata={"help": "dtype of the weights: float32, bfloat16, float16 or auto."}
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "dtype of the weights."}
     )
     parquet: bool = field(default=False, metadata={"help": "Also write item_embeddings.parquet, with the ids."})
     normalize: bool = field(default=False, metadata={"help": "Scale every vector in the parquet file to length 1."})

@@ -13,6 +13,8 @@ Afterwards, the folder contains the recommender, its metrics in both protocols, 
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -105,7 +107,6 @@ def parse(
 
 
 def run(data: DataArguments, args: RecformerFinetuningArguments) -> None:
-    say_plan(args)
     if data.model is None:
         demo(args)
     else:
@@ -120,6 +121,7 @@ def finetune(data: DataArguments, args: RecformerFinetuningArguments) -> None:
         tokenizer = RecformerTokenizer.from_pretrained(str(data.model), **limits)
     trainer = RecformerFinetuningTrainer(model, args, train_dataset=dataset, processing_class=tokenizer)
     show_lines(trainer)
+    say_plan(args)
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
     metrics = trainer.finish()
     if args.push_to_hub:
@@ -128,14 +130,17 @@ def finetune(data: DataArguments, args: RecformerFinetuningArguments) -> None:
         say_summary(
             f"Finetuned {data.model} on {data.dataset} by the recipe {args.recipe}.", lines_of_test(metrics),
             str(args.output_dir), "the recommender, its model card README.md, metrics and curves",
-            following(args, data.dataset),
+            following(args, data.dataset, dataset),
         )  # fmt: skip
 
 
-def following(args: RecformerFinetuningArguments, dataset: str | None) -> list[str]:
+def following(args: RecformerFinetuningArguments, dataset: str | None, shop: SequentialDataset) -> list[str]:
     """Commands that use the result."""
+    history = shlex.quote(
+        json.dumps([str(shop.catalog.ids[row]) for row in (0, len(shop.catalog) - 1)], ensure_ascii=False)
+    )
     return [
-        f"recformer recommend --model {args.output_dir} --histories histories.jsonl",
+        f"echo {history} | recformer recommend --model {args.output_dir} --top_k 3",
         f"recformer evaluate --model {args.output_dir} --dataset {dataset} --baselines markov cooccurrence",
     ]
 
@@ -166,7 +171,7 @@ def demo(args: RecformerFinetuningArguments) -> None:
         say_summary(
             "Finetuned a tiny model on the demo shop, by the recipes paper and hybrid.", [], str(args.output_dir),
             "the recommender, its model card and curves; the hybrid one in its folder hybrid",
-            following(args, f"demo:{DEMO_DOMAIN}"),
+            following(args, f"demo:{DEMO_DOMAIN}", shop),
         )  # fmt: skip
     if args.push_to_hub:
         trainer.push_to_hub()
@@ -175,7 +180,12 @@ def demo(args: RecformerFinetuningArguments) -> None:
 def demo_trainer(shop: SequentialDataset, args: RecformerFinetuningArguments) -> RecformerFinetuningTrainer:
     """A trainer of a domain of the demo shop, for a tiny model that was pretrained on the other domains."""
     others = [load_demo_domain(name, seed=args.seed) for name in demo_domains() if name != DEMO_DOMAIN]
+    if args.process_index == 0:
+        say(f"Pretraining a tiny model on {len(others)} domains of the demo shop.")
     pretrained = pretrain_demo(others, shop, args)
+    if args.process_index == 0:
+        say(f"Finetuning it on the domain {DEMO_DOMAIN}.")
+    say_plan(args)
     model = RecformerForSeqRec.from_pretrained(pretrained)
     tokenizer = RecformerTokenizer.from_pretrained(pretrained)
     trainer = RecformerFinetuningTrainer(model, args, train_dataset=shop, processing_class=tokenizer)

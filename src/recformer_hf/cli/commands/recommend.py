@@ -20,6 +20,7 @@ from io import TextIOWrapper
 from itertools import islice
 from typing import Any, Literal, TextIO
 
+import torch
 from transformers import pipeline
 
 from ..parser import CommandParser
@@ -52,7 +53,9 @@ class RecommendationArguments:
     )
     attributes: bool = field(default=True, metadata={"help": "Write the items' attributes."})
     device: str | None = field(default=None, metadata={"help": "cpu, cuda:0, ...; default: the first accelerator."})
-    dtype: str = field(default="auto", metadata={"help": "dtype of the weights: auto, float32, bfloat16 or float16."})
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
+        default="auto", metadata={"help": "dtype of the weights."}
+    )
 
 
 def read_lines(file: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -102,9 +105,18 @@ def read_ids(path: str | None) -> list[str] | None:
 
 
 def run(options: RecommendationArguments) -> None:
+    try:
+        device = None if options.device is None else torch.device(options.device)
+    except RuntimeError as error:
+        raise ValueError(f"--device {options.device} is no device of torch: cpu, cuda:0, ...") from error
     with loading(options.model):
         recommender = pipeline(  # type: ignore[call-overload]
-            "sequential-recommendation", model=options.model, device=options.device, dtype=options.dtype
+            "sequential-recommendation", model=options.model, device=device, dtype=options.dtype
+        )
+    if recommender.model.config.num_items == 0:
+        raise ValueError(
+            f"{options.model} has no items to recommend. This gives it some: recformer encode --model {options.model} "
+            "--catalog ITEMS --output_dir vectors --save_model shop"
         )
     wanted = {
         "top_k": options.top_k,
