@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import configparser
 import sys
-from importlib.metadata import version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import torch
@@ -23,21 +21,28 @@ def test_names_versions_machine_and_extras(capsys):
         assert values[name] == version(name)
     assert sys.executable in values["python"]
     assert "which this process may use" in values["CPUs"]
-    assert {name for name in values if name.startswith("extra ")} == {f"extra [{name}]" for name in env.EXTRAS}
+    assert "polars" in values["extra [data]"]
 
 
-def test_the_extras_are_those_of_the_package():
-    declared = configparser.ConfigParser(interpolation=None)
-    declared.read(Path(recformer_hf.__file__).parents[2] / "setup.cfg")
-    extras = declared["options.extras_require"]
-    names = set(extras) - {"test", "dev", "docs"}
-    assert set(env.EXTRAS) == names
-    for name in names:
-        assert all(package in extras[name] for package in env.EXTRAS[name])
+def test_the_extras_are_those_that_the_package_declares(monkeypatch):
+    declared = [
+        "torch>=2.6", 'polars>=1.32.3; extra == "data"', "faiss-cpu>=1.9; extra == 'faiss'", 'pytest; extra == "dev"',
+        'fastapi>=0.1; python_version > "3" and extra == "serve"', 'uvicorn; extra == "serve"',
+    ]  # fmt: skip
+    monkeypatch.setattr(env, "requires", lambda name: declared)
+    assert env.extras() == {"data": ["polars"], "faiss": ["faiss-cpu"], "serve": ["fastapi", "uvicorn"]}
+
+
+def test_a_folder_that_is_not_installed_has_no_extras(monkeypatch):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(env, "requires", absent)
+    assert env.extras() == {}
 
 
 def test_what_is_missing_is_said(monkeypatch):
-    monkeypatch.setattr(env, "EXTRAS", {"none": ("no-such-package",)})
+    monkeypatch.setattr(env, "extras", lambda: {"none": ["no-such-package"]})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: 1 / 0)
     rows = dict(env.report())
     assert rows["extra [none]"] == "no-such-package not installed"

@@ -9,35 +9,32 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+PACKAGE = "recformer-hf"
 REQUIRED = (
     "torch", "transformers", "accelerate", "huggingface_hub", "datasets", "tokenizers", "safetensors", "numpy",
 )  # fmt: skip
-EXTRAS = {
-    "data": ("polars",),
-    "excel": ("fastexcel",),
-    "train": ("tensorboard", "matplotlib"),
-    "faiss": ("faiss-cpu",),
-}
-"""The packages of each extra of setup.cfg; what is only for development is left out."""
+FOR_DEVELOPMENT = ("test", "dev", "docs")
+"""Extras that a user of the package does not install."""
 
 
 def report() -> list[tuple[str, str]]:
     """Names and values, in the order in which they are printed."""
     rows = [
-        ("recformer-hf", own_version()),
+        (PACKAGE, own_version()),
         ("python", f"{platform.python_version()} ({sys.executable})"),
         ("platform", platform.platform()),
         ("CPUs", cpus()),
     ]
     rows += [(name, version_of(name)) for name in REQUIRED]
     rows += [("accelerator", accelerator())]
-    rows += [(f"extra [{name}]", extra(packages)) for name, packages in EXTRAS.items()]
+    rows += [(f"extra [{name}]", ", ".join(map(with_version, packages))) for name, packages in extras().items()]
     return rows
 
 
@@ -53,8 +50,22 @@ def version_of(name: str) -> str:
         return "not installed"
 
 
-def extra(packages: Sequence[str]) -> str:
-    return ", ".join(f"{name} {version_of(name)}" for name in packages)
+def with_version(name: str) -> str:
+    return f"{name} {version_of(name)}"
+
+
+def extras() -> dict[str, list[str]]:
+    """The packages of each extra, as the installed package declares them; none if it runs from a folder alone."""
+    try:
+        declared = requires(PACKAGE) or []
+    except PackageNotFoundError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for requirement in declared:
+        parts = re.match(r"""([\w.-]+).*\bextra == ["']([\w-]+)["']""", requirement)
+        if parts is not None and parts[2] not in FOR_DEVELOPMENT:
+            found.setdefault(parts[2], []).append(parts[1])
+    return found
 
 
 def cpus() -> str:
