@@ -214,7 +214,8 @@ def test_a_baseline_recommends_ids_and_says_what_it_cannot(tmp_path):
         refused = client.post("/recommend", json={"histories": [[IDS[0], {"title": "item 3"}]], "top_k": 2})
         assert "ids alone" in problem(refused, 422, "histories[0][1]")
         assert "SASRec" in problem(client.post("/similar", json={"item": IDS[0]}), 501)
-        problem(client.post("/explain", json={"history": [IDS[0]]}), 501)
+        explained = client.post("/explain", json={"history": [IDS[0]], "item": IDS[3]}).json()
+        assert explained["item_id"] == IDS[3]
 
 
 # Malformed bodies

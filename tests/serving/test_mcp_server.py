@@ -35,11 +35,12 @@ def call_all(recommender, *calls):
 
 def test_the_tools_answer_as_the_model_does(recommender):
     history = [IDS[0], {"title": "hammer"}]
-    tools, (best, similar, item) = call_all(
+    tools, (best, similar, item, explained) = call_all(
         recommender,
         ("recommend", {"history": history, "top_k": 3, "exclude": [IDS[1]]}),
         ("similar_items", {"item": CATALOG[3], "top_k": 2}),
         ("get_item", {"item_id": IDS[5]}),
+        ("explain", {"history": history}),
     )
     assert [tool.name for tool in tools] == ["recommend", "similar_items", "explain", "get_item"]
     assert all(tool.description and tool.annotations.read_only_hint for tool in tools)
@@ -47,6 +48,10 @@ def test_the_tools_answer_as_the_model_does(recommender):
     assert [each["item_id"] for each in best.structured_content["result"]] == expected
     expected = recommender.model.similar_items(IDS[3], 2).item_ids[0]
     assert [each["item_id"] for each in similar.structured_content["result"]] == expected
+    assert (
+        explained.structured_content["item_id"]
+        == recommender.model.recommend([history], recommender.tokenizer, 1).item_ids[0][0]
+    )
     assert item.structured_content == {"item_id": IDS[5], "attributes": CATALOG[5]}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import threading
 
@@ -228,23 +229,23 @@ def test_a_disk_that_is_full_gets_507(tmp_path, monkeypatch):
     with_service(service(None, ItemsJournal(tmp_path / "changes")), test)
 
 
-def test_explaining_needs_a_model_that_can():
+def test_explaining():
     async def test(made):
-        made.recommender.model.explain = lambda history, tokenizer, item=None: Explained(history, item)
-        found = await made.explain(ExplainRequest(history=[IDS[0]], item=IDS[1]))
-        assert found == {"history": [IDS[0]], "item": IDS[1]}
-        with pytest.raises(Problem) as caught:
-            await made.explain(ExplainRequest(history=["nothing"]))
-        assert caught.value.errors[0]["field"] == "history"
+        history = [IDS[0], {"title": "A kettle"}]
+        found = await made.explain(ExplainRequest(history=history, item=IDS[1]))
+        expected = made.recommender.model.explain(history, made.recommender.tokenizer, IDS[1]).to_dict()
+        assert found["score"] == pytest.approx(expected["score"], abs=1e-4)
+        assert [each["item_id"] for each in found["items"]] == [each["item_id"] for each in expected["items"]]
+        assert json.loads(json.dumps(found)) == found
+        await made.explain(ExplainRequest(history=history, item={"title": "A mug"}, words=False, attributes=False))
+        wrong = {
+            "history[1]": ExplainRequest(history=[IDS[0], "nothing"]),
+            "item": ExplainRequest(history=history, item="nothing"),
+        }
+        for field, request in wrong.items():
+            with pytest.raises(Problem) as caught:
+                await made.explain(request)
+            assert caught.value.status == 422
+            assert caught.value.errors[0]["field"] == field
 
     with_service(service(), test)
-
-
-class Explained:
-    def __init__(self, history, item) -> None:
-        if history == ["nothing"]:
-            raise KeyError("no such item")
-        self.found = {"history": history, "item": item}
-
-    def to_dict(self):
-        return self.found

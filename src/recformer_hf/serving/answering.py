@@ -60,10 +60,10 @@ def answer_all(
         max_tokens: tokens of a forward pass.
     """
     if not hasattr(model, "recformer"):
-        return [_caught("histories", _ask_alone, model, question) for question in questions]
+        return [caught("histories", _ask_alone, model, question) for question in questions]
     # One for all, because histories share items, and each is read from the catalogue once.
     resolver = HistoryResolver(model.catalog, read_texts=model.config.sequence_head != "two_level")
-    prepared = [_caught("histories", _Prepared.of, model, question, resolver) for question in questions]
+    prepared = [caught("histories", _Prepared.of, model, question, resolver) for question in questions]
     good = [each for each in prepared if isinstance(each, _Prepared)]
     answers = iter(_answers(model, tokenizer, good, max_tokens))
     return [next(answers) if isinstance(each, _Prepared) else each for each in prepared]
@@ -134,7 +134,7 @@ def _search(model: Any, choices: list[Choice], parts: list[EncodedHistories]) ->
     for number, choice in enumerate(choices):
         start, count = bounds[number], len(parts[number].rows)
         first = None if count == 1 else 0
-        checked = _caught("top_k", choice.left_out, model, seen[start : start + count], count, first)
+        checked = caught("top_k", choice.left_out, model, seen[start : start + count], count, first)
         if isinstance(checked, UnanswerableError):
             errors[number] = checked
         else:
@@ -188,13 +188,17 @@ def _place_in(field: str, error: Exception) -> str:
     text = error.args[0] if error.args else None
     place = text.place if isinstance(text, PlacedText) else None
     if isinstance(place, Place):
+        if place == Place():  # neither in a history nor one of several
+            return "item"
         history = 0 if place.history == "only" else place.history
-        return field + "".join(f"[{index}]" for index in (history, place.item) if index is not None)
+        indices = (history, place.item) if field == "histories" else (place.item,)
+        return field + "".join(f"[{index}]" for index in indices if index is not None)
     number = str(place).rpartition(" ")[2]  # "Candidate 3"
     return f"{field}[{number}]" if number.isdecimal() else field
 
 
-def _caught(field: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | UnanswerableError:
+def caught(field: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | UnanswerableError:
+    """What a call returns, or the error that it raises, for the field of the request that the call reads."""
     try:
         with _Field(field):
             return call(*args, **kwargs)
@@ -202,4 +206,4 @@ def _caught(field: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         return error
 
 
-__all__ = ["Answer", "Question", "UnanswerableError", "answer_all", "as_answer"]
+__all__ = ["Answer", "Question", "UnanswerableError", "answer_all", "as_answer", "caught"]

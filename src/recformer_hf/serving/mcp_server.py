@@ -64,12 +64,13 @@ def build_server(service: Service) -> MCPServer[Any]:
         return similar
 
     @server.tool(annotations=reads)
-    async def explain(history: History, item: str | None = None) -> dict[str, Any]:
-        """How much each item of a history, and each of its attributes and words, moved the score of an item.
+    async def explain(history: History, item: Item | None = None) -> dict[str, Any]:
+        """How much each item of a history, and each of its attributes, moved the score of an item.
 
-        item: the id of the item; by default the one that is recommended first.
+        item: the one whose score is explained; by default the one that is recommended first.
         """
-        return await answered(service.explain(checked(ExplainRequest, {"history": history, "item": item})))
+        body = {"history": history, "item": item, "words": False}
+        return await answered(service.explain(checked(ExplainRequest, body)))
 
     @server.tool(annotations=reads)
     async def get_item(item_id: str) -> dict[str, Any]:

@@ -87,7 +87,9 @@ class ExplainRequest(BaseModel):
 
     model_config = _example({"history": ["B01ABC", HAMMER], "item": "B07XYZ"})
     history: History
-    item: ItemId | None = Field(None, description="By default the item with the highest score.")
+    item: Entry | None = Field(None, description="By default the item that is recommended first.")
+    attributes: StrictBool = Field(True, description="Whether to leave out each attribute, too; that takes longest.")
+    words: StrictBool = Field(True, description="Whether to estimate the effect of each word.")
 
 
 class ItemBody(BaseModel):

@@ -10,8 +10,9 @@ from typing import Any
 from transformers.utils import logging
 
 from .._version import __version__
+from ..explaining import explain
 from ..items.catalog import ItemCatalog
-from .answering import Question, UnanswerableError, answer_all
+from .answering import Question, UnanswerableError, answer_all, caught
 from .batching import Batcher, ClosedError, QueueFullError
 from .item_changes import ChangeableItems, Changes, Outcome
 from .items_journal import ItemsJournal
@@ -110,8 +111,6 @@ class Service:
     async def explain(self, request: ExplainRequest) -> dict[str, Any]:
         """What of a history moved the score of an item."""
         self._check_history("history", request.history)
-        if not hasattr(self.recommender.model, "explain"):
-            raise self._cannot("explain recommendations")
         tokens = self.recommender.tokens_of([request.history]) * len(request.history)
         found: dict[str, Any] = await self._run(self._explain, request, tokens)
         return found
@@ -151,7 +150,7 @@ class Service:
         return [each if isinstance(each, UnanswerableError) else (catalog, each) for each in answers]
 
     def _similar(self, requests: Sequence[tuple[Any, int]]) -> list[Any]:
-        return [_caught("item", self._similar_one, *request) for request in requests]
+        return [caught("item", self._similar_one, *request) for request in requests]
 
     def _similar_one(self, item: Any, top_k: int) -> tuple[ItemCatalog, list[tuple[str, float, int]]]:
         found = self.recommender.model.similar_items(item, top_k, self.recommender.tokenizer)
@@ -159,12 +158,14 @@ class Service:
         return self.recommender.catalog, list(items)
 
     def _explain(self, requests: Sequence[ExplainRequest]) -> list[Any]:
-        return [_caught("history", self._explain_one, request) for request in requests]
+        return [caught("history", self._explain_one, request) for request in requests]
 
     def _explain_one(self, request: ExplainRequest) -> dict[str, Any]:
         model, tokenizer = self.recommender.model, self.recommender.tokenizer
-        found: dict[str, Any] = model.explain(request.history, tokenizer, item=request.item).to_dict()
-        return found
+        found = explain(
+            model, tokenizer, request.history, request.item, attributes=request.attributes, words=request.words
+        )
+        return found.to_dict()
 
     def _change(self, requests: Sequence[Changes]) -> Sequence[Any]:
         assert self._changeable is not None
@@ -291,13 +292,6 @@ def _named(catalog: ItemCatalog, items: Sequence[tuple[str, float, int]], attrib
         for item, (_, _, row) in zip(found, items, strict=True):
             item["attributes"] = catalog[row]
     return found
-
-
-def _caught(field: str, call: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return call(*arguments)
-    except (KeyError, TypeError, ValueError) as error:
-        return UnanswerableError(field, str(error))
 
 
 __all__ = ["Service"]
