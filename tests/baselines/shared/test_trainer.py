@@ -26,9 +26,7 @@ from tests.support.training import same_state, small_dataset, state_of, weights_
 from tests.support.training_processes import run_code
 
 EVERY = pytest.mark.parametrize("name", sorted(NEURAL))
-PRETRAINED = pytest.mark.parametrize(
-    "name", sorted(name for name, model in NEURAL.items() if "pretraining_loss" in vars(model))
-)
+PRETRAINED = sorted(name for name, model in NEURAL.items() if "pretraining_loss" in vars(model))
 LAST_WEIGHTS = {
     "trainer_pretraining": True,
     "eval_strategy": "no",
@@ -82,20 +80,6 @@ class TestRun:
         first, second, third = (weights_of(tmp_path / str(number)) for number in range(3))
         assert first == second != third
 
-    @pytest.mark.parametrize("step", [3, 7])
-    def test_resumes_to_the_last_bit(self, name, tmp_path, step):
-        settings: dict[str, Any] = {**EVERY_TWO_STEPS, "learning_rate": 3e-3}
-        whole = small_baseline_trainer(name, tmp_path / "whole", **settings)
-        whole.train()
-        with pytest.raises(KeyboardInterrupt):
-            small_baseline_trainer(name, tmp_path / "run", trainer_callbacks=[StopAt(step)], **settings).train()
-        small_baseline_trainer(name, tmp_path / "run", **settings).train(resume_from_checkpoint=True)
-        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
-        # A finished run is only loaded.
-        again = small_baseline_trainer(name, tmp_path / "run", **settings)
-        assert again.train(resume_from_checkpoint=True).global_step == 12
-        assert same_state(state_of(again.model), state_of(whole.model))
-
     def test_two_processes_are_as_one(self, name, tmp_path):
         run_code(f"{_RUN}\nrun({name!r}, {str(tmp_path / 'two')!r}, 4)", 2)
         found: dict[str, Any] = {}
@@ -143,13 +127,47 @@ class TestRun:
         assert len(found["recommended"]) == 10
 
 
+def stops(names: list[str]) -> list[Any]:
+    """Each model is stopped in the middle of an epoch and right after one, by turns in the default run."""
+    return [
+        pytest.param(name, step, marks=[] if number % 2 == turn else [pytest.mark.slow])
+        for number, name in enumerate(names)
+        for turn, step in enumerate([3, 7])
+    ]
+
+
+@pytest.mark.parametrize(("name", "step"), stops(sorted(NEURAL)))
+def test_training_resumes_to_the_last_bit(name, tmp_path, step):
+    settings: dict[str, Any] = {**EVERY_TWO_STEPS, "learning_rate": 3e-3}
+    whole = small_baseline_trainer(name, tmp_path / "whole", **settings)
+    whole.train()
+    with pytest.raises(KeyboardInterrupt):
+        small_baseline_trainer(name, tmp_path / "run", trainer_callbacks=[StopAt(step)], **settings).train()
+    small_baseline_trainer(name, tmp_path / "run", **settings).train(resume_from_checkpoint=True)
+    assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+    # A finished run is only loaded.
+    again = small_baseline_trainer(name, tmp_path / "run", **settings)
+    assert again.train(resume_from_checkpoint=True).global_step == 12
+    assert same_state(state_of(again.model), state_of(whole.model))
+
+
+@pytest.mark.parametrize(("name", "step"), stops(PRETRAINED))
+def test_pretraining_resumes_to_the_last_bit(name, tmp_path, step):
+    settings: dict[str, Any] = {**LAST_WEIGHTS, **EVERY_TWO_STEPS, "learning_rate": 3e-3}
+    small_baseline_trainer(name, tmp_path / "whole", **settings).train()
+    with pytest.raises(KeyboardInterrupt):
+        small_baseline_trainer(name, tmp_path / "run", trainer_callbacks=[StopAt(step)], **settings).train()
+    small_baseline_trainer(name, tmp_path / "run", **settings).train(resume_from_checkpoint=True)
+    assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+
+
 OF_ITEMS = {
     "zesrec": ("text_vectors", "item_embeddings", "source_embeddings"),
     "unisrec": ("text_vectors",),
 }
 
 
-@PRETRAINED
+@pytest.mark.parametrize("name", PRETRAINED)
 class TestPretrainingRun:
     """Every model that has pretraining, on one dataset."""
 
@@ -168,15 +186,6 @@ class TestPretrainingRun:
         of_items = {weight for weight in {*before, *after} if weight.split(".")[0] in OF_ITEMS.get(name, ())}
         kept = [{key: state[key] for key in state if key not in of_items} for state in (before, after)]
         assert same_state(*kept)
-
-    @pytest.mark.parametrize("step", [3, 7])
-    def test_resumes_to_the_last_bit(self, name, tmp_path, step):
-        settings: dict[str, Any] = {**LAST_WEIGHTS, **EVERY_TWO_STEPS, "learning_rate": 3e-3}
-        small_baseline_trainer(name, tmp_path / "whole", **settings).train()
-        with pytest.raises(KeyboardInterrupt):
-            small_baseline_trainer(name, tmp_path / "run", trainer_callbacks=[StopAt(step)], **settings).train()
-        small_baseline_trainer(name, tmp_path / "run", **settings).train(resume_from_checkpoint=True)
-        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
 
     def test_two_processes_are_as_one(self, name, tmp_path):
         run_code(f"{_RUN}\npretrain({name!r}, {str(tmp_path / 'two')!r}, 4)", 2)
