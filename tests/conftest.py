@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before huggingface_hub is imported: no test touches the network
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: each of `pytest -n` has a core, not all of them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
