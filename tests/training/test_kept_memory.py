@@ -14,11 +14,11 @@ from transformers import TrainerCallback
 
 from recformer_hf.training import kept_memory as module
 from recformer_hf.training.kept_memory import kept_memory
+from tests.support.pages import SIZE, share_of_new_pages
 from tests.support.training import small_trainer
 
 pytestmark = pytest.mark.skipif(module._glibc() is None, reason="another C library than glibc")
 
-SIZE = 48 * 2**20  # bytes
 NAMES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 
 
@@ -28,16 +28,6 @@ def no_settings(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def share_of_new_pages(count: int = 24) -> float:
-    """Of the pages of as many buffers, one freed before the next, those that had to be fetched from the system."""
-    torch.empty(SIZE, dtype=torch.uint8).fill_(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(count):
-        torch.empty(SIZE, dtype=torch.uint8).fill_(1)
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    return faults * resource.getpagesize() / (count * SIZE)
-
-
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
@@ -45,15 +35,16 @@ def resident_bytes() -> int:
 def in_a_fresh_process(**environment: str) -> list[float]:
     """Shares outside and inside."""
     script = (
-        "import json, sys\n"
-        "from tests.training import test_kept_memory as test\n"
-        "shares = [test.share_of_new_pages()]\n"
-        "with test.kept_memory() as after_step:\n"
-        "    after_step(), shares.append(test.share_of_new_pages())\n"
+        "import json, runpy, sys\n"
+        "from tests.support.pages import share_of_new_pages\n"
+        "kept_memory = runpy.run_path(sys.argv[1])['kept_memory']\n"  # without the seconds of transformers' import
+        "shares = [share_of_new_pages()]\n"
+        "with kept_memory() as after_step:\n"
+        "    after_step(), shares.append(share_of_new_pages())\n"
         "print(json.dumps(shares))\n"
     )
     path = ":".join([str(Path(__file__).parents[2]), *sys.path])
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, "-c", script, module.__file__]
     result = subprocess.run(
         command, env={"PYTHONPATH": path, **environment}, capture_output=True, text=True, check=True
     )
