@@ -146,7 +146,9 @@ class TestAdversary:
     def test_training_makes_domains_harder_to_tell(self, tmp_path):
         accuracy = {}
         for weight in (0.0, 1.0):
-            trainer = pretraining_of_two(tmp_path / str(weight), adversary_weight=weight, num_train_epochs=30)
+            trainer = pretraining_of_two(
+                tmp_path / str(weight), adversary_weight=weight, num_train_epochs=20, save_strategy="no"
+            )
             trainer.train()
             model = trainer.model.eval()
             data = TrainingSequences([small_dataset().train, small_dataset(**OTHER).train])
