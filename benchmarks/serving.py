@@ -8,7 +8,9 @@ A server process (`recformer serve`) has a model with random weights and 5,000 i
 tokens on average, and are all different. The clients are in this process; they send the next request when they have the
 answer to the last one.
 
-- `alone` is one client, `together` are 64. They take turns; `gain` is the median of the ratios within a turn.
+- `alone` is one client, `together` are 64. They take turns; `gain` is the median of the ratios within a turn. `cpu_ms`
+  is the processor time that the server takes for a request, and `cpu_gain` the ratio of it: other load on the machine
+  changes it little, above all with `--threads 1`.
 - `overload`: 256 clients, four times as many. Whoever gets 429 waits for `Retry-After`. Every request must be answered
   with 200 or 429; memory is that of the server before and at its highest.
 - `changes`: one client adds items one by one; beside it, what saving the whole checkpoint takes.
@@ -100,6 +102,11 @@ class Server:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
+    def cpu_seconds(self) -> float:
+        """Seconds that processors have worked for it."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(60)
@@ -133,14 +140,15 @@ async def ask_once(port: int, method: str, path: str, body: bytes = b"") -> tupl
         return await client.ask(method, path, body)
 
 
-async def load(port: int, bodies: list[bytes], clients: int, seconds: float) -> dict[str, Any]:
+async def load(server: Server, bodies: list[bytes], clients: int, seconds: float) -> dict[str, Any]:
     """Requests of so many clients for some time: how many of each status, per second, and how long they took."""
+    cpu = server.cpu_seconds()
     statuses: dict[int, int] = {}
     times: list[float] = []
     started = time.perf_counter()
 
     async def run(number: int) -> None:
-        async with Client(port) as client:
+        async with Client(server.port) as client:
             place = number
             while time.perf_counter() - started < seconds:
                 began = time.perf_counter()
@@ -156,35 +164,36 @@ async def load(port: int, bodies: list[bytes], clients: int, seconds: float) -> 
     taken = time.perf_counter() - started
     p50, p99 = (float(np.quantile(times, share)) for share in (0.5, 0.99)) if times else (float("nan"),) * 2
     row: dict[str, Any] = {"clients": clients, "per_second": len(times) / taken, "p50_ms": 1000 * p50}
-    return row | {"p99_ms": 1000 * p99, "answered": sum(statuses.values()), "statuses": statuses}
+    row |= {"p99_ms": 1000 * p99, "cpu_ms": 1000 * (server.cpu_seconds() - cpu) / max(1, len(times))}
+    return row | {"answered": sum(statuses.values()), "statuses": statuses}
 
 
 def gain(folder: Path, bodies: list[bytes], options: argparse.Namespace) -> list[dict[str, Any]]:
     server = Server(folder, options.threads)
     try:
-        asyncio.run(load(server.port, bodies, options.clients, options.seconds / 4))  # warm
+        asyncio.run(load(server, bodies, options.clients, options.seconds / 4))  # warm
         turns = []
         for turn in range(options.turns):
             shifted = bodies[1000 * turn :] + bodies[: 1000 * turn]
-            turns.append([asyncio.run(load(server.port, shifted, n, options.seconds)) for n in (1, options.clients)])
+            turns.append([asyncio.run(load(server, shifted, n, options.seconds)) for n in (1, options.clients)])
     finally:
         server.stop()
     rows = []
     for place, name in enumerate(("alone", "together")):
         best = sorted((turn[place] for turn in turns), key=lambda row: row["per_second"])[len(turns) // 2]
         rows.append({"case": name, **best})
-    ratios = [together["per_second"] / alone["per_second"] for alone, together in turns]
-    rows[1]["gain"] = statistics.median(ratios)
+    for name, column, above in (("gain", "per_second", 1), ("cpu_gain", "cpu_ms", 0)):
+        rows[1][name] = statistics.median(turn[above][column] / turn[1 - above][column] for turn in turns)
     return rows
 
 
 def overload(folder: Path, bodies: list[bytes], options: argparse.Namespace) -> dict[str, Any]:
     server = Server(folder, options.threads, "--max_waiting", str(options.clients))
     try:
-        asyncio.run(load(server.port, bodies, options.clients, options.seconds / 2))
+        asyncio.run(load(server, bodies, options.clients, options.seconds / 2))
         before = server.memory()
-        row = asyncio.run(load(server.port, bodies, 4 * options.clients, options.seconds))
-        after = asyncio.run(load(server.port, bodies, 1, 1.0))
+        row = asyncio.run(load(server, bodies, 4 * options.clients, options.seconds))
+        after = asyncio.run(load(server, bodies, 1, 1.0))
         assert set(row["statuses"]) <= {200, 429}, row
         assert set(after["statuses"]) == {200}, after
         return {"case": "overload", **row, "MiB_before": before, "MiB_most": server.memory("VmHWM")}
