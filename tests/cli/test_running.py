@@ -43,11 +43,13 @@ def test_a_fault_of_the_program_keeps_its_traceback():
         1 / 0  # noqa: B018
 
 
-def test_ctrl_c_says_how_to_continue(capsys):
+@pytest.mark.parametrize("terminal", [False, True])
+def test_ctrl_c_says_how_to_continue(terminal, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with pytest.raises(SystemExit) as error, running("recformer some", "Again."):
         raise KeyboardInterrupt
     assert error.value.code == 130
-    assert capsys.readouterr().err == "\nrecformer some: stopped. Again.\n"
+    assert capsys.readouterr().err == "\n" * terminal + "recformer some: stopped. Again.\n"
 
 
 def test_a_reader_that_went_away_is_no_message(monkeypatch, capsys):

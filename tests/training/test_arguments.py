@@ -7,6 +7,7 @@ import torch
 from transformers.utils import is_torch_bf16_gpu_available
 
 from recformer_hf.training import RecformerFinetuningArguments
+from recformer_hf.training.arguments import launched_on_cpus
 from tests.support.pretraining import pretraining_arguments
 from tests.support.training import small_arguments
 
@@ -81,3 +82,16 @@ def test_negatives_of_a_batch_decide_pretraining(tmp_path):
 def test_numbers_that_yaml_reads_as_text(tmp_path):
     args = small_arguments(tmp_path, learning_rate="5e-5", num_train_epochs="3")
     assert (args.learning_rate, args.num_train_epochs) == (5e-5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("world_size", "accelerator", "expected"),
+    [("2", False, True), ("2", True, False), ("1", False, False), (None, False, False)],
+)
+def test_processes_of_a_launcher_on_cpus(monkeypatch, world_size, accelerator, expected):
+    """Without `use_cpu`, transformers would not join them."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if world_size is not None:
+        monkeypatch.setenv("WORLD_SIZE", world_size)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: accelerator)
+    assert launched_on_cpus() is expected

@@ -35,7 +35,8 @@ def running(prog: str, resume: str = "") -> Iterator[None]:
         with shown_to_a_person():
             yield
     except KeyboardInterrupt:
-        print(f"\n{prog}: stopped. {resume}".rstrip(), file=sys.stderr)
+        after_bar = "\n" if sys.stderr.isatty() else ""  # the cursor stands behind a bar and ^C
+        print(f"{after_bar}{prog}: stopped. {resume}".rstrip(), file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # `recformer recommend ... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -24,6 +25,15 @@ Arguments = TypeVar("Arguments", bound="RecformerTrainingArguments")
 def default_reports() -> list[str]:
     """TensorBoard, if it is installed (`pip install recformer-hf[train]`)."""
     return ["tensorboard"] if is_tensorboard_available() else []
+
+
+def launched_on_cpus() -> bool:
+    """Whether this is one of several processes of a launcher, on a machine without accelerators."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and not has_accelerator()
+
+
+def has_accelerator() -> bool:
+    return bool(torch.accelerator.is_available() or is_torch_xla_available())
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
@@ -117,9 +127,11 @@ class RecformerTrainingArguments(TrainingArguments):
         self.load_best_model_at_end = False  # transformers would demand equal eval and save strategies
         check_fields(self, self.refused_fields())
         self._check_values()
+        # Otherwise each of them would train alone, and write over the others.
+        self.use_cpu = self.use_cpu or launched_on_cpus()
         if self.bf16:
             # CPUs have bfloat16, but transformers refuses bf16 without an accelerator unless use_cpu is set.
-            self.use_cpu = self.use_cpu or not (torch.accelerator.is_available() or is_torch_xla_available())
+            self.use_cpu = self.use_cpu or not has_accelerator()
         super().__post_init__()  # type: ignore[no-untyped-call]
         if self.output_dir == "trainer_output":
             raise ValueError("The run needs a folder: set output_dir, on the command line --output_dir.")

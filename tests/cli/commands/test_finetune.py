@@ -114,7 +114,7 @@ def test_quiet_prints_the_result_alone_and_ctrl_c_says_how_to_continue(
     assert stopped.value.code == 130
     printed, errors = capfd.readouterr()
     assert printed == ""
-    assert errors == f"\nrecformer finetune: stopped. {finetune.RESUME}\n"
+    assert errors == f"recformer finetune: stopped. {finetune.RESUME}\n"
     finetune.main(quiet(tmp_path / "run", "--quiet"))
     printed, errors = capfd.readouterr()
     assert errors == ""
