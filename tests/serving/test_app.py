@@ -253,7 +253,7 @@ def check_malformed(client, request) -> None:
 quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=quiet)
+@settings(max_examples=60, deadline=None, suppress_health_check=quiet)
 @given(request_=requests)
 def test_malformed_requests_are_the_clients_fault(admin, request_):
     check_malformed(admin, request_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import functools
 import http.client
@@ -30,6 +31,7 @@ IDS = list(CATALOG.ids)
 def saved_shop() -> Path:
     """A folder with `shop`, a checkpoint, and `encoder`, one without items; do not write to it."""
     folder = Path(tempfile.mkdtemp(prefix="recformer-serving-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     tokenizer = shop_tokenizer()
     save_encoder_and_shop(shop_encoder(tokenizer), tokenizer, folder)
     return folder
@@ -57,7 +59,7 @@ class Server:
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
-        descriptor, self._log = tempfile.mkstemp(prefix="recformer-serving-log-")
+        descriptor, self._log = tempfile.mkstemp(dir=saved_shop(), suffix=".log")
         os.close(descriptor)
         options = {"model": str(folder), "port": self.port, **options}
         self.process = forkserver().Process(target=_serve, args=(options, self._log), daemon=True)
