@@ -37,8 +37,10 @@ COMMANDS = {
     "evaluate": "rank the whole catalogue for every user, with a model and with baselines",
     "encode": "compute the vectors of a catalogue's items",
     "recommend": "recommend items for histories: JSON lines in, JSON lines out",
+    "explain": "say why an item is recommended for a history",
     "serve": "answer requests over HTTP, in batches",
     "mcp": "answer a chat agent's questions, as tools of the Model Context Protocol",
+    "demo": "try a recommender in the browser, or write a Hugging Face Space",
     "env": "print what a bug report needs: versions, machine, extras",
 }
 """Each command, in the order of the work, with the line that `recformer --help` shows. `NAME` is `commands/NAME.py`."""

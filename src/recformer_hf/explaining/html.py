@@ -29,7 +29,7 @@ _STYLE = """
 .rf-why .k { color: #555; }
 .rf-why .id, .rf-why .note, .rf-why .legend { color: #555; font-size: .87em; }
 .rf-why .unread { color: #777; font-style: italic; }
-.rf-why mark { color: #111; padding: 0 .1em; border-radius: .15em; text-decoration: underline; }
+.rf-why mark { color: #111; background: #ddd; padding: 0 .1em; border-radius: .15em; text-decoration: underline; }
 .rf-why mark.minus { text-decoration-style: dashed; }
 .rf-why mark.top { font-weight: 700; text-decoration-thickness: 2px; }
 .rf-why sub { font-size: .68em; color: #333; font-weight: 400; }

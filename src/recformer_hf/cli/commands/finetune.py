@@ -74,6 +74,8 @@ DEMO_FINETUNING: dict[str, Any] = {
     "stage2_num_train_epochs": 2, "stage2_learning_rate": 3e-4, "resume_from_checkpoint": "true",
 }  # fmt: skip
 DEMO_HYBRID: dict[str, Any] = {"num_train_epochs": 20}
+PAGE = "page"
+"""Folder of the recommender that `recformer demo` trains, beside that of the whole run, `hybrid`."""
 
 
 @dataclass
@@ -179,10 +181,7 @@ def demo(args: RecformerFinetuningArguments) -> None:
 
 def demo_trainer(shop: SequentialDataset, args: RecformerFinetuningArguments) -> RecformerFinetuningTrainer:
     """A trainer of a domain of the demo shop, for a tiny model that was pretrained on the other domains."""
-    others = [load_demo_domain(name, seed=args.seed) for name in demo_domains() if name != DEMO_DOMAIN]
-    if args.process_index == 0:
-        say(f"Pretraining a tiny model on {len(others)} domains of the demo shop.")
-    pretrained = pretrain_demo(others, shop, args)
+    pretrained = pretrained_demo(shop, args)
     if args.process_index == 0:
         say(f"Finetuning it on the domain {DEMO_DOMAIN}.")
     say_plan(args)
@@ -191,6 +190,14 @@ def demo_trainer(shop: SequentialDataset, args: RecformerFinetuningArguments) ->
     trainer = RecformerFinetuningTrainer(model, args, train_dataset=shop, processing_class=tokenizer)
     show_lines(trainer)
     return trainer
+
+
+def pretrained_demo(shop: SequentialDataset, args: RecformerFinetuningArguments) -> Path:
+    """The folder of a tiny model that is pretrained on the other domains of the demo shop, unless it is there."""
+    others = [load_demo_domain(name, seed=args.seed) for name in demo_domains() if name != DEMO_DOMAIN]
+    if args.process_index == 0:
+        say(f"Pretraining a tiny model on {len(others)} domains of the demo shop.")
+    return pretrain_demo(others, shop, args)
 
 
 def pretrain_demo(
@@ -217,24 +224,53 @@ def pretrain_demo(
 def rank_hybrid(shop: SequentialDataset, args: RecformerFinetuningArguments) -> Ranking:
     """Trains the recipe `hybrid` on the text encoder that the paper's recipe has finetuned, and ranks the test
     split."""
-    folder = str(args.output_dir)
+    folder = Path(str(args.output_dir))
+    trainer = hybrid_trainer(shop, args, folder, folder / "hybrid")
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    ranking = trainer.rank(test_of(shop))
+    trainer.finish()
+    return ranking
+
+
+def hybrid_trainer(
+    shop: SequentialDataset, args: RecformerFinetuningArguments, start: Path, folder: Path
+) -> RecformerFinetuningTrainer:
+    """A trainer of the recipe `hybrid`, with settings for the demo shop.
+
+    Args:
+        shop: what it trains on.
+        args: whose machine, seed and protocol it takes over.
+        start: folder of the model to start from.
+        folder: of the result.
+    """
     hybrid = RecformerFinetuningArguments(
-        output_dir=str(Path(folder, "hybrid")), recipe="hybrid", seed=args.seed, use_cpu=args.use_cpu, bf16=args.bf16,
+        output_dir=str(folder), recipe="hybrid", seed=args.seed, use_cpu=args.use_cpu, bf16=args.bf16,
         fp16=args.fp16, report_to=args.report_to, disable_tqdm=args.disable_tqdm, ranking_ties=args.ranking_ties,
         exclude_history=args.exclude_history, logging_steps=args.logging_steps, **DEMO_HYBRID,
     )  # fmt: skip
     say_plan(hybrid)
     trainer = RecformerFinetuningTrainer(
-        RecformerForSeqRec.from_pretrained(folder),
+        RecformerForSeqRec.from_pretrained(start),
         hybrid,
         train_dataset=shop,
-        processing_class=RecformerTokenizer.from_pretrained(folder),
+        processing_class=RecformerTokenizer.from_pretrained(start),
     )
     show_lines(trainer)
+    return trainer
+
+
+def train_for_page(folder: str) -> Path:
+    """Trains a recommender of the demo shop in about a minute: pretraining, and the recipe `hybrid`.
+
+    Returns:
+        its folder. What was trained in `folder` before is not trained again.
+    """
+    args = RecformerFinetuningArguments(**{**DEMO_FINETUNING, "output_dir": folder})
+    shop = load_demo_domain(DEMO_DOMAIN, seed=args.seed)
+    trainer = hybrid_trainer(shop, args, pretrained_demo(shop, args), Path(folder, PAGE))
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    ranking = trainer.rank(test_of(shop))
     trainer.finish()
-    return ranking
+    return Path(folder, PAGE)
 
 
 def say_plan(args: RecformerFinetuningArguments) -> None:

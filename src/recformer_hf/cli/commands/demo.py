@@ -1,0 +1,95 @@
+"""Opens a page in the browser to try a recommender: a history is clicked together, and the page says what comes next.
+
+    # the invented demo shop: a tiny recommender is trained first, in about a minute, and kept for the next time
+    recformer demo
+
+    recformer demo --model shop
+    recformer demo --model shop --host 0.0.0.0 --port 8080
+    recformer demo --model shop --export_space space
+
+The last one writes a Hugging Face Space, a folder that runs on the Hub. docs/demo_page.md describes the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers.utils import logging
+
+from ...demo_page import TITLE, launch_page, load_page
+from ...serving import needs_extra
+from ..output import say
+from ..parser import CommandParser
+from ..running import loading, running
+
+COMMON = ("model", "host", "port", "title", "export_space", "revision", "output_dir")
+
+
+@dataclass
+class DemoArguments:
+    """What to show, and where."""
+
+    model: str | None = field(
+        default=None, metadata={"help": "A recommender with its catalogue: folder or Hub id; without: the demo shop."}
+    )
+    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen at; 0.0.0.0: all of this machine."})
+    port: int = field(default=7860, metadata={"help": "Port to listen at; 0: the first free one from 7860 on."})
+    title: str = field(default=TITLE, metadata={"help": "Heading of the page."})
+    export_space: str | None = field(
+        default=None, metadata={"help": "Folder to write a Hugging Face Space to, instead of opening the page."}
+    )
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a repository on the Hub."})
+    output_dir: str = field(
+        default="demo-recformer", metadata={"help": "Where the recommender of the demo shop is kept."}
+    )
+
+
+def run(arguments: DemoArguments) -> None:
+    with needs_extra("demo"):  # before a model is trained for nothing
+        import gradio  # noqa: F401
+    name = demo_model(arguments.output_dir) if arguments.model is None else arguments.model
+    options = {} if arguments.revision is None else {"revision": arguments.revision}
+    say(f"Loading {name}.")
+    if arguments.export_space is not None:
+        from ...demo_page.space import export_space
+
+        with loading(name):
+            export_space(arguments.export_space, name, arguments.title, **options)
+        say(
+            f"Wrote the Space {arguments.export_space}. Try it with python {Path(arguments.export_space, 'app.py')}; "
+            "its README.md says how to put it on the Hub."
+        )
+        return
+    with loading(name):
+        page = load_page(name, arguments.title, **options)
+    _, url, _ = launch_page(
+        page, server_name=arguments.host, server_port=arguments.port or None, prevent_thread_lock=True, quiet=True
+    )
+    print(f"The page is at {url} until Ctrl-C.", flush=True)
+    page.block_thread()
+
+
+def demo_model(folder: str) -> str:
+    """The folder of a recommender of the demo shop, which is trained if there is none yet.
+
+    That of `recformer finetune` is taken if it is finished. Otherwise the recipe `hybrid` is trained on the pretrained
+    encoder alone: finetuning the encoder first would gain little and take several times as long.
+    """
+    for name in ("hybrid", "page"):
+        if (found := Path(folder, name)).joinpath("metrics.json").is_file():
+            return str(found)
+    from .finetune import train_for_page  # the trainers take seconds to import
+
+    say(
+        "No --model is given: training a tiny recommender on the invented demo shop, about a minute on two cores. "
+        f"It is kept in {folder}."
+    )
+    logging.set_verbosity_error()
+    return str(train_for_page(folder))
+
+
+def main(command_line: Sequence[str] | None = None, prog: str = "recformer demo") -> None:
+    with running(prog, "The same command continues, from the last checkpoint of the training if that had begun."):
+        run(*CommandParser([DemoArguments], prog, __doc__, COMMON).parse(command_line))
