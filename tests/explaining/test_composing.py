@@ -12,6 +12,7 @@ from recformer_hf.explaining.effects import WordEffect
 from recformer_hf.explaining.leave_one_out import HistoryEffects, ReadHistory, TargetEffects
 from recformer_hf.explaining.memory_terms import MemoryTerms
 from recformer_hf.explaining.score_parts import Additions, Targets
+from recformer_hf.explaining.word_effects import Words
 from recformer_hf.explaining.words import read_alone, read_items
 from tests.support.explanations import tokenizer
 from tests.support.shops import CATALOG
@@ -39,7 +40,8 @@ def findings(**changed: Any) -> Findings:
         "targets": Targets(np.array([3, -1]), vectors, None), "read": read,
         "added": Additions(None, MEMORY), "effects": HistoryEffects(whole, without, attributes),
         "target_effects": [TargetEffects([1.0, 2.0, 3.0], False), TargetEffects([4.0], False)],
-        "history_words": [[[(word,)], [(), ()]], [[()], [(), ()]]], "target_words": [[[(), (), ()]], [[(word,)]]],
+        "history_words": [Words([[(word,)], [(), ()]], 0.25), Words([[()], [(), ()]], 0.5)],
+        "target_words": [Words([[(), (), ()]], 0.75), Words([[(word,)]], 1.0)],
     }  # fmt: skip
     return Findings(**{**values, **changed})
 
@@ -61,6 +63,7 @@ def test_parts_and_effects_sum_up():
     assert [each.effect for each in found.attributes] == [1.0, 2.0, 0.5]
     assert [each.effect for each in found.target] == [1.0, 2.0, 3.0]
     assert [word.text for word in found.words] == ["mug"]
+    assert (found.blank_history, found.blank_target) == (0.25, 0.75)
     assert (found.item_id, [item.item_id for item in found.items]) == (CATALOG.id_of(3), [CATALOG.id_of(8), None])
 
 
@@ -79,6 +82,7 @@ def test_what_was_not_asked_for():
     found = explanation_of(findings(target_effects=None, history_words=None, target_words=None), 0)
     assert [each.effect for each in (*found.attributes, *found.target)] == [None] * 6
     assert not found.words
+    assert found.blank_history is found.blank_target is None
 
 
 def test_notes():

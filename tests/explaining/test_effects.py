@@ -36,6 +36,7 @@ def test_to_dict():
         {"key": "title", "word": "Blue", "places": [0]},
         {"key": "title", "word": "pan", "places": [1]},
     ]
+    assert (found["blank_history"], found["blank_target"]) == (None, 0.5)
     assert found["notes"] == ["A note."]
 
 

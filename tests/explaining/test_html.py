@@ -113,7 +113,7 @@ def test_every_text_is_escaped(full_page, first, second, third, fourth):
         attribute = AttributeEffect(key, value, "all", 1.0, words)
         item = ItemEffect(0, item_id, "none", 1.0, {"text": 1.0}, (attribute,))
         parts = (ScorePart(key, 1.0), ScorePart("memory", 0.0, parts=(ScorePart(value, 0.0, (0.0,)),)))
-        return Effects(item_id, 1.0, parts, (item,), (attribute,), (Match(key, word, (0,)),), (value,))
+        return Effects(item_id, 1.0, parts, (item,), (attribute,), (Match(key, word, (0,)),), notes=(value,))
 
     plain = Checker(page_of(effects("key", "value", "id", "word"), full_page))
     found = Checker(page_of(effects(first, second, third, fourth), full_page))

@@ -63,5 +63,6 @@ def by_hand(title: str = "Blue wok") -> Explanation:
         ),
         target=(AttributeEffect("title", "Blue pan", "all", 2.0),),
         matches=(Match("title", "Blue", (0,)), Match("title", "pan", (1,))),
+        blank_target=0.5,
         notes=("A note.",),
     )

@@ -57,20 +57,22 @@ def explanation_of(findings: Findings, number: int) -> Explanation:
                 float(findings.effects.attributes[place, each][number]) if attribute.num_read else 0.0
                 for each, attribute in enumerate(item.attributes)
             ]
-        attributes = _attributes(item, effects, None if words is None else words[place])
+        attributes = _attributes(item, effects, None if words is None else words.of_items[place])
         item_id = _id_of(findings, history.rows[place])
         items.append(ItemEffect(place, item_id, item.extent, sum(by_part.values()), by_part, attributes))
     of_target: list[float | None] = [None] * len(target.attributes)
     if findings.target_effects is not None:
         of_target = list(findings.target_effects[number].attributes)
-    target_words = None if findings.target_words is None else findings.target_words[number][0]
+    target_words = None if findings.target_words is None else findings.target_words[number]
     return Explanation(
         item_id=_id_of(findings, row),
         score=sum(part.value for part in parts),
         parts=parts,
         items=tuple(items),
-        target=_attributes(target, of_target, target_words),
+        target=_attributes(target, of_target, None if target_words is None else target_words.of_items[0]),
         matches=matches_of(target, history.items),
+        blank_history=None if words is None else words.blank,
+        blank_target=None if target_words is None else target_words.blank,
         notes=_notes(findings, number),
     )
 

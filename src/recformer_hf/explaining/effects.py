@@ -44,8 +44,9 @@ class WordEffect:
         text: the word.
         in_key: whether it stands in the attribute's key, not in its value.
         start, end: its characters in the key or the value, `text[start:end]`.
-        estimate: gradient times input: the change of the score in proportion to the word's embedding, in its units.
-            Such estimates do not sum up to the score.
+        estimate: gradient times input of its embeddings, averaged on the way from no words to all of them (integrated
+            gradients), in the units of the score. The estimates of all words of a history and
+            [`Effects.blank_history`] sum up to the similarity of the texts.
         share: of the estimates of all words that are listed together, without their signs, in [0, 1]: the shares of
             the words of a history sum up to 1, and so do those of the words of the recommended item.
     """
@@ -148,6 +149,10 @@ class Effects:
         items: the history, oldest first, each item with its attributes and these with their words.
         target: the attributes of the explained item, with their effects and words.
         matches: the words that it has in common with the history.
+        blank_history: what the text and the residual of the explained item would add to the score if the history had no
+            words (if its word embeddings were zeros). With the estimates of its words it sums up to what they add. None
+            if words were not asked for.
+        blank_target: the same for the words of the explained item.
         notes: what a reader has to know, such as items that the model does not read.
     """
 
@@ -157,6 +162,8 @@ class Effects:
     items: tuple[ItemEffect, ...]
     target: tuple[AttributeEffect, ...]
     matches: tuple[Match, ...] = ()
+    blank_history: float | None = None
+    blank_target: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -188,6 +195,8 @@ class Effects:
             "items": [item.to_dict() for item in self.items],
             "target": [attribute.to_dict() for attribute in self.target],
             "matches": [match.to_dict() for match in self.matches],
+            "blank_history": self.blank_history,
+            "blank_target": self.blank_target,
             "notes": list(self.notes),
         }
 

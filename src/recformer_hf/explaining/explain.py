@@ -49,7 +49,7 @@ def explain(
         exclude_history, candidates, exclude: as in `recommend`, which finds that first item.
         attributes: whether to leave out each attribute too. That takes about as many times as long as items have
             attributes.
-        words: whether to estimate the effects of words, at the cost of two forward and backward passes.
+        words: whether to estimate the effects of words, which takes eight forward and backward passes of the history.
         max_tokens (`int`): tokens of one forward pass; long histories are encoded in several.
 
     Returns:
@@ -61,7 +61,15 @@ def explain(
         TypeError: for something that is not a history, an item, an id or a tokenizer.
     """
     found = _explained(
-        model, tokenizer, history, item, 1, exclude_history, candidates, exclude, _Wanted(attributes, words, max_tokens)
+        model,
+        tokenizer,
+        history,
+        item,
+        1,
+        exclude_history,
+        candidates,
+        exclude,
+        _Wanted(attributes, words, max_tokens),
     )
     return found[0]
 
@@ -169,19 +177,19 @@ def _of_targets(
     history, known = _read_history(model, tokenizer, entries, wanted.max_tokens)
     read = read_items(texts, tokenizer)
     read_alone(read, model.config.max_token_num)
-    alone = [(item, targets.one(number)) for number, item in enumerate(read)]
+    effects = history_effects(model, tokenizer, history, targets, wanted.attributes, wanted.max_tokens)
     of_targets, words_of_targets, words_of_history = None, None, None
+    alone = [(item, targets.one(number)) for number, item in enumerate(read)]
     if wanted.attributes:
         of_targets = [
             target_effects(model, tokenizer, item, own, history.vector, wanted.max_tokens) for item, own in alone
         ]
     if wanted.words:
         words_of_targets = [target_words(model, tokenizer, item, history.vector, own) for item, own in alone]
-        words_of_history = history_words(model, tokenizer, history.items, history.rows, targets)
+        words_of_history = history_words(model, tokenizer, history.items, history.rows, targets, wanted.max_tokens)
     findings = Findings(
-        model.catalog, history, known, targets, read, additions(model, known, targets),
-        history_effects(model, tokenizer, history, targets, wanted.attributes, wanted.max_tokens),
-        of_targets, words_of_history, words_of_targets,
+        model.catalog, history, known, targets, read, additions(model, known, targets), effects, of_targets,
+        words_of_history, words_of_targets,
     )  # fmt: skip
     return [explanation_of(findings, number) for number in range(len(texts))]
 

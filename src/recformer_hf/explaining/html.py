@@ -25,7 +25,9 @@ _STYLE = """
 .rf-why td.b { width: 7em; padding-top: .55em; }
 .rf-why .bar { display: block; height: .7em; background: #555; border: 1px solid #333; box-sizing: border-box; }
 .rf-why .bar.minus { background: repeating-linear-gradient(45deg, #fff 0 3px, #555 3px 5px); }
-.rf-why .inner td { border-top: 0; padding-top: 0; color: #444; }
+.rf-why .inner td { border-top: 0; padding-top: 0; color: #333; }
+.rf-why .inner td:first-child { padding-left: 1.2em; }
+.rf-why .inner td.b { padding-top: .3em; }
 .rf-why .k { color: #555; }
 .rf-why .id, .rf-why .note, .rf-why .legend { color: #555; font-size: .87em; }
 .rf-why .unread { color: #777; font-style: italic; }
@@ -76,7 +78,7 @@ def _table_of_parts(effects: Effects) -> str:
     rows = []
     for part in effects.parts:
         rows.append(_row(escape(NAMES.get(part.name, part.name)), part.value, largest))
-        rows += [_row("&emsp;" + escape(inner.name), inner.value, largest, "inner") for inner in part.parts]
+        rows += [_row(escape(inner.name), inner.value, largest, "inner") for inner in part.parts]
     return f"<table>{''.join(rows)}</table>"
 
 
@@ -99,7 +101,7 @@ def _rows_of_attributes(attributes: Sequence[AttributeEffect], largest: float) -
         key = _marked(attribute.key, [word for word in attribute.words if word.in_key])
         value = _marked(attribute.value, [word for word in attribute.words if not word.in_key])
         unread = " <span class='unread'>not read</span>" if attribute.read == "none" else ""
-        rows.append(_row(f"&emsp;<span class='k'>{key}:</span> {value}{unread}", attribute.effect, largest, "inner"))
+        rows.append(_row(f"<span class='k'>{key}:</span> {value}{unread}", attribute.effect, largest, "inner"))
     return "".join(rows)
 
 

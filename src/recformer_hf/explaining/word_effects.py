@@ -1,8 +1,9 @@
-"""What the words of a history, and those of the explained item, add to a score: estimates by gradient times input."""
+"""What the words of a history, and those of the explained item, add to the similarity of their texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +14,21 @@ from ..heads.history_items import whole_histories
 from ..recommending.protocols import ItemTokenizer, RecommendingModel
 from .effects import WordEffect
 from .score_parts import Targets, residuals_of
-from .word_gradients import token_gradients
+from .word_paths import token_effects
 from .words import ReadAttribute, ReadItem, Word
 
-Words = list[list[tuple[WordEffect, ...]]]
-"""For each item, for each of its attributes, the words that are read."""
+
+class Words(NamedTuple):
+    """The words of some items.
+
+    Args:
+        of_items: for each item, for each of its attributes, the words that are read.
+        blank: the similarity of the same texts without words. With the estimates of all words it sums up to the
+            similarity of the texts as they are encoded now.
+    """
+
+    of_items: list[list[tuple[WordEffect, ...]]]
+    blank: float
 
 
 def history_words(
@@ -26,6 +37,7 @@ def history_words(
     items: Sequence[ReadItem],
     rows: Sequence[int],
     targets: Targets,
+    max_tokens: int,
 ) -> list[Words]:
     """The words of a history, for each target.
 
@@ -35,6 +47,7 @@ def history_words(
         items: the history, oldest first.
         rows: of the catalogue, whose residuals a two-level head reads; -1 for an item without one.
         targets: the explained items.
+        max_tokens: tokens of one forward pass.
     """
     read = [place for place, item in enumerate(items) if item.extent != "none"]
     head, vectors = model.scoring_head, targets.vectors.to(model.device)
@@ -46,12 +59,16 @@ def history_words(
             users = head.read(entries, whole_histories(torch.arange(len(read), device=encoded.device)[None]))
         return similarity_scores(users, vectors, head.temperature_now)[0]
 
-    gradients = token_gradients(model, [items[place] for place in read], first_token(tokenizer), scores)
-    return [_words_of(items, each) for each in gradients]
+    found = token_effects(model, [items[place] for place in read], first_token(tokenizer), scores, max_tokens)
+    return [_words_of(items, *each) for each in zip(found.estimates, found.blank.tolist(), strict=True)]
 
 
 def target_words(
-    model: RecommendingModel, tokenizer: ItemTokenizer, item: ReadItem, history: Tensor, target: Targets
+    model: RecommendingModel,
+    tokenizer: ItemTokenizer,
+    item: ReadItem,
+    history: Tensor,
+    target: Targets,
 ) -> Words:
     """The words of the explained item.
 
@@ -68,7 +85,9 @@ def target_words(
         vectors = head.item_vectors(encoded, residuals)
         return similarity_scores(history.to(vectors.device), vectors, head.temperature_now)[0]
 
-    return _words_of([item], token_gradients(model, [item], first_token(tokenizer), scores)[0])
+    # A single item is a batch of its own, whatever the limit on tokens.
+    found = token_effects(model, [item], first_token(tokenizer), scores, 1)
+    return _words_of([item], found.estimates[0], float(found.blank[0]))
 
 
 def first_token(tokenizer: ItemTokenizer) -> int:
@@ -76,18 +95,18 @@ def first_token(tokenizer: ItemTokenizer) -> int:
     return int(tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id)
 
 
-def _words_of(items: Sequence[ReadItem], gradients: np.ndarray) -> Words:
-    """Sums the gradients of tokens, float64 `[total_tokens]`, up to words, and their shares."""
+def _words_of(items: Sequence[ReadItem], estimates: np.ndarray, blank: float) -> Words:
+    """Sums the estimates of tokens, float64 `[total_tokens]`, up to words, and computes their shares."""
     found, done = [], 0
     for item in items:
         of_item = []
         for attribute in item.attributes:
-            of_item.append(_estimates(attribute, gradients[done : done + attribute.num_read]))
+            of_item.append(_estimates(attribute, estimates[done : done + attribute.num_read]))
             done += attribute.num_read
         found.append(of_item)
-    assert done == len(gradients)
+    assert done == len(estimates)
     total = sum(abs(estimate) for of_item in found for words in of_item for _, estimate in words) or 1.0
-    return [
+    of_items = [
         [
             tuple(
                 WordEffect(attribute.text_of(word), word.in_key, word.start, word.end, estimate, abs(estimate) / total)
@@ -97,15 +116,15 @@ def _words_of(items: Sequence[ReadItem], gradients: np.ndarray) -> Words:
         ]
         for item, of_item in zip(items, found, strict=True)
     ]
+    return Words(of_items, blank)
 
 
-def _estimates(attribute: ReadAttribute, gradients: np.ndarray) -> list[tuple[Word, float]]:
-    """The words of which a token is read, and the sum of its tokens' gradients, float64 `[num_read]`."""
+def _estimates(attribute: ReadAttribute, estimates: np.ndarray) -> list[tuple[Word, float]]:
+    """The words of which a token is read, and the sum of their tokens' estimates, float64 `[num_read]`."""
     found, start = [], 0
     for word in attribute.words:
-        if start >= len(gradients):
-            break
-        found.append((word, float(gradients[start : start + word.tokens].sum())))
+        if start < len(estimates):
+            found.append((word, float(estimates[start : start + word.tokens].sum())))
         start += word.tokens
     return found
 
