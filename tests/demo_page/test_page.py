@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("gradio", reason="needs the extra [demo]")
 
-from recformer_hf.demo_page import build_page, launch_page, load_page
+from recformer_hf.demo_page import build_page, load_page
 from recformer_hf.demo_page.page import FULL_QUEUE, _as_markdown
-from tests.support.demo_page import HOSTILE, some_shop
+from tests.support.demo_page import HOSTILE, served_page, some_shop
 from tests.support.serving import saved_shop
 
 WIDTHS = (1280, 390)
@@ -64,13 +63,9 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def url(page):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    address = launch_page(page, server_port=port, prevent_thread_lock=True, quiet=True)[1]
-    yield address
-    page.close()
+def url(browser, tmp_path_factory):
+    with served_page(some_shop(), HOSTILE, tmp_path_factory.mktemp("page")) as address:
+        yield address
 
 
 def visit(browser, url: str, width: int = 1280):

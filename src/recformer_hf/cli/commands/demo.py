@@ -12,6 +12,7 @@ The last one writes a Hugging Face Space, a folder that runs on the Hub. docs/de
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,10 @@ def run(arguments: DemoArguments) -> None:
         page, server_name=arguments.host, server_port=arguments.port or None, prevent_thread_lock=True, quiet=True
     )
     print(f"The page is at {url} until Ctrl-C.", flush=True)
-    page.block_thread()
+    try:
+        threading.Event().wait()  # Gradio's own waiting would hide Ctrl-C
+    finally:
+        page.close(verbose=False)
 
 
 def demo_model(folder: str) -> str:
@@ -91,5 +95,5 @@ def demo_model(folder: str) -> str:
 
 
 def main(command_line: Sequence[str] | None = None, prog: str = "recformer demo") -> None:
-    with running(prog, "The same command continues, from the last checkpoint of the training if that had begun."):
+    with running(prog, "The same command continues; a training that had begun goes on from its last checkpoint."):
         run(*CommandParser([DemoArguments], prog, __doc__, COMMON).parse(command_line))
