@@ -157,6 +157,17 @@ class TestEdges:
         assert (last.read, last.effect, last.words) == ("none", 0.0, ())
         assert_sums(found)
 
+    def test_limits_that_leave_nothing_to_read(self):
+        model = recommender("paper")
+        limit, model.config.max_token_num = model.config.max_token_num, 1
+        try:
+            found = explain(model, tokenizer(), IDS[:2], IDS[58])
+        finally:
+            model.config.max_token_num = limit
+        assert [item.read for item in found.items] == ["none", "none"]
+        assert [item.effect for item in found.items] == [0, 0]
+        assert not found.words
+
     def test_an_item_of_the_history(self, model):
         found = explain(model, tokenizer(), IDS[:3], IDS[1])
         assert "recommend leaves it out unless exclude_history=False" in found.notes[0]

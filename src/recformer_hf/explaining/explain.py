@@ -186,7 +186,8 @@ def _of_targets(
         ]
     if wanted.words:
         words_of_targets = [target_words(model, tokenizer, item, history.vector, own) for item, own in alone]
-        words_of_history = history_words(model, tokenizer, history.items, history.rows, targets, wanted.max_tokens)
+        if any(item.extent != "none" for item in history.items):  # else the limits leave nothing but <s>
+            words_of_history = history_words(model, tokenizer, history.items, history.rows, targets, wanted.max_tokens)
     findings = Findings(
         model.catalog, history, known, targets, read, additions(model, known, targets), effects, of_targets,
         words_of_history, words_of_targets,
