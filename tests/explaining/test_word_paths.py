@@ -78,14 +78,14 @@ def test_each_sequence_in_a_pass_of_its_own():
 
 @torch.no_grad()
 def test_they_sum_up_to_what_the_words_add(monkeypatch):
-    """Whatever the number of points, of which eight are close to many."""
+    """Whatever the number of points, of which a few are close to many."""
     model = recommender("paper")
     items = read_items(TEXTS, tokenizer())
     read_in_history(items, 50, 128)
     sequence = dict(tokenizer()(TEXTS))
     length = len(sequence["input_ids"])
     whole, blank = at(model, [sequence], [np.ones(length)]), at(model, [sequence], [np.eye(1, length)[0]])
-    monkeypatch.setattr(word_paths, "POINTS", 8)  # as they are by default
+    monkeypatch.setattr(word_paths, "POINTS", 4)  # as they are by default
     few = token_effects(model, items, tokenizer().bos_token_id, scores, 8192)
     monkeypatch.setattr(word_paths, "POINTS", 32)
     monkeypatch.setattr(word_paths, "_completed", lambda products, totals: products)
@@ -93,7 +93,7 @@ def test_they_sum_up_to_what_the_words_add(monkeypatch):
     np.testing.assert_allclose(few.blank, blank, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(few.estimates.sum(1) + few.blank, whole, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(many.estimates.sum(1) + many.blank, whole, atol=1e-2, rtol=1e-3)
-    assert np.corrcoef(few.estimates[0], many.estimates[0])[0, 1] > 0.95
+    assert np.corrcoef(few.estimates[0], many.estimates[0])[0, 1] > 0.9
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ def explain(
         exclude_history, candidates, exclude: as in `recommend`, which finds that first item.
         attributes: whether to leave out each attribute too. That takes about as many times as long as items have
             attributes.
-        words: whether to estimate the effects of words, which takes eight forward and backward passes of the history.
+        words: whether to estimate the effects of words, which takes four forward and backward passes of the history.
         max_tokens (`int`): tokens of one forward pass; long histories are encoded in several.
 
     Returns:

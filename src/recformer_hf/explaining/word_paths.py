@@ -20,7 +20,7 @@ from ..recommending.protocols import EncodingModel
 from ..tokenizing.encoded_items import BOS_TYPE
 from .words import ReadItem
 
-POINTS = 8
+POINTS = 4
 """Gradients on the way, at the points of the Gauss-Legendre rule."""
 
 Scores = Callable[[Tensor], Tensor]
@@ -110,11 +110,16 @@ class _Chunk:
         return embedded, output.pooler_output.float()
 
 
-def _vectors(chunks: Sequence[_Chunk], scale: float) -> Tensor:
-    """The vectors of all sequences without a graph, `[num_sequences, hidden_size]`."""
-    found = torch.cat([chunk.encode(scale)[1] for chunk in chunks])
+def _in_order(chunks: Sequence[_Chunk], outputs: Sequence[Tensor]) -> Tensor:
+    """The vectors of all sequences in their order, `[num_sequences, hidden_size]`, without a graph."""
+    found = torch.cat([output.detach() for output in outputs])
     order = torch.from_numpy(np.argsort(np.concatenate([chunk.places for chunk in chunks])))
     return found[order.to(found.device)]
+
+
+def _vectors(chunks: Sequence[_Chunk], scale: float) -> Tensor:
+    """The vectors of all sequences, `[num_sequences, hidden_size]`."""
+    return _in_order(chunks, [chunk.encode(scale)[1] for chunk in chunks])
 
 
 def _products(chunks: Sequence[_Chunk], scale: float, scores: Scores) -> np.ndarray:
@@ -122,12 +127,14 @@ def _products(chunks: Sequence[_Chunk], scale: float, scores: Scores) -> np.ndar
 
     The gradients by the vectors come first, so that the graph of one chunk exists at a time.
     """
-    vectors = _vectors(chunks, scale).requires_grad_()
+    single = len(chunks) == 1
+    runs = [chunk.encode(scale, graph=single) for chunk in chunks]
+    vectors = _in_order(chunks, [output for _, output in runs]).requires_grad_()
     with torch.enable_grad():
         by_vector = [torch.autograd.grad(score, vectors, retain_graph=True)[0] for score in scores(vectors)]
     found: dict[int, np.ndarray] = {}
-    for chunk in chunks:
-        embedded, output = chunk.encode(scale, graph=True)
+    for chunk, run in zip(chunks, runs, strict=True):
+        embedded, output = run if single else chunk.encode(scale, graph=True)
         places = torch.from_numpy(chunk.places).to(output.device)
         gradients = [
             torch.autograd.grad(output, embedded, each[places].to(output.dtype), retain_graph=True)[0]
