@@ -579,7 +579,7 @@ class RecformerForSeqRec(RecommenderMixin, RecformerPreTrainedModel):  # type: i
             users = self.scoring_head.read(items, histories)
             result = RecformerForSeqRecOutput(user_embeds=users)
         else:
-            items, output = self._item_vectors(rows), encode()
+            items, output = self.item_embeddings if encode_only else self._item_vectors(rows), encode()
             users, states = output.pooler_output, output.hidden_states
             result = RecformerForSeqRecOutput(user_embeds=users, hidden_states=states, attentions=output.attentions)
         if not encode_only:

@@ -12,6 +12,7 @@ from recformer_hf.encoder.losses import (
     candidate_scores,
     contrastive_loss,
     draw_negatives,
+    item_pair_loss,
     masked_token_losses,
     similarity_scores,
 )
@@ -67,6 +68,23 @@ class TestContrastive:
         scores = torch.zeros(2, 2, requires_grad=True)
         contrastive_loss(scores, torch.tensor([5, 5])).backward()
         assert (scores.grad == 0).all()
+
+
+class TestItemPairs:
+    def test_the_loss_is_that_of_its_definition(self):
+        torch.manual_seed(0)
+        vectors, corrections = torch.randn(6, 4), torch.randn(6)
+        first, second = torch.tensor([0, 0, 5, 3]), torch.tensor([1, 2, 0, 4])
+        allowed = [{1, 3, 4}, {2, 3, 4}, {0, 1, 2, 3, 4}, {0, 1, 2, 4, 5}]  # the second one, and what it is told from
+        losses = []
+        for i, j, candidates in zip(first.tolist(), second.tolist(), allowed, strict=True):
+            scores = {
+                k: (torch.cosine_similarity(vectors[i], vectors[k], dim=0) / 0.05 + corrections[k]).double().item()
+                for k in candidates
+            }
+            losses.append(math.log(sum(math.exp(score) for score in scores.values())) - scores[j])
+        loss = item_pair_loss(vectors, first, second, corrections, 0.05)
+        assert loss.item() == pytest.approx(sum(losses) / 4, abs=1e-5)
 
 
 class TestNegatives:

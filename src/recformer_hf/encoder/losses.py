@@ -81,6 +81,30 @@ def mask_duplicates(scores: Tensor, target_ids: Tensor, first_positive: int = 0)
     return scores.masked_fill(duplicate, float("-inf"))
 
 
+def item_pair_loss(
+    vectors: Tensor, first: Tensor, second: Tensor, corrections: Tensor, temperature: float | Tensor
+) -> Tensor:
+    """Cross-entropy of telling the second item of a pair from all other items of the batch by their vectors.
+
+    An item's candidates are neither itself nor what it is paired with in other pairs of the batch.
+
+    Args:
+        vectors (`Tensor` `[num_items, hidden_size]`): vectors of the batch's items, of any length.
+        first, second (`Tensor`, int64 `[num_pairs]`): rows of `vectors`.
+        corrections (`Tensor`, float `[num_items]`): added to the scores of each item, for sampling.
+        temperature (`float` or scalar `Tensor`, positive): divides the cosine.
+
+    Returns:
+        the mean over pairs, a scalar.
+    """
+    scores = similarity_scores(vectors[first], vectors, temperature) + corrections
+    left_out = torch.eye(len(vectors), dtype=torch.bool, device=scores.device)
+    left_out[first, second] = left_out[second, first] = True
+    left_out = left_out[first]
+    left_out[torch.arange(len(first), device=scores.device), second] = False
+    return F.cross_entropy(scores.masked_fill(left_out, float("-inf")), second)
+
+
 def draw_negatives(labels: Tensor, num_items: int, num_negatives: int) -> Tensor:
     """Draws negatives uniformly from the catalogue, except each row's target, with torch's generator.
 

@@ -89,6 +89,10 @@ class RankingTrainer(RecformerTrainer):
         """Targets of an optimizer step, over accumulation and processes."""
         return self.global_counts([sum(self.num_targets(batch) for batch in batch_samples)], device)[0]
 
+    def outputs(self, model: nn.Module, batch: Batch) -> Any:
+        """What the model returns for a batch, with its `loss`."""
+        return model(**batch)
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -98,7 +102,7 @@ class RankingTrainer(RecformerTrainer):
     ) -> Any:
         """The sum over targets / the targets of the optimizer step, times the number of processes: DDP then averages
         over processes, which gives the mean over all targets."""
-        outputs = model(**inputs)
+        outputs = self.outputs(model, inputs)
         loss = outputs.loss
         if num_items_in_batch is not None:
             loss = loss * (self.num_targets(inputs) * self.args.world_size / num_items_in_batch)

@@ -132,17 +132,34 @@ class TestRecipes:
 
         def sizes(**given):
             stages = RecformerFinetuningArguments(**common, **given).stages()
-            return [(stage.num_train_epochs, stage.per_device_train_batch_size) for stage in stages]
+            return [(stage.learning_rate, stage.per_device_train_batch_size) for stage in stages]
 
-        assert sizes() == [(4, 32), (14, 128)]
-        assert sizes(num_train_epochs=2) == [(2, 32), (2, 128)]
-        assert sizes(per_device_train_batch_size=8) == [(4, 8), (14, 8)]
-        assert sizes(num_train_epochs=2, stage2_num_train_epochs=3) == [(2, 32), (3, 128)]
+        assert sizes() == [(2e-4, 128), (2e-3, 128)]
+        assert sizes(learning_rate=1e-3) == [(1e-3, 128), (1e-3, 128)]
+        assert sizes(stage2_per_device_train_batch_size=8) == [(2e-4, 128), (2e-3, 8)]
+        assert sizes(learning_rate=1e-3, stage2_learning_rate=3e-3) == [(1e-3, 128), (3e-3, 128)]
         args = RecformerFinetuningArguments(**common)
-        assert [args.of_stage(stage).per_device_train_batch_size for stage in args.stages()] == [32, 128]
-        assert "stage2_per_device_train_batch_size 128" in args.plan()
+        assert [args.of_stage(stage).learning_rate for stage in args.stages()] == [2e-4, 2e-3]
+        assert "stage2_learning_rate 0.002" in args.plan()
         with pytest.raises(ValueError, match="stage2_per_device_train_batch_size must be at least 1, got 0"):
             RecformerFinetuningArguments(**common, stage2_per_device_train_batch_size=0)
+
+    def test_pairs_of_items_take_steps_unless_the_caller_says_for_how_long(self):
+        common = {"output_dir": "run", "use_cpu": True, "recipe": "hybrid-text"}
+
+        def steps(**given):
+            args = RecformerFinetuningArguments(**common, **given)
+            assert [stage.item_pairs for stage in args.stages()] == [True, False]
+            assert [args.of_stage(stage).max_steps for stage in args.stages()] == [
+                stage.max_steps for stage in args.stages()
+            ]
+            return [stage.max_steps for stage in args.stages()]
+
+        assert steps() == [840, -1]
+        assert steps(num_train_epochs=2) == [-1, -1]
+        assert steps(max_steps=5) == [5, 5]
+        assert steps(max_steps=5, stage1_max_steps=6) == [6, 5]
+        assert RecformerFinetuningArguments("run", use_cpu=True, recipe="lecture").stages()[0].max_steps == -1
 
     def test_what_the_caller_sets_wins_over_the_recipe_even_if_it_is_the_usual_value(self):
         given = {"learning_rate": 5e-5, "per_device_train_batch_size": 16, "item_residuals": False, "weight_decay": 0.0}

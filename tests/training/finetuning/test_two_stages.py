@@ -367,6 +367,50 @@ class TestHybrid:
             trainer.train()
         assert trainer.model.config.sequence_head == "flat"  # the model keeps its head
 
+    PAIRS = {
+        "recipe": "hybrid-text", "stage1_freeze": "none", "stage1_max_steps": 4, "memory": False, "save_steps": 2,
+        "save_strategy": "steps",
+    }  # fmt: skip
+
+    def test_pairs_of_items_train_the_text_encoder_alone(self, tmp_path):
+        model = small_model()
+        model.set_head(sequence_head="two_level", item_projection=True, item_residuals=True, history_bias=True)
+        before = state_of(model)
+        trainer = small_trainer(tmp_path / "run", model, skip_stage2=True, learned_temperature=False, **self.PAIRS)
+        trainer.train()
+        assert trainer.results[0].global_step == 4
+        assert evaluations(trainer) == []  # the head knows nothing yet
+        after = state_of(trainer.model)
+        changed = {name for name in after if not torch.equal(after[name], before.get(name, torch.zeros(0)))}
+        assert "recformer.embeddings.word_embeddings.weight" in changed
+        assert {name for name in changed if not name.startswith("recformer.")} == {"item_embeddings", "item_residuals"}
+        assert not after["item_residuals"].any()  # those of the items that the model has taken
+        vectors = model.encode_items(small_dataset().catalog, small_tokenizer())
+        torch.testing.assert_close(torch.as_tensor(vectors), after["item_embeddings"], atol=1e-5, rtol=1e-5)
+
+    def test_after_pairs_of_items_the_head_starts_from_their_vectors(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", stage2_num_train_epochs=1, stage2_learning_rate=0.0, **self.PAIRS)
+        trainer.train()
+        assert [result.stage for result in trainer.results] == [1, 2]
+        vectors = trainer.model.encode_items(small_dataset().catalog, small_tokenizer())
+        weight, _ = whitening(torch.as_tensor(vectors), 32)
+        torch.testing.assert_close(
+            trainer.model.scoring_head.projection.weight.detach(), START_SCALE * weight, atol=1e-4, rtol=1e-4
+        )
+
+    def test_pairs_of_items_resume_to_the_last_bit(self, tmp_path):
+        settings = {**self.PAIRS, "stage2_num_train_epochs": 1}
+        small_trainer(tmp_path / "whole", **settings).train()
+        interrupted(tmp_path / "run", 1, 3, **settings)
+        torch.manual_seed(99)
+        small_trainer(tmp_path / "run", **settings).train(resume_from_checkpoint=True)
+        assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+
+    def test_pairs_of_items_need_a_text_encoder_that_trains(self, tmp_path):
+        trainer = small_trainer(tmp_path / "run", **{**self.PAIRS, "stage1_freeze": "encoder"})
+        with pytest.raises(ValueError, match="stage1_item_pairs trains the text encoder in stage 1, but stage1_freeze"):
+            trainer.train()
+
     TEXTS = {"recipe": "hybrid", "skip_stage1": False, "stage1_freeze": "none", "min_steps": 0, "memory": False}
 
     def test_a_text_encoder_trains_with_the_items_of_the_batches(self, tmp_path):

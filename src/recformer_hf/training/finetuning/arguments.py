@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from transformers.trainer_utils import IntervalStrategy
+
 from ..arguments import RecformerTrainingArguments, check_choice
 from ..freezing import Freeze
 from ..supported_arguments import REFUSED, REFUSED_IN_FINETUNING, Refusal
@@ -146,6 +148,20 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
     stage2_freeze: Freeze | None = field(
         default=None, metadata={"help": "Weights frozen in stage 2. Algorithm 1: none."}
     )
+    stage1_item_pairs: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Stage 1 trains the text encoder alone, with pairs of items that follow each other "
+            "(docs/training.md), and evaluates nothing. None: the recipe's (paper: no)."
+        },
+    )
+    stage1_max_steps: int = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Steps of stage 1, whatever num_train_epochs is; -1: those of the epochs. None: the recipe's "
+            "(paper: -1), or -1 if num_train_epochs or max_steps is set."
+        },
+    )
     skip_stage1: bool | None = field(default=None, metadata={"help": "Skip stage 1."})
     skip_stage2: bool | None = field(default=None, metadata={"help": "Skip stage 2."})
     stage1_patience: int = field(  # type: ignore[assignment]
@@ -208,6 +224,8 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         recipe = RECIPES[self.recipe]
         if self.min_steps is None and (self.num_train_epochs, self.stage2_num_train_epochs) != (None, None):
             self.min_steps = 0  # the caller has said for how long
+        if self.stage1_max_steps is None and (self.num_train_epochs is not None or self.max_steps > 0):
+            self.stage1_max_steps = self.max_steps
         # How often to evaluate goes with when: the recipe's steps are not for a strategy that the caller chose.
         settings = {**USUAL_SETTINGS, **recipe.settings}
         for name in STAGE_2:
@@ -272,12 +290,15 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         for name in ("item_matrix", "freeze"):
             if getattr(self, f"stage{number}_{name}") is None:
                 setattr(self, f"stage{number}_{name}", getattr(of_stage, name))
+        if number == 1 and self.stage1_item_pairs is None:
+            self.stage1_item_pairs = of_stage.item_pairs
 
     def searchable_fields(self) -> tuple[str, ...]:
         return (
             *super().searchable_fields(),
-            "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "stage1_patience",
-            "stage2_patience", *STAGE_2, "num_negatives", "head_learning_rate", "min_steps", "targets_per_user",
+            "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "stage1_item_pairs",
+            "stage1_max_steps", "stage1_patience", "stage2_patience", *STAGE_2, "num_negatives", "head_learning_rate",
+            "min_steps", "targets_per_user",
             *HEAD_ARGUMENTS,
         )  # fmt: skip
 
@@ -285,8 +306,9 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         return (
             *super().deciding_fields(),
             "recipe", "stage1_item_matrix", "stage2_item_matrix", "stage1_freeze", "stage2_freeze", "skip_stage1",
-            "skip_stage2", "stage1_patience", "stage2_patience", *STAGE_2, "num_negatives", "max_validation_users",
-            "head_learning_rate", "min_steps", "targets_per_user", "memory", *HEAD_ARGUMENTS,
+            "skip_stage2", "stage1_item_pairs", "stage1_max_steps", "stage1_patience", "stage2_patience", *STAGE_2,
+            "num_negatives", "max_validation_users", "head_learning_rate", "min_steps", "targets_per_user", "memory",
+            *HEAD_ARGUMENTS,
         )  # fmt: skip
 
     def head_fields(self) -> dict[str, Any]:
@@ -320,6 +342,8 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             num_train_epochs=self.num_train_epochs,
             learning_rate=self.learning_rate,
             per_device_train_batch_size=self.per_device_train_batch_size,
+            item_pairs=bool(self.stage1_item_pairs),
+            max_steps=self.stage1_max_steps,
         )
         epochs, rate, size = (
             self.stage2_num_train_epochs, self.stage2_learning_rate, self.stage2_per_device_train_batch_size,
@@ -332,6 +356,7 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
             num_train_epochs=self.num_train_epochs if epochs is None else epochs,
             learning_rate=self.learning_rate if rate is None else rate,
             per_device_train_batch_size=self.per_device_train_batch_size if size is None else size,
+            max_steps=self.max_steps,
         )
         return [stage for stage, skipped in ((first, self.skip_stage1), (second, self.skip_stage2)) if not skipped]
 
@@ -342,6 +367,9 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
         args.num_train_epochs = stage.num_train_epochs
         args.learning_rate = stage.learning_rate
         args.per_device_train_batch_size = stage.per_device_train_batch_size
+        args.max_steps = stage.max_steps
+        if stage.item_pairs:
+            args.eval_strategy = IntervalStrategy.NO
         args.push_to_hub = False  # a stage's checkpoints stay here; the finished run is pushed
         return args
 

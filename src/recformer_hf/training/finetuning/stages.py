@@ -25,10 +25,11 @@ STAGE_FILE = "stage.json"
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """What a recipe chooses for a stage: see `ItemMatrix` and `Freeze`."""
+    """What a recipe chooses for a stage: see `ItemMatrix`, `Freeze` and [`Stage`]."""
 
     item_matrix: ItemMatrix
     freeze: Freeze
+    item_pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Recipe:
 USUAL_SETTINGS: dict[str, Any] = {
     "num_train_epochs": 128, "learning_rate": 5e-5, "per_device_train_batch_size": 16, "weight_decay": 0.0,
     "warmup_steps": 0, "stage1_patience": 5, "stage2_patience": 3, "num_negatives": 0, "min_steps": 0,
+    "stage1_max_steps": -1,
     "eval_strategy": "epoch", "eval_steps": None, "save_strategy": "epoch", "save_steps": 500,
 }  # fmt: skip
 """Arguments that a recipe may set, and their values in the others. Like the paper and the public replication."""
@@ -74,14 +76,13 @@ RECIPES: dict[str, Recipe] = {
     "paper": Recipe(StageRecipe("reencode", "none"), StageRecipe("frozen", "none")),
     # The text encoder only makes item vectors; what reads histories of them trains. Every item is a target.
     "hybrid": Recipe(None, StageRecipe("frozen", "encoder"), _HYBRID),
-    # The same, after the text encoder has learned with the head what this shop's texts say about what is bought next.
+    # The same, after the text encoder has learned which items of this shop are bought one after the other. That takes
+    # as many steps in a large shop as in a small one.
     "hybrid-text": Recipe(
-        StageRecipe("reencode", "lower_layers"),
+        StageRecipe("reencode", "lower_layers", item_pairs=True),
         StageRecipe("frozen", "encoder"),
         {
-            **_HYBRID, "num_train_epochs": 4, "learning_rate": 2e-4, "head_learning_rate": 1e-3,
-            "per_device_train_batch_size": 32, "stage1_patience": 10, "stage2_num_train_epochs": 14,
-            "stage2_per_device_train_batch_size": 128,
+            **_HYBRID, "learning_rate": 2e-4, "stage1_max_steps": 840, "stage2_learning_rate": 2e-3,
         },
     ),
     # The same parts of the head, with histories read as text.
@@ -119,6 +120,9 @@ class Stage:
         num_train_epochs: most epochs of the stage.
         learning_rate: peak learning rate.
         per_device_train_batch_size: users per step on each process.
+        item_pairs: whether the text encoder trains alone, with pairs of items. Nothing is evaluated then, because a
+            head that has learned nothing says little about texts: the last weights are the result.
+        max_steps: steps of the stage, whatever `num_train_epochs` is; -1 for those of the epochs.
     """
 
     number: int
@@ -128,6 +132,8 @@ class Stage:
     num_train_epochs: float
     learning_rate: float
     per_device_train_batch_size: int
+    item_pairs: bool = False
+    max_steps: int = -1
 
     @property
     def name(self) -> str:

@@ -19,9 +19,11 @@ from transformers.utils import logging
 from ...configuration_recformer import RecformerConfig
 from ...data.collators import EvaluationCollator, FinetuningCollator, ItemCollator
 from ...data.dataset import SequentialDataset
+from ...data.item_pairs import ItemPairCollator
 from ...data.row_collators import TwoLevelCollator, TwoLevelEvaluationCollator
 from ...data.sequences import Sequences
 from ...data.tokenized_catalog import TokenizedCatalog
+from ...encoder.losses import item_pair_loss
 from ...evaluation.ranking import Ranking, RankingProtocol
 from ...memory.memory import Memory
 from ...memory.weights import MOST_USERS
@@ -29,8 +31,9 @@ from ...modeling_recformer import RecformerForSeqRec
 from ...tokenization_recformer import RecformerTokenizer
 from ...tokenizing.check_tokenizer import check_tokenizer
 from ..arguments import RecformerTrainingArguments
+from ..batches import Batch
 from ..expected_kinds import check_arguments_class, check_dataset, check_model
-from ..freezing import frozen, plain_name
+from ..freezing import frozen, plain_name, without_gradient
 from ..item_matrix import encode_item_matrix
 from ..learning_rates import set_rate
 from ..model_ranking import RankingLoader, rank_sequences
@@ -145,10 +148,12 @@ class StageTrainer(RankingTrainer):
         stage: Stage,
         tokenizer: RecformerTokenizer,
         config: RecformerConfig,
-    ) -> FinetuningCollator | TwoLevelCollator:
+    ) -> FinetuningCollator | TwoLevelCollator | ItemPairCollator:
         """Batches for a model of this configuration, once it has the head of the arguments."""
         seed = args.seed_of(stage)
         counts = np.bincount(self.dataset.train.items, minlength=len(self.catalog))
+        if stage.item_pairs:
+            return ItemPairCollator(counts, seed=seed, item_collator=self.item_collator)
         if _chosen(args.sequence_head, config.sequence_head) == "two_level":
             return TwoLevelCollator(
                 counts, max_items=tokenizer.max_item_embeddings - 1, seed=seed, num_negatives=args.num_negatives,
@@ -202,6 +207,11 @@ class StageTrainer(RankingTrainer):
         kept = [
             stage.name for stage in self.args.stages() if stage.freeze != "encoder" and stage.item_matrix != "reencode"
         ]
+        if self.args.stage1_item_pairs and not self.args.skip_stage1 and self.args.stage1_freeze == "encoder":
+            raise ValueError(
+                "stage1_item_pairs trains the text encoder in stage 1, but stage1_freeze is 'encoder'. Use "
+                "'lower_layers', as the recipe hybrid-text does, or leave stage1_item_pairs out."
+            )
         if two_level and kept:
             raise ValueError(
                 f"{' and '.join(kept)} would train the text encoder under a two-level head, but items would keep the "
@@ -259,7 +269,10 @@ class StageTrainer(RankingTrainer):
             checkpoint = Path(resume) if resume else None
         self.take_head()
         self.args = self._lengthened(self.args)
-        with frozen(self.model, self._head.recformer, self.stage.freeze, pooled_only=True):
+        with (
+            frozen(self.model, self._head.recformer, self.stage.freeze, pooled_only=True),
+            without_gradient(self.model, self._untrained_head()),
+        ):
             self._train_item_embeddings(self.stage.item_matrix == "trainable")
             try:
                 output = self.train_from(checkpoint)
@@ -268,6 +281,21 @@ class StageTrainer(RankingTrainer):
                 return output
             finally:
                 self._train_item_embeddings(False)
+
+    def _untrained_head(self) -> list[nn.Parameter]:
+        """The weights that pairs of items leave as they are: all but those of the text encoder."""
+        named = self._head.named_parameters() if self.stage.item_pairs else ()
+        return [weight for name, weight in named if not plain_name(name).startswith("recformer.")]
+
+    def outputs(self, model: nn.Module, batch: Batch) -> Any:
+        if not self.stage.item_pairs:
+            return super().outputs(model, batch)
+        of_pairs = ("first", "labels", "corrections")
+        texts = {name: value for name, value in batch.items() if name not in of_pairs}
+        output = model(**texts, encode_only=True)
+        pairs = (batch[name] for name in of_pairs)
+        output.loss = item_pair_loss(output.user_embeds, *pairs, self._head.config.temperature)
+        return output
 
     def _lengthened(self, args: Any) -> Any:
         """The arguments of a stage with as many epochs as `min_steps` needs.
@@ -291,7 +319,7 @@ class StageTrainer(RankingTrainer):
         # In the middle of an epoch, the matrix of the checkpoint is the one that the epoch began with.
         if step == 0 and (reencodes or (begins and not self._has_item_matrix)):
             self.encode_items()
-        if begins:
+        if begins and not self.stage.item_pairs:  # what comes after these starts it from their vectors
             self._start_projection()
         if begins and self.state.best_metric is None:
             self.state.best_metric = self._to_beat
@@ -339,7 +367,7 @@ class StageTrainer(RankingTrainer):
         self._knows_items, self._step_of_items = True, self.state.global_step
 
     def _encode_items_of_step(self) -> None:
-        """Encodes all items if the stage trains a two-level head's text encoder, and has done so since the last time.
+        """Encodes all items if the stage has trained the text encoder since the last time, with items of batches.
 
         The histories of a two-level head are read as item vectors, so those of older weights fit neither it nor each
         other. A step needs only the items of its batch.
@@ -350,12 +378,18 @@ class StageTrainer(RankingTrainer):
     @property
     def _trains_texts(self) -> bool:
         """Whether the stage trains the text encoder with the items of its batches."""
-        return self.stage.freeze != "encoder" and self._head.config.sequence_head == "two_level"
+        two_level = self._head.config.sequence_head == "two_level"
+        return self.stage.item_pairs or (self.stage.freeze != "encoder" and two_level)
 
     def encode_items_once(self) -> None:
         """Encodes all items unless the model has vectors for them."""
         if not self._knows_items and not self._item_embeddings.any():
             self.encode_items()
+
+    def _write_checkpoint(self, folder: str) -> None:
+        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
+            self._encode_items_of_step()  # without evaluation, the last checkpoint is the result
+        super()._write_checkpoint(folder)
 
     def restore(self, checkpoint: Path) -> None:
         super().restore(checkpoint)
