@@ -10,16 +10,16 @@ from recformer_hf.data.item_pairs import ItemPairCollator
 from recformer_hf.data.torch_datasets import TrainingSequences
 from tests.support.packed_batches import index, split
 
-HISTORIES = [[4, 1, 7], [5], [2, 9], list(range(10, 20)), [3, 3]]
+HISTORIES = [[4, 1, 7], [5], [2, 9], list(range(10, 20)), [7, 2]]
 COUNTS = np.bincount(np.concatenate(HISTORIES), minlength=21)
 DATA = TrainingSequences([split(HISTORIES)])
 
 
-@pytest.fixture
-def collator() -> ItemPairCollator:
+def collator(max_items: int = 9) -> ItemPairCollator:
     return ItemPairCollator(
-        COUNTS, seed=0, item_collator=lambda rows: {"input_ids": torch.from_numpy(rows), "item_index": rows}
-    )
+        COUNTS, max_items=max_items, seed=0,
+        item_collator=lambda rows: {"input_ids": torch.from_numpy(rows), "item_index": rows},
+    )  # fmt: skip
 
 
 def pairs_of(batch) -> list[tuple[int, int]]:
@@ -27,38 +27,52 @@ def pairs_of(batch) -> list[tuple[int, int]]:
     return list(zip(texts[batch["first"]].tolist(), texts[batch["labels"]].tolist(), strict=True))
 
 
-def test_a_pair_is_an_item_and_one_of_the_three_after_it(collator):
+def test_every_item_but_the_last_is_paired_with_one_of_the_three_after_it():
     found = []
-    for epoch in range(600):
-        batch = collator(DATA[index([0, 2, 3], epoch=epoch)])
-        assert sorted(batch) == ["corrections", "first", "input_ids", "labels"]
-        found.append(pairs_of(batch))
-        assert batch["input_ids"].tolist() == sorted({item for pair in found[-1] for item in pair})
-    first, second, third = ([pairs[user] for pairs in found] for user in range(3))
-    assert {*first} == {(4, 1), (4, 7), (1, 7)}
-    assert {*second} == {(2, 9)}
-    assert {*third} == {(i, j) for i in range(10, 20) for j in range(i + 1, min(i + 4, 20))}
+    for epoch in range(300):
+        batch = collator()(DATA[index([0, 2, 3], epoch=epoch)])
+        assert sorted(batch) == ["corrections", "first", "input_ids", "labels", "together"]
+        assert batch["input_ids"].tolist() == [1, 2, 4, 7, 9, *range(10, 20)]
+        pairs = pairs_of(batch)
+        assert [first for first, _ in pairs] == [4, 1, 2, *range(10, 19)]
+        found += pairs
+    assert {*found} == {(4, 1), (4, 7), (1, 7), (2, 9)} | {
+        (i, j) for i in range(10, 20) for j in range(i + 1, min(i + 4, 20))
+    }
     for near in (1, 2, 3):
-        assert abs(np.mean([j - i == near for i, j in third if i < 17]) - 1 / 3) < 0.08
-    assert np.bincount([i - 10 for i, _ in third], minlength=9).min() > 40  # of 67 on average
+        assert np.mean([j - i == near for i, j in found if 10 <= i < 17]) == pytest.approx(1 / 3, abs=0.03)
 
 
-def test_a_pair_depends_on_seed_epoch_and_user_alone(collator):
-    assert pairs_of(collator(DATA[index([0, 2, 3], epoch=4)]))[2] == pairs_of(collator(DATA[index([3], epoch=4)]))[0]
+def test_of_a_long_sequence_a_window_is_drawn_every_epoch():
+    windows = [collator(max_items=2)(DATA[index([3], epoch=epoch)])["input_ids"].tolist() for epoch in range(200)]
+    assert all(window == [window[0], window[0] + 1, window[0] + 2] for window in windows)
+    assert {window[0] for window in windows} == set(range(10, 18))
 
 
-def test_corrections_are_those_of_popularity(collator):
-    batch = collator(DATA[index([0, 2, 3])])
+def test_pairs_depend_on_seed_epoch_and_user_alone():
+    batch, alone = (collator()(DATA[index(users, epoch=4)]) for users in ([0, 2, 3], [3]))
+    assert pairs_of(batch)[3:] == pairs_of(alone)
+
+
+def test_items_of_the_same_sequence_are_together():
+    batch = collator()(DATA[index([0, 2, 4])])
+    assert batch["input_ids"].tolist() == [1, 2, 4, 7, 9]
+    assert batch["together"].int().tolist() == [
+        [1, 0, 1, 1, 0],
+        [0, 1, 0, 1, 1],
+        [1, 0, 1, 1, 0],
+        [1, 1, 1, 1, 0],
+        [0, 1, 0, 0, 1],
+    ]
+
+
+def test_corrections_are_those_of_popularity():
+    batch = collator()(DATA[index([0, 2, 4])])
     share = COUNTS[batch["input_ids"]] / COUNTS.sum()
-    torch.testing.assert_close(batch["corrections"], torch.from_numpy(-np.log(1 - (1 - share) ** 6)).float())
+    torch.testing.assert_close(batch["corrections"], torch.from_numpy(-np.log(1 - (1 - share) ** 7)).float())
 
 
-def test_a_pair_of_the_same_item_is_left_out_unless_there_is_no_other(collator):
-    assert pairs_of(collator(DATA[index([2, 4])])) == [(2, 9)]
-    assert pairs_of(collator(DATA[index([4])])) == [(3, 3)]
-
-
-def test_every_pair_has_two_items(collator):
-    (lengths,) = collator.lengths(DATA)
+def test_lengths_are_items_of_sequences():
+    (lengths,) = collator(max_items=4).lengths(DATA)
     assert DATA.users[0].tolist() == [0, 2, 3, 4]
-    assert lengths.tolist() == [2, 2, 2, 2]
+    assert lengths.tolist() == [3, 2, 5, 2]

@@ -82,15 +82,15 @@ def mask_duplicates(scores: Tensor, target_ids: Tensor, first_positive: int = 0)
 
 
 def item_pair_loss(
-    vectors: Tensor, first: Tensor, second: Tensor, corrections: Tensor, temperature: float | Tensor
+    vectors: Tensor, first: Tensor, second: Tensor, together: Tensor, corrections: Tensor, temperature: float | Tensor
 ) -> Tensor:
-    """Cross-entropy of telling the second item of a pair from all other items of the batch by their vectors.
-
-    An item's candidates are neither itself nor what it is paired with in other pairs of the batch.
+    """Cross-entropy of telling the second item of a pair from the other items of the batch by their vectors.
 
     Args:
         vectors (`Tensor` `[num_items, hidden_size]`): vectors of the batch's items, of any length.
         first, second (`Tensor`, int64 `[num_pairs]`): rows of `vectors`.
+        together (`Tensor`, bool `[num_items, num_items]`): for each item those that are no candidates, itself among
+            them; but the second item of a pair always is one.
         corrections (`Tensor`, float `[num_items]`): added to the scores of each item, for sampling.
         temperature (`float` or scalar `Tensor`, positive): divides the cosine.
 
@@ -98,9 +98,7 @@ def item_pair_loss(
         the mean over pairs, a scalar.
     """
     scores = similarity_scores(vectors[first], vectors, temperature) + corrections
-    left_out = torch.eye(len(vectors), dtype=torch.bool, device=scores.device)
-    left_out[first, second] = left_out[second, first] = True
-    left_out = left_out[first]
+    left_out = together[first]
     left_out[torch.arange(len(first), device=scores.device), second] = False
     return F.cross_entropy(scores.masked_fill(left_out, float("-inf")), second)
 

@@ -134,10 +134,10 @@ class TestRecipes:
             stages = RecformerFinetuningArguments(**common, **given).stages()
             return [(stage.learning_rate, stage.per_device_train_batch_size) for stage in stages]
 
-        assert sizes() == [(2e-4, 128), (2e-3, 128)]
-        assert sizes(learning_rate=1e-3) == [(1e-3, 128), (1e-3, 128)]
-        assert sizes(stage2_per_device_train_batch_size=8) == [(2e-4, 128), (2e-3, 8)]
-        assert sizes(learning_rate=1e-3, stage2_learning_rate=3e-3) == [(1e-3, 128), (3e-3, 128)]
+        assert sizes() == [(2e-4, 32), (2e-3, 128)]
+        assert sizes(learning_rate=1e-3) == [(1e-3, 32), (1e-3, 128)]
+        assert sizes(stage2_per_device_train_batch_size=8) == [(2e-4, 32), (2e-3, 8)]
+        assert sizes(learning_rate=1e-3, stage2_learning_rate=3e-3) == [(1e-3, 32), (3e-3, 128)]
         args = RecformerFinetuningArguments(**common)
         assert [args.of_stage(stage).learning_rate for stage in args.stages()] == [2e-4, 2e-3]
         assert "stage2_learning_rate 0.002" in args.plan()

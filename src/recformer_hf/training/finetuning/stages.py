@@ -82,7 +82,8 @@ RECIPES: dict[str, Recipe] = {
         StageRecipe("reencode", "lower_layers", item_pairs=True),
         StageRecipe("frozen", "encoder"),
         {
-            **_HYBRID, "learning_rate": 2e-4, "stage1_max_steps": 840, "stage2_learning_rate": 2e-3,
+            **_HYBRID, "learning_rate": 2e-4, "per_device_train_batch_size": 32, "stage1_max_steps": 840,
+            "stage2_learning_rate": 2e-3, "stage2_per_device_train_batch_size": 128,
         },
     ),
     # The same parts of the head, with histories read as text.

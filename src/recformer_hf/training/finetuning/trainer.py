@@ -153,7 +153,8 @@ class StageTrainer(RankingTrainer):
         seed = args.seed_of(stage)
         counts = np.bincount(self.dataset.train.items, minlength=len(self.catalog))
         if stage.item_pairs:
-            return ItemPairCollator(counts, seed=seed, item_collator=self.item_collator)
+            most = tokenizer.max_item_embeddings - 1
+            return ItemPairCollator(counts, max_items=most, seed=seed, item_collator=self.item_collator)
         if _chosen(args.sequence_head, config.sequence_head) == "two_level":
             return TwoLevelCollator(
                 counts, max_items=tokenizer.max_item_embeddings - 1, seed=seed, num_negatives=args.num_negatives,
@@ -290,8 +291,9 @@ class StageTrainer(RankingTrainer):
     def outputs(self, model: nn.Module, batch: Batch) -> Any:
         if not self.stage.item_pairs:
             return super().outputs(model, batch)
-        of_pairs = ("first", "labels", "corrections")
+        of_pairs = ("first", "labels", "together", "corrections")
         texts = {name: value for name, value in batch.items() if name not in of_pairs}
+        self._head.recformer.eval()  # no dropout: a few hundred steps are too few to learn the shop by heart
         output = model(**texts, encode_only=True)
         pairs = (batch[name] for name in of_pairs)
         output.loss = item_pair_loss(output.user_embeds, *pairs, self._head.config.temperature)
