@@ -295,8 +295,9 @@ class StageTrainer(RankingTrainer):
         texts = {name: value for name, value in batch.items() if name not in of_pairs}
         self._head.recformer.eval()  # no dropout: a few hundred steps are too few to learn the shop by heart
         output = model(**texts, encode_only=True)
-        pairs = (batch[name] for name in of_pairs)
-        output.loss = item_pair_loss(output.user_embeds, *pairs, self._head.config.temperature)
+        first, second, together, corrections = (batch[name] for name in of_pairs)
+        temperature = self._head.config.temperature
+        output.loss = item_pair_loss(output.user_embeds, first, second, together, corrections, temperature)
         return output
 
     def _lengthened(self, args: Any) -> Any:
