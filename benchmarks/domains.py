@@ -91,7 +91,7 @@ def figures_of(rows: dict[str, list[Row]]) -> dict[str, list[dict[str, Any]]]:
     for domain, found in rows.items():
         for row in found:
             table.setdefault(row.name, {"row": row.name})[domain] = {
-                **{protocol: _values(row.reports[protocol]) for protocol in PROTOCOLS},
+                **{protocol: values(row.reports[protocol]) for protocol in PROTOCOLS},
                 "seconds": None if row.seconds is None else round(row.seconds),
             }
             if row.reports["kept"]["cold"]["users"]:
@@ -110,7 +110,8 @@ def figures_of(rows: dict[str, list[Row]]) -> dict[str, list[dict[str, Any]]]:
     }  # fmt: skip
 
 
-def _values(report: dict[str, Any]) -> list[float]:
+def values(report: dict[str, Any]) -> list[float]:
+    """NDCG@10 and the bounds of its interval."""
     overall = report["overall"]
     return [round(each, 4) for each in (overall["metrics"]["ndcg@10"], *overall["intervals"]["ndcg@10"])]
 

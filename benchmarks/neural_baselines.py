@@ -14,23 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
+from benchmarks.domains import SIMPLE, values
 from benchmarks.results_tables import PROTOCOLS, TABLES, markdown
 from benchmarks.study import EXAMPLES, Study, machine, reports_of
 
 DOMAINS = ("scientific", "toys", "beauty")
-SIMPLE = {
-    "popularity": "popularity",
-    "markov": "first-order Markov",
-    "last_item_text": "last-item text (TF-IDF)",
-    "text_neighbours": "text neighbours (TF-IDF)",
-    "cooccurrence": "co-occurrence",
-    "blend": "best blend of simple baselines",
-}
 WIDER = "hidden_size=128"
 TEXT_ENCODER = "text_encoder=TEXT_ENCODER"
 ROWS: dict[str, tuple[str, str, list[list[str]]]] = {
@@ -84,7 +78,7 @@ class Neural:
         return {
             **cells({each: reports[f"model-{each}"] for each in PROTOCOLS}),
             "seconds": round(study.cpu_seconds.get(run.name, study.seconds[run.name])),
-            "parameters": sum(_product(size) for size in sizes),
+            "parameters": sum(map(math.prod, sizes)),
         }
 
 
@@ -95,18 +89,7 @@ def validation(run: Path) -> float:
 
 def cells(reports: dict[str, Any]) -> dict[str, list[float]]:
     """NDCG@10 and the bounds of its interval under each protocol."""
-    overall = {each: reports[each]["overall"] for each in PROTOCOLS}
-    return {
-        each: [round(value, 4) for value in (found["metrics"]["ndcg@10"], *found["intervals"]["ndcg@10"])]
-        for each, found in overall.items()
-    }
-
-
-def _product(sizes: list[int]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
+    return {each: values(reports[each]) for each in PROTOCOLS}
 
 
 def table_of(neural: Neural, domains: list[str], rows: list[str], chosen: dict[str, list[str]]) -> list[dict[str, Any]]:
@@ -118,7 +101,7 @@ def table_of(neural: Neural, domains: list[str], rows: list[str], chosen: dict[s
     }
     table: list[dict[str, Any]] = [
         {
-            "row": shown,
+            "row": shown.strip("*"),
             **{
                 domain: cells({each: reports[f"{scorer}-{each}"] for each in PROTOCOLS})
                 for domain, reports in simple.items()
