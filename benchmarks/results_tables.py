@@ -1,4 +1,4 @@
-"""Write the tables of docs/results.md from their figures in docs/results/tables.json.
+"""Write the tables of docs/results.md and docs/baselines.md from their figures in docs/results/.
 
     python -m benchmarks.results_tables             # after a change of the figures: write the tables anew
     python -m benchmarks.results_tables --check     # fail if a table differs from its figures
@@ -21,6 +21,9 @@ from typing import Any, Literal
 from recformer_hf.evaluation.report import PairedTest, RankingReport
 
 DOCS = Path(__file__).parents[1] / "docs"
+DOCUMENTS = {"results.md": "results/tables.json", "baselines.md": "results/neural_baselines.json"}
+"""Each document with the file of its figures, in docs/."""
+
 PROTOCOLS = ("kept", "excluded")
 
 Figures = Any
@@ -184,24 +187,35 @@ def with_tables(text: str, figures: dict[str, Figures]) -> str:
     return _TABLE.sub(written, text)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--document", type=Path, default=DOCS / "results.md")
-    parser.add_argument("--figures", type=Path, default=DOCS / "results" / "tables.json")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with status 1 if a table differs")
-    arguments = parser.parse_args()
-    before = arguments.document.read_text("utf-8")
-    after = with_tables(before, json.loads(arguments.figures.read_text("utf-8")))
+def written(document: Path, figures: Path, check: bool) -> str:
+    """Writes the tables of one document, or only compares them; returns what was done.
+
+    Raises:
+        ValueError: if `check` finds a table that differs; see [`with_tables`] too.
+    """
+    before = document.read_text("utf-8")
+    after = with_tables(before, json.loads(figures.read_text("utf-8")))
     if after == before:
-        print(f"The tables of {arguments.document} are those of {arguments.figures}.")
-    elif arguments.check:
-        sys.exit(
-            f"A table of {arguments.document} differs from {arguments.figures}. Change the figures there, then run "
+        return f"The tables of {document} are those of {figures}."
+    if check:
+        raise ValueError(
+            f"A table of {document} differs from {figures}. Change the figures there, then run "
             "python -m benchmarks.results_tables."
         )
-    else:
-        arguments.document.write_text(after, "utf-8")
-        print(f"Wrote the tables of {arguments.document}.")
+    document.write_text(after, "utf-8")
+    return f"Wrote the tables of {document}."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the documents and of their figures")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with status 1 if a table differs")
+    arguments = parser.parse_args()
+    try:
+        for document, figures in DOCUMENTS.items():
+            print(written(arguments.docs / document, arguments.docs / figures, arguments.check))
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -38,11 +39,14 @@ def test_the_committed_tables_are_those_of_the_committed_figures(monkeypatch):
 
 
 def test_a_changed_figure_is_found(monkeypatch, tmp_path):
-    figures = json.loads((results_tables.DOCS / "results/tables.json").read_text("utf-8"))
-    figures["domains"][0]["toys"]["kept"][0] += 0.001
-    (tmp_path / "tables.json").write_text(json.dumps(figures), "utf-8")
-    with pytest.raises(SystemExit, match=r"A table of .*results\.md differs from .*tables\.json"):
-        run(monkeypatch, "--check", "--figures", str(tmp_path / "tables.json"))
+    for document, figures in results_tables.DOCUMENTS.items():
+        shutil.copytree(results_tables.DOCS, tmp_path / document)
+        path = tmp_path / document / figures
+        content = json.loads(path.read_text("utf-8"))
+        next(iter(content.values()))[0]["scientific"]["kept"][0] += 0.001
+        path.write_text(json.dumps(content), "utf-8")
+        with pytest.raises(SystemExit, match=rf"A table of .*{document} differs from .*{figures}"):
+            run(monkeypatch, "--check", "--docs", str(tmp_path / document))
 
 
 def test_every_table_of_the_document_has_figures():
@@ -75,13 +79,15 @@ After | this | is | kept.
 
 
 def test_tables_are_written_once_and_then_left_alone(monkeypatch, tmp_path, capsys):
-    document, figures = tmp_path / "results.md", tmp_path / "tables.json"
-    document.write_text(DOCUMENT, "utf-8")
-    figures.write_text(json.dumps(FIGURES), "utf-8")
+    monkeypatch.setattr(results_tables, "DOCUMENTS", {"a.md": "a.json", "b.md": "b.json"})
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.md").write_text(DOCUMENT, "utf-8")
+        (tmp_path / f"{name}.json").write_text(json.dumps(FIGURES), "utf-8")
     for said in ("Wrote the tables", "are those of"):
-        run(monkeypatch, "--document", str(document), "--figures", str(figures))
-        assert said in capsys.readouterr().out
-    assert document.read_text("utf-8") == results_tables.with_tables(DOCUMENT, FIGURES)
+        run(monkeypatch, "--docs", str(tmp_path))
+        assert capsys.readouterr().out.count(said) == 2
+    for name in ("a", "b"):
+        assert (tmp_path / f"{name}.md").read_text("utf-8") == results_tables.with_tables(DOCUMENT, FIGURES)
 
 
 @pytest.mark.parametrize(
