@@ -40,7 +40,8 @@ def in_a_fresh_process(**environment: str) -> list[float]:
         "kept_memory = runpy.run_path(sys.argv[1])['kept_memory']\n"  # without the seconds of transformers' import
         "shares = [share_of_new_pages()]\n"
         "with kept_memory() as after_step:\n"
-        "    after_step(), shares.append(share_of_new_pages())\n"
+        "    after_step(), share_of_new_pages()\n"  # what is kept has to be fetched once
+        "    shares.append(share_of_new_pages())\n"
         "print(json.dumps(shares))\n"
     )
     path = ":".join([str(Path(__file__).parents[2]), *sys.path])
