@@ -10,6 +10,7 @@ import torch
 
 from .arrays import offsets_from_lengths, slice_indices
 from .draws import Draws, Stream
+from .row_collators import drawn_windows, most_targets
 from .torch_datasets import SequenceBatch, TrainingSequences
 
 MOST_APART = 3
@@ -40,14 +41,11 @@ class ItemPairCollator:
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
         """Items of each of `data.users`, int64 `[num_users]` for each dataset."""
-        counts = [np.diff(offsets)[users] for offsets, users in zip(data.offsets, data.users, strict=True)]
-        return [np.minimum(count, self.max_items + 1) for count in counts]
+        return [targets + 1 for targets in most_targets(data, self.max_items)]
 
     def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
+        starts, pairs = drawn_windows(batch, self.max_items, self.draws)
         key = batch.index["epoch"], batch.index["dataset"], batch.index["user"]
-        counts = np.diff(batch.offsets)
-        pairs = np.minimum(counts - 1, self.max_items)
-        starts = batch.offsets[:-1] + self.draws.integers(Stream.WINDOW, *key, 0, counts - pairs)
         first, last = slice_indices(starts, pairs), np.repeat(starts + pairs, pairs)
         steps = self.draws.ragged(Stream.TARGET, *key, pairs) % np.minimum(last - first, MOST_APART) + 1
         rows, places = np.unique(batch.items[slice_indices(starts, pairs + 1)], return_inverse=True)

@@ -23,6 +23,20 @@ def padded_slices(items: np.ndarray, starts: np.ndarray, lengths: np.ndarray, fi
     return filled_up(items[slice_indices(starts, lengths)], lengths, filler)
 
 
+def most_targets(data: TrainingSequences, most: int) -> list[np.ndarray]:
+    """How many items of each of `data.users` have one after them, at most `most`; int64 `[num_users]` a dataset."""
+    counts = [np.diff(offsets)[users] for offsets, users in zip(data.offsets, data.users, strict=True)]
+    return [np.minimum(count - 1, most) for count in counts]
+
+
+def drawn_windows(batch: SequenceBatch, most: int, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """A window of each sequence, anew in every epoch: where it starts, and its items but the last, at most `most`."""
+    counts = np.diff(batch.offsets)
+    lengths = np.minimum(counts - 1, most)
+    epoch, dataset, user = batch.index["epoch"], batch.index["dataset"], batch.index["user"]
+    return batch.offsets[:-1] + draws.integers(Stream.WINDOW, epoch, dataset, user, 0, counts - lengths), lengths
+
+
 class TwoLevelCollator:
     """Whole training sequences, in which every item but the first is a target.
 
@@ -71,14 +85,10 @@ class TwoLevelCollator:
 
     def lengths(self, data: TrainingSequences) -> list[np.ndarray]:
         """Items of the history of each of `data.users`, int64 `[num_users]` for each dataset."""
-        counts = [np.diff(offsets)[users] for offsets, users in zip(data.offsets, data.users, strict=True)]
-        return [np.minimum(count - 1, self.max_items) for count in counts]
+        return most_targets(data, self.max_items)
 
     def __call__(self, batch: SequenceBatch) -> dict[str, Any]:
-        epoch, dataset, user = batch.index["epoch"], batch.index["dataset"], batch.index["user"]
-        counts = np.diff(batch.offsets)
-        lengths = np.minimum(counts - 1, self.max_items)
-        starts = batch.offsets[:-1] + self.draws.integers(Stream.WINDOW, epoch, dataset, user, 0, counts - lengths)
+        starts, lengths = drawn_windows(batch, self.max_items, self.draws)
         result = {
             "history_rows": padded_slices(batch.items, starts, lengths),
             "labels": padded_slices(batch.items, starts + 1, lengths, IGNORED),
@@ -92,8 +102,9 @@ class TwoLevelCollator:
             result["negatives"] = torch.from_numpy(self.known.copy())
         elif self.num_negatives:
             # The first user stands for the batch.
+            epoch, dataset, user = (batch.index[name][0] for name in ("epoch", "dataset", "user"))
             drawn = self.draws.integers(
-                Stream.NEGATIVES, epoch[0], dataset[0], user[0], 0, len(self.known), size=self.num_negatives
+                Stream.NEGATIVES, epoch, dataset, user, 0, len(self.known), size=self.num_negatives
             )
             result |= {"negatives": torch.from_numpy(self.known[drawn]), "frequencies": self.frequencies}
         return result
@@ -121,4 +132,4 @@ class TwoLevelEvaluationCollator:
         }
 
 
-__all__ = ["TwoLevelCollator", "TwoLevelEvaluationCollator", "padded_slices"]
+__all__ = ["TwoLevelCollator", "TwoLevelEvaluationCollator", "drawn_windows", "most_targets", "padded_slices"]

@@ -84,12 +84,16 @@ class _Prepared:
 
 
 def _choice(model: Any, question: Question) -> Choice:
-    with _Field("candidates"):
-        checked_choice(model, 1, candidates=question.candidates)
-    with _Field("exclude"):
-        checked_choice(model, 1, exclude=question.exclude)
-    with _Field("top_k"):
-        return checked_choice(model, question.top_k, question.exclude_history, question.candidates, question.exclude)
+    whole = question.top_k, question.exclude_history, question.candidates, question.exclude
+    try:
+        return checked_choice(model, *whole)
+    except (KeyError, TypeError, ValueError):  # look for the field: a good question has its ids looked up once
+        with _Field("candidates"):
+            checked_choice(model, 1, candidates=question.candidates)
+        with _Field("exclude"):
+            checked_choice(model, 1, exclude=question.exclude)
+        with _Field("top_k"):
+            return checked_choice(model, *whole)
 
 
 def _answers(

@@ -113,7 +113,7 @@ def load_recommender(name: str | os.PathLike[str], **options: Any) -> Recommende
             known = ", ".join(["recformer", *NEURAL])
             raise ValueError(
                 f"{name} is a checkpoint of model_type {kind!r}; a service needs one of {known}, with a catalogue. "
-                "examples/finetune.py trains a recformer."
+                "recformer finetune trains a recformer."
             )
         model, tokenizer = NEURAL[kind].from_pretrained(name, **options), None
     return prepared(Recommender(name, model, tokenizer, signature=signature))

@@ -31,11 +31,6 @@ from ...baselines import (
     NEURAL,
     BaselineTrainer,
     BaselineTrainingArguments,
-    Blend,
-    Cooccurrence,
-    Markov,
-    Popularity,
-    TextNeighbours,
     train_baseline,
 )
 from ...data.dataset import SequentialDataset
@@ -49,7 +44,8 @@ from ..output import say
 from ..parser import CommandParser
 from ..running import running
 from ..training_output import show_lines
-from .finetune import DEMO_DOMAIN, DEMO_FINETUNING, demo_trainer, rank_hybrid
+from .evaluate import BASELINES
+from .finetune import DEMO_DOMAIN, DEMO_FINETUNING, demo_trainer, hybrid_trainer, machine_of
 
 COMMON = (
     "baseline", "dataset", "output_dir", "settings", "num_train_epochs", "learning_rate", "per_device_train_batch_size",
@@ -66,6 +62,7 @@ DEMO: dict[str, Any] = {
     "resume_from_checkpoint": "true",
 }
 DEMO_SHOP = "demo:"
+SIMPLE = ("popularity", "markov", "cooccurrence", "text_neighbours", "blend")
 NEED_BASELINE = ("settings", "pretraining_datasets")
 
 
@@ -147,12 +144,7 @@ def train(data: DataArguments, args: BaselineTrainingArguments, dataset: Sequent
 
 def simple_scorers(name: str, dataset: SequentialDataset) -> dict[str, Scorer]:
     """What the neural baselines stand beside in the table: fitted in seconds."""
-    scorers: dict[str, Scorer] = {
-        "popularity": Popularity(), "markov": Markov(), "cooccurrence": Cooccurrence(),
-        "text_neighbours": TextNeighbours(),
-        "blend": Blend([Cooccurrence(), Cooccurrence(directed=True), TextNeighbours()]),
-    }  # fmt: skip
-    fitted: dict[str, Scorer] = {each: scorer.fit(dataset) for each, scorer in scorers.items()}
+    fitted: dict[str, Scorer] = {each: BASELINES[each]().fit(dataset) for each in SIMPLE}
     return fitted | ({"(knows the process)": DemoOracle.from_dataset(dataset)} if name.startswith(DEMO_SHOP) else {})
 
 
@@ -160,12 +152,13 @@ def recformer_demo(
     shop: SequentialDataset, folder: Path, args: BaselineTrainingArguments
 ) -> dict[str, dict[RankingProtocol, Ranking]]:
     """Trains the Recformers of `recformer finetune` on the demo shop; their rankings of the test split."""
-    shared = {name: getattr(args, name) for name in ("seed", "use_cpu", "bf16", "fp16", "disable_tqdm", "report_to")}
-    settings = RecformerFinetuningArguments(**{**DEMO_FINETUNING, **shared, "output_dir": str(folder)})
+    settings = RecformerFinetuningArguments(**{**DEMO_FINETUNING, **machine_of(args), "output_dir": str(folder)})
     trainer = demo_trainer(shop, settings)
     trainer.train(resume_from_checkpoint=True)
     trainer.finish()
-    rank_hybrid(shop, settings)
+    hybrid = hybrid_trainer(shop, settings, folder, folder / "hybrid")
+    hybrid.train(resume_from_checkpoint=True)
+    hybrid.finish()
     return {
         name: {protocol: Ranking.load(path / f"test-{protocol}.npz") for protocol in ("kept", "excluded")}
         for name, path in (("recformer, paper", folder), ("recformer, hybrid", folder / "hybrid"))

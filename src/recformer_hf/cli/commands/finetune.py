@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from accelerate import PartialState
-from transformers import set_seed
+from transformers import TrainingArguments, set_seed
 
 from ...baselines import Blend, Cooccurrence, LastItemText, Markov, Popularity, TextNeighbours
 from ...configuration_recformer import RecformerConfig
@@ -184,12 +184,25 @@ def demo_trainer(shop: SequentialDataset, args: RecformerFinetuningArguments) ->
     pretrained = pretrained_demo(shop, args)
     if args.process_index == 0:
         say(f"Finetuning it on the domain {DEMO_DOMAIN}.")
+    return trainer_from(pretrained, shop, args)
+
+
+def trainer_from(
+    folder: Path, shop: SequentialDataset, args: RecformerFinetuningArguments
+) -> RecformerFinetuningTrainer:
+    """A trainer that starts from the model in a folder, and says what it will do."""
     say_plan(args)
-    model = RecformerForSeqRec.from_pretrained(pretrained)
-    tokenizer = RecformerTokenizer.from_pretrained(pretrained)
+    model = RecformerForSeqRec.from_pretrained(folder)
+    tokenizer = RecformerTokenizer.from_pretrained(folder)
     trainer = RecformerFinetuningTrainer(model, args, train_dataset=shop, processing_class=tokenizer)
     show_lines(trainer)
     return trainer
+
+
+def machine_of(args: TrainingArguments) -> dict[str, Any]:
+    """The settings that every part of a demo run has in common: the seed, and what it runs on."""
+    names = ("seed", "use_cpu", "bf16", "fp16", "report_to", "disable_tqdm")
+    return {name: getattr(args, name) for name in names}
 
 
 def pretrained_demo(shop: SequentialDataset, args: RecformerFinetuningArguments) -> Path:
@@ -210,8 +223,7 @@ def pretrain_demo(
     trainer = RecformerPretrainingTrainer(
         RecformerForPretraining(RecformerConfig(vocab_size=len(tokenizer), **DEMO_MODEL)),
         RecformerPretrainingArguments(
-            output_dir=str(folder), seed=args.seed, use_cpu=args.use_cpu, bf16=args.bf16, fp16=args.fp16,
-            report_to=args.report_to, disable_tqdm=args.disable_tqdm, **DEMO_PRETRAINING,
+            output_dir=str(folder), **machine_of(args), **DEMO_PRETRAINING
         ),
         train_datasets=datasets,
         processing_class=tokenizer,
@@ -244,19 +256,10 @@ def hybrid_trainer(
         folder: of the result.
     """
     hybrid = RecformerFinetuningArguments(
-        output_dir=str(folder), recipe="hybrid", seed=args.seed, use_cpu=args.use_cpu, bf16=args.bf16,
-        fp16=args.fp16, report_to=args.report_to, disable_tqdm=args.disable_tqdm, ranking_ties=args.ranking_ties,
-        exclude_history=args.exclude_history, logging_steps=args.logging_steps, **DEMO_HYBRID,
+        output_dir=str(folder), recipe="hybrid", ranking_ties=args.ranking_ties, exclude_history=args.exclude_history,
+        logging_steps=args.logging_steps, **machine_of(args), **DEMO_HYBRID,
     )  # fmt: skip
-    say_plan(hybrid)
-    trainer = RecformerFinetuningTrainer(
-        RecformerForSeqRec.from_pretrained(start),
-        hybrid,
-        train_dataset=shop,
-        processing_class=RecformerTokenizer.from_pretrained(start),
-    )
-    show_lines(trainer)
-    return trainer
+    return trainer_from(start, shop, hybrid)
 
 
 def train_for_page(folder: str) -> Path:

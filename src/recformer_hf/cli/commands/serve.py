@@ -27,43 +27,53 @@ COMMON = (
 
 
 @dataclass
-class ServeArguments:
-    """What to serve, and where."""
+class ServedModel:
+    """What answers, over HTTP or as the tools of `recformer mcp`."""
 
     model: str = field(metadata={"help": "A recommender with its catalogue, or a neural baseline: folder or Hub id."})
-    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen at; 0.0.0.0: all of this machine."})
-    port: int = field(default=8000, metadata={"help": "Port to listen at; 0: any free one."})
-    admin_token_file: str | None = field(
-        default=None, metadata={"help": "File with the token that changing items needs; without it nobody can."}
-    )
     changes: str | None = field(
         default=None, metadata={"help": "File of the changes of items; default: MODEL.item_changes, beside the model."}
     )
     revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a repository on the Hub."})
     dtype: str | None = field(default=None, metadata={"help": "float32 or bfloat16; default: the checkpoint's."})
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What is passed to `from_pretrained`."""
+        given = {"revision": self.revision, "dtype": self.dtype}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass
+class ServeArguments:
+    """Where to serve it, and who may change items."""
+
+    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen at; 0.0.0.0: all of this machine."})
+    port: int = field(default=8000, metadata={"help": "Port to listen at; 0: any free one."})
+    admin_token_file: str | None = field(
+        default=None, metadata={"help": "File with the token that changing items needs; without it nobody can."}
+    )
     write_handler: bool = field(
         default=False,
         metadata={"help": "Write handler.py for Hugging Face Inference Endpoints into the model's folder, and end."},
     )
 
 
-def run(arguments: ServeArguments, limits: ServingLimits) -> None:
+def run(served: ServedModel, arguments: ServeArguments, limits: ServingLimits) -> None:
     if arguments.write_handler:
-        for path in write_handler(arguments.model):
+        for path in write_handler(served.model):
             say(f"Wrote {path}")
         return
     with needs_extra("serve"):
         from ...serving.serve import serve
-    names = ("revision", "dtype")
-    options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    say(f"Loading {arguments.model}. Then http://{arguments.host}:{arguments.port}/docs describes the requests.")
-    with loading(arguments.model):
+    say(f"Loading {served.model}. Then http://{arguments.host}:{arguments.port}/docs describes the requests.")
+    with loading(served.model):
         serve(
-            arguments.model, limits, host=arguments.host, port=arguments.port, changes=arguments.changes,
-            admin_token_file=arguments.admin_token_file, **options,
+            served.model, limits, host=arguments.host, port=arguments.port, changes=served.changes,
+            admin_token_file=arguments.admin_token_file, **served.options,
         )  # fmt: skip
 
 
 def main(command_line: Sequence[str] | None = None, prog: str = "recformer serve") -> None:
     with running(prog):
-        run(*CommandParser([ServeArguments, ServingLimits], prog, __doc__, COMMON).parse(command_line))
+        run(*CommandParser([ServedModel, ServeArguments, ServingLimits], prog, __doc__, COMMON).parse(command_line))

@@ -205,14 +205,14 @@ class StageTrainer(RankingTrainer):
                 f"FSDP does not work with a head that learns (sequence_head, {', '.join(learns)}). Use DDP "
                 "(examples/configs), or a recipe without them."
             )
-        kept = [
-            stage.name for stage in self.args.stages() if stage.freeze != "encoder" and stage.item_matrix != "reencode"
-        ]
         if self.args.stage1_item_pairs and not self.args.skip_stage1 and self.args.stage1_freeze == "encoder":
             raise ValueError(
                 "stage1_item_pairs trains the text encoder in stage 1, but stage1_freeze is 'encoder'. Use "
                 "'lower_layers', as the recipe hybrid-text does, or leave stage1_item_pairs out."
             )
+        kept = [
+            stage.name for stage in self.args.stages() if stage.freeze != "encoder" and stage.item_matrix != "reencode"
+        ]
         if two_level and kept:
             raise ValueError(
                 f"{' and '.join(kept)} would train the text encoder under a two-level head, but items would keep the "
