@@ -160,6 +160,9 @@ class TestRecipes:
         assert steps(max_steps=5) == [5, 5]
         assert steps(max_steps=5, stage1_max_steps=6) == [6, 5]
         assert RecformerFinetuningArguments("run", use_cpu=True, recipe="lecture").stages()[0].max_steps == -1
+        for wrong in (0, -5):
+            with pytest.raises(ValueError, match=f"stage1_max_steps must be at least 1, or -1 for epochs, got {wrong}"):
+                RecformerFinetuningArguments(**common, stage1_max_steps=wrong)
 
     def test_what_the_caller_sets_wins_over_the_recipe_even_if_it_is_the_usual_value(self):
         given = {"learning_rate": 5e-5, "per_device_train_batch_size": 16, "item_residuals": False, "weight_decay": 0.0}

@@ -254,6 +254,8 @@ class RecformerFinetuningArguments(RecformerTrainingArguments):
                 "stage1_patience and stage2_patience must be at least 1, got "
                 f"{self.stage1_patience} and {self.stage2_patience}."
             )
+        if self.stage1_max_steps != -1 and self.stage1_max_steps < 1:
+            raise ValueError(f"stage1_max_steps must be at least 1, or -1 for epochs, got {self.stage1_max_steps}.")
         for name, choices in (("item_matrix", ItemMatrix), ("freeze", Freeze)):
             for field_name in (f"stage1_{name}", f"stage2_{name}"):
                 if getattr(self, field_name) is not None:  # the recipe's
