@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from ..explaining import effects
 from .session import INVENTED, MOST_HISTORY, TOP_K, Scored, Shop, Visit
 
 MOST_SHOWN = 140
@@ -61,9 +62,8 @@ def invented_item(shop: Shop, visit: Visit) -> str:
 
 
 def name_of(attributes: Mapping[str, str]) -> str:
-    """What a person calls an item: its title or name, else its first attribute."""
-    named = [value for key, value in attributes.items() if key.casefold() in ("title", "name") and value.strip()]
-    return next(iter([*named, *(value for value in attributes.values() if value.strip())]), "(no text)")
+    """What a person calls an item, as an explanation does."""
+    return effects.name_of(attributes.items()) or "(no text)"
 
 
 def _scored(shop: Shop, visit: Visit, each: Scored, acts: Sequence[str] = ()) -> str:

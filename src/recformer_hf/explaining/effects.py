@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -202,10 +202,15 @@ class Effects:
 
 
 def label_of(item_id: str | None, attributes: Sequence[AttributeEffect]) -> str:
-    """What a person calls an item: its title or name, else its first attribute, else its id."""
-    named = [each for each in attributes if each.key.casefold() in ("title", "name")]
-    first = [*named, *attributes][:1]
-    return first[0].value if first else item_id or "item"
+    """What a person calls an item: [`name_of`] its attributes, else its id."""
+    return name_of((each.key, each.value) for each in attributes) or item_id or "item"
 
 
-__all__ = ["AttributeEffect", "Effects", "Extent", "ItemEffect", "Match", "ScorePart", "WordEffect"]
+def name_of(attributes: Iterable[tuple[str, str]]) -> str:
+    """An item's title or name, else its first attribute; empty if there is no text."""
+    texts = [(key, value) for key, value in attributes if value.strip()]
+    named = [value for key, value in texts if key.casefold() in ("title", "name")]
+    return next(iter([*named, *(value for _, value in texts)]), "")
+
+
+__all__ = ["AttributeEffect", "Effects", "Extent", "ItemEffect", "Match", "ScorePart", "WordEffect", "name_of"]
