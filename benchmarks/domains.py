@@ -28,10 +28,15 @@ SIMPLE = {
     "cooccurrence": "co-occurrence",
     "blend": "**best blend of simple baselines**",
 }
+TEXT_ONLY = ("--item_residuals", "false", "--memory", "false")
 TRAINED = {
     "text-only": (
         "text alone: no residuals, no memory",
-        ["--recipe", "hybrid", "--item_residuals", "false", "--memory", "false"],
+        ["--recipe", "hybrid", *TEXT_ONLY],
+    ),
+    "text-only-trained": (
+        "text alone, text encoder trained",
+        ["--recipe", "hybrid-text", *TEXT_ONLY],
     ),
     "hybrid": ("**hybrid (two-level)**", ["--recipe", "hybrid"]),
     "hybrid-text": ("**hybrid, text encoder trained**", ["--recipe", "hybrid-text"]),
@@ -73,7 +78,7 @@ def rows_of(study: Study, domain: str, wanted: list[str], options: list[str]) ->
             "--dataset", str(study.without_test(dataset)), "--output_dir", str(study.folder / name),
             "--resume_from_checkpoint", "true", *recipe, *options,
         )  # fmt: skip
-        alone = row != "text-only"
+        alone = not row.startswith("text-only")
         scorers = ["--model", str(run), *(["--without_memory", "true"] if alone else [])]
         folder = study.ranked(name, dataset, *scorers)
         seconds = study.seconds[name]

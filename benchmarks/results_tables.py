@@ -138,6 +138,22 @@ def cold_targets(rows: Figures) -> list[list[str]]:
     return table
 
 
+def cold_items(rows: Figures) -> list[list[str]]:
+    """NDCG@10 of the test users of a cold-item split: those with a held-out target, and the others."""
+    names = [name for name in rows[0] if name != "row"]
+    parts = {"cold": "held-out targets", "in_set": "others"}
+    heads = [f"{name}, {shown}" for name in names for shown in parts.values()]
+    table = [["NDCG@10, kept / excluded", *heads]]
+    for row in rows:
+        cells = [
+            " / ".join(number(value) for value, *_ in row[name][part]) if name in row else ""
+            for name in names
+            for part in parts
+        ]
+        table.append([row["row"], *cells])
+    return table
+
+
 def differences_of_domains(rows: Figures) -> list[list[str]]:
     table = [["difference in NDCG@10", "domain", "kept [95 %]", "excluded [95 %]"]]
     for row in rows:
@@ -156,6 +172,7 @@ TABLES: dict[str, Callable[[Figures], list[list[str]]]] = {
     "neural_baselines": neural_baselines,
     "differences_of_domains": differences_of_domains,
     "cold_targets": cold_targets,
+    "cold_items": cold_items,
     "test_split": test_split,
     "differences": differences,
 }
