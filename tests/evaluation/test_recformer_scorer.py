@@ -130,7 +130,7 @@ def test_the_scores_of_forward_with_every_head(parts: str) -> None:
             tokens = TOKENIZER([DATASET.catalog[item] for item in history[-50:]], return_tensors="pt")
             rows = torch.from_numpy(history)[None]
             alone = model(**({} if tokenizer is None else tokens), history_rows=rows).scores[0]
-            assert_parity(scores[row], alone, 2e-6)
+            assert_parity(scores[row], alone, 1e-6)
 
 
 @pytest.mark.parametrize("parts", ["paper", "narrow"])
@@ -151,7 +151,7 @@ def test_a_two_level_head_needs_no_tokens(monkeypatch) -> None:
     with_one = RecformerScorer(model, TOKENIZER, DATASET.catalog).scores(HISTORIES)
     assert torch.equal(RecformerScorer(model, None, DATASET.catalog).scores(HISTORIES), with_one)
     one_by_one = torch.cat([RecformerScorer(model, None, DATASET.catalog, 1).scores([each]) for each in HISTORIES])
-    assert_parity(with_one, one_by_one, 2e-6)
+    assert_parity(with_one, one_by_one, 1e-6)
     with pytest.raises(ValueError, match="history_rows"):
         RecformerScorer(model, None, DATASET.catalog).scores([np.array([60])])
 
