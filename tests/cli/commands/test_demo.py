@@ -50,13 +50,11 @@ def test_a_model_is_shown(script, shown, folders, capsys):
     assert "The page is at http://here:7860/ until Ctrl-C." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["hybrid", "page"])
-def test_a_finished_recommender_of_the_demo_shop_is_taken(script, shown, tmp_path, name, monkeypatch):
-    monkeypatch.setattr(finetune, "train_for_page", lambda folder: pytest.fail("it is trained again"))
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "metrics.json").touch()
+def test_without_a_model_that_of_the_demo_shop_is_shown(script, shown, tmp_path):
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "metrics.json").touch()
     stopped(script, ["--output_dir", str(tmp_path)])
-    assert shown[0][0][0] == str(tmp_path / name)
+    assert shown[0][0][0] == str(tmp_path / "page")
 
 
 def test_otherwise_one_is_trained_once(script, shown, tmp_path, monkeypatch, capsys):

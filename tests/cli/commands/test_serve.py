@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -40,11 +41,21 @@ def test_options_are_those_of_the_service(script, served, folders):
     }  # fmt: skip
 
 
+def test_without_a_model_that_of_the_demo_shop_is_served(script, served, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo-recformer" / "hybrid").mkdir(parents=True)
+    (tmp_path / "demo-recformer" / "hybrid" / "metrics.json").touch()
+    script.main(["--port", "0"])
+    assert served[0][0] == str(Path("demo-recformer", "hybrid"))
+
+
 def test_errors_are_one_line(script, folders, tmp_path):
     with pytest.raises(SystemExit, match=r"recformer serve: max_top_k must be greater than 0\."):
         script.main(["--model", str(folders / "shop"), "--max_top_k", "0"])
     with pytest.raises(SystemExit, match=r"recformer serve: The token for admins in .* cannot be read"):
         script.main(["--model", str(folders / "shop"), "--admin_token_file", str(tmp_path / "missing")])
+    with pytest.raises(SystemExit, match=r"recformer serve: --write_handler writes .* name it with --model\."):
+        script.main(["--write_handler"])
     with pytest.raises(SystemExit, match=r"recformer serve: .*no items"):
         script.main(["--model", str(folders / "encoder")])
 

@@ -17,10 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformers.utils import logging
-
 from ...demo_page import TITLE, launch_page, load_page
 from ...serving import needs_extra
+from ..demo_shop import FOLDER, demo_model
 from ..output import say
 from ..parser import CommandParser
 from ..running import loading, running
@@ -42,9 +41,7 @@ class DemoArguments:
         default=None, metadata={"help": "Folder to write a Hugging Face Space to, instead of opening the page."}
     )
     revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a repository on the Hub."})
-    output_dir: str = field(
-        default="demo-recformer", metadata={"help": "Where the recommender of the demo shop is kept."}
-    )
+    output_dir: str = field(default=FOLDER, metadata={"help": "Where the recommender of the demo shop is kept."})
 
 
 def run(arguments: DemoArguments) -> None:
@@ -73,25 +70,6 @@ def run(arguments: DemoArguments) -> None:
         threading.Event().wait()  # Gradio's own waiting would hide Ctrl-C
     finally:
         page.close(verbose=False)
-
-
-def demo_model(folder: str) -> str:
-    """The folder of a recommender of the demo shop, which is trained if there is none yet.
-
-    That of `recformer finetune` is taken if it is finished. Otherwise the recipe `hybrid` is trained on the pretrained
-    encoder alone: finetuning the encoder first would gain little and take several times as long.
-    """
-    for name in ("hybrid", "page"):
-        if (found := Path(folder, name)).joinpath("metrics.json").is_file():
-            return str(found)
-    from .finetune import train_for_page  # the trainers take seconds to import
-
-    say(
-        "No --model is given: training a tiny recommender on the invented demo shop, about a minute on two cores. "
-        f"It is kept in {folder}."
-    )
-    logging.set_verbosity_error()
-    return str(train_for_page(folder))
 
 
 def main(command_line: Sequence[str] | None = None, prog: str = "recformer demo") -> None:
