@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from benchmarks.domains import values
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
@@ -21,21 +26,28 @@ from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.evaluation import RecformerScorer, Scorer, paired_test, rank_protocols, ranking_report
 
 
-class Fitted:
-    """A model's scorer for a blend, which fits its parts."""
+class Remembered:
+    """A model's scores, with its memory or without. Each history goes through the model once."""
 
-    def __init__(self, folder: str, dataset: SequentialDataset, memory: bool) -> None:
+    def __init__(self, folder: str, dataset: SequentialDataset) -> None:
         model = RecformerForSeqRec.from_pretrained(folder).eval()
-        if not memory:
-            model.memory = None
+        self.memory, model.memory = model.memory, None
         self.scorer = RecformerScorer(model, RecformerTokenizer.from_pretrained(folder), dataset.catalog)
-        self.scores = self.scorer.scores
+        self.known: dict[bytes, Tensor] = {}
+        self.with_memory = False
 
-    def fit(self, dataset: SequentialDataset) -> Fitted:
+    def fit(self, dataset: SequentialDataset) -> Remembered:
         return self
 
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        new = {history.tobytes(): history for history in histories if history.tobytes() not in self.known}
+        if new:
+            self.known |= zip(new, self.scorer.scores(list(new.values())), strict=True)
+        scores = torch.stack([self.known[history.tobytes()] for history in histories])
+        return self.memory.mixed(scores, histories) if self.with_memory and self.memory is not None else scores
 
-def figures_of(dataset: SequentialDataset, forms: dict[str, Scorer]) -> dict[str, Any]:
+
+def figures_of(dataset: SequentialDataset, forms: Mapping[str, Scorer]) -> dict[str, Any]:
     """NDCG@10 of each form and of both on the test split, and the gain of both over each, with intervals."""
     assert dataset.test is not None
     both = Blend([Probabilities(form) for form in forms.values()]).fit(dataset)
@@ -63,10 +75,14 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args()
     dataset = SequentialDataset.load(arguments.dataset)
+    forms = {
+        "flat": Remembered(arguments.flat, dataset), "two-level": Remembered(arguments.two_level, dataset),
+    }  # fmt: skip
     figures = {}
     for name, memory in (("without memory", False), ("with memory", True)):
-        folders = {"flat": arguments.flat, "two-level": arguments.two_level}
-        figures[name] = figures_of(dataset, {form: Fitted(each, dataset, memory) for form, each in folders.items()})
+        for form in forms.values():
+            form.with_memory = memory
+        figures[name] = figures_of(dataset, forms)
         print(name, figures[name], flush=True)
     arguments.output.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 
