@@ -100,7 +100,7 @@ def differences(rows: Figures) -> list[list[str]]:
 
 def domains(rows: Figures) -> list[list[str]]:
     """NDCG@10 of every row on every domain, with the half of its 95 % interval, and the longest time that it took."""
-    names = [name for name in rows[0] if name not in ("row", "seconds")]
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in ("row", "seconds")))
     table = [["NDCG@10, kept / excluded", *names, "seconds"]]
     for row in rows:
         cells = [
@@ -127,6 +127,12 @@ def neural_baselines(rows: Figures) -> list[list[str]]:
         ]
         table.append([row["row"], *cells, *others, f"`{row['settings']}`" if "settings" in row else ""])
     return table
+
+
+def recformer(rows: Figures) -> list[list[str]]:
+    """The rows of `domains` that are Recformers, on the domains of the neural baselines."""
+    simple = next(number for number, row in enumerate(rows) if "blend" in row["row"]) + 1
+    return domains([{name: row[name] for name in row if name != "games"} for row in rows[simple:]])
 
 
 def cold_targets(rows: Figures) -> list[list[str]]:
@@ -171,6 +177,7 @@ TABLES: dict[str, Callable[[Figures], list[list[str]]]] = {
     "domains": domains,
     "neural_baselines": neural_baselines,
     "differences_of_domains": differences_of_domains,
+    "recformer": recformer,
     "cold_targets": cold_targets,
     "cold_items": cold_items,
     "test_split": test_split,
@@ -204,6 +211,17 @@ def with_tables(text: str, figures: dict[str, Figures]) -> str:
     return _TABLE.sub(written, text)
 
 
+def tables_of(path: Path) -> dict[str, Figures]:
+    """The figures of a file. Instead of its figures, a table may have the name of another file beside it, with them:
+    `"tables.json#domains"`."""
+    content: dict[str, Figures] = json.loads(path.read_text("utf-8"))
+    for name, figures in content.items():
+        if isinstance(figures, str):
+            file, _, table = figures.partition("#")
+            content[name] = json.loads(path.with_name(file).read_text("utf-8"))[table]
+    return content
+
+
 def written(document: Path, figures: Path, check: bool) -> str:
     """Writes the tables of one document, or only compares them; returns what was done.
 
@@ -211,7 +229,7 @@ def written(document: Path, figures: Path, check: bool) -> str:
         ValueError: if `check` finds a table that differs; see [`with_tables`] too.
     """
     before = document.read_text("utf-8")
-    after = with_tables(before, json.loads(figures.read_text("utf-8")))
+    after = with_tables(before, tables_of(figures))
     if after == before:
         return f"The tables of {document} are those of {figures}."
     if check:

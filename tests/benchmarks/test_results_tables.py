@@ -49,6 +49,23 @@ def test_a_changed_figure_is_found(monkeypatch, tmp_path):
             run(monkeypatch, "--check", "--docs", str(tmp_path / document))
 
 
+def test_a_table_may_be_named_in_another_file(tmp_path):
+    (tmp_path / "first.json").write_text(json.dumps({"domains": [{"row": "a"}], "cold_targets": []}))
+    (tmp_path / "second.json").write_text(json.dumps({"recformer": "first.json#domains", "cold_items": [1]}))
+    assert results_tables.tables_of(tmp_path / "second.json") == {"recformer": [{"row": "a"}], "cold_items": [1]}
+
+
+def test_recformers_rows_are_those_after_the_blend():
+    figures = {"kept": [0.1, 0.05, 0.15], "excluded": [0.2, 0.15, 0.25], "seconds": 3}
+    rows = [
+        {"row": name, "scientific": figures, "games": figures}
+        for name in ("popularity", "**best blend of simple baselines**", "hybrid")
+    ]
+    assert results_tables.TABLES["recformer"](rows) == [
+        ["NDCG@10, kept / excluded", "scientific", "seconds"], ["hybrid", ".1000 ±.0500 / .2000 ±.0500", "3"],
+    ]  # fmt: skip
+
+
 def test_every_table_of_the_document_has_figures():
     text = (results_tables.DOCS / "results.md").read_text("utf-8")
     rules = [line for line in text.splitlines() if line.strip().startswith("|---")]
