@@ -10,7 +10,7 @@
     accelerate launch --config_file examples/configs/two_cpu_processes.yaml examples/finetune.py ...
 
     # a two-level head over item vectors instead of the paper's stages: minutes on one core (docs/training.md)
-    python examples/finetune.py --model warm-recformer --dataset shop --output_dir finetuned --recipe hybrid
+    python examples/finetune.py --model warm-recformer --dataset shop --output_dir finetuned --recipe hybrid-text
 
     # to resume an interrupted run: the same command with
     ... --resume_from_checkpoint true

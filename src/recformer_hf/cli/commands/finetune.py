@@ -5,7 +5,7 @@
 
     # your own dataset (recformer prepare), from a pretrained or warm-started model
     recformer convert text-encoder allenai/longformer-base-4096 warm-recformer
-    recformer finetune --model warm-recformer --dataset shop --output_dir finetuned --recipe hybrid
+    recformer finetune --model warm-recformer --dataset shop --output_dir finetuned --recipe hybrid-text
     accelerate launch -m recformer_hf.cli finetune --model warm-recformer --dataset shop --output_dir finetuned
 
 Afterwards, the folder contains the recommender, its metrics in both protocols, curves, and a model card.
