@@ -84,13 +84,11 @@ def main() -> None:
     parser.add_argument("--target", required=True, type=Path)
     parser.add_argument("--sources", required=True, nargs="+")
     parser.add_argument("--output_dir", required=True)
-    parser.add_argument("--source_epochs", type=float, default=5, help="epochs of training on the sources")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="more options of examples/finetune.py")
     arguments = parser.parse_args()
     study = Study(arguments.output_dir, "", "", 0)
-    epochs = ["--num_train_epochs", str(arguments.source_epochs), *arguments.options]
-    start = pretrained(study, arguments.model, arguments.target, arguments.sources, epochs)
+    start = pretrained(study, arguments.model, arguments.target, arguments.sources, arguments.options)
     dataset = study.folder / "data-target"
     if not dataset.exists():
         whole = SequentialDataset.load(arguments.target)
