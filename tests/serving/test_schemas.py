@@ -44,6 +44,27 @@ def test_an_error_names_its_place(body, place):
     assert len(caught.value.errors()) == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "body", "place"),
+    [
+        (RecommendRequest, {"histories": [[1.5] * 300]}, ("histories", 0, 0)),
+        (RecommendRequest, {"histories": [1] * 300}, ("histories", 0)),
+        (RecommendRequest, {"histories": [["a"]], "exclude": [[]] * 300}, ("exclude", 0)),
+        (RecommendRequest, {"histories": [["a"]], "candidates": [[]] * 300}, ("candidates", 0)),
+        (RecommendRequest, {"histories": [["a"]], **{str(number): 1 for number in range(300)}}, ()),
+        (ExplainRequest, {"history": [1.5] * 300}, ("history", 0)),
+        (ItemsBody, {"items": [1] * 300}, ("items", 0)),
+        (ItemsBody, {"items": [{str(number): 1 for number in range(300)}]}, ("items", 0)),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_body_of_errors_has_one(model, body, place):
+    """A megabyte of them would keep the service from everything else for seconds."""
+    with pytest.raises(ValidationError) as caught:
+        model(**body)
+    assert [error["loc"] for error in caught.value.errors()] == [place]
+
+
 def test_other_requests_check_the_same():
     for model, body in (
         (SimilarRequest, {"item": []}),

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictBool, StrictInt, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_ID_LENGTH = 512
 """Characters of an item's id."""
+
+MOST_FIELDS = 100
+"""Fields of an object; one with fewer has an error for each unknown field."""
 
 
 def _checked_id(value: object) -> str:
@@ -48,7 +60,9 @@ _ATTRIBUTES: dict[str, Any] = {"type": "object", "additionalProperties": True, "
 ItemId = Annotated[Any, PlainValidator(_checked_id), WithJsonSchema(_ID)]
 Attributes = Annotated[Any, PlainValidator(_checked_attributes), WithJsonSchema(_ATTRIBUTES)]
 Entry = Annotated[Any, PlainValidator(_checked_entry), WithJsonSchema({"anyOf": [*_ID["anyOf"], _ATTRIBUTES]})]
-History = Annotated[list[Entry], Field(min_length=1, description="Items, oldest first.")]
+# A list ends at its first error, because a body of a megabyte can have half a million of them.
+History = Annotated[list[Entry], Field(min_length=1, fail_fast=True, description="Items, oldest first.")]
+Ids = Annotated[list[ItemId], Field(fail_fast=True)]
 
 TopK = Annotated[StrictInt, Field(ge=1, description="How many items.")]
 WithAttributes = Annotated[StrictBool, Field(description="Whether the answer has the items' attributes.")]
@@ -61,19 +75,31 @@ def _example(value: dict[str, Any]) -> ConfigDict:
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [value]})
 
 
-class RecommendRequest(BaseModel):
+class _Body(BaseModel):
+    """An object of a request."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_number_of_fields(cls, value: object) -> object:
+        if isinstance(value, dict) and len(value) > MOST_FIELDS:
+            counts = {"found": f"{len(value):,}", "known": ", ".join(cls.model_fields)}
+            raise PydanticCustomError("too_many_fields", "This has {found} fields; it may have {known}", counts)
+        return value
+
+
+class RecommendRequest(_Body):
     """What to recommend for histories."""
 
     model_config = _example({"histories": [["B01ABC", HAMMER]], "top_k": 3, "exclude": ["B02DEF"]})
-    histories: Annotated[list[History], Field(min_length=1)]
+    histories: Annotated[list[History], Field(min_length=1, fail_fast=True)]
     top_k: TopK = 10
     exclude_history: StrictBool = Field(True, description="Leave out the items of the history itself.")
-    candidates: list[ItemId] | None = Field(None, description="Recommend only these.")
-    exclude: list[ItemId] | None = Field(None, description="Never recommend these.")
+    candidates: Ids | None = Field(None, description="Recommend only these.")
+    exclude: Ids | None = Field(None, description="Never recommend these.")
     attributes: WithAttributes = True
 
 
-class SimilarRequest(BaseModel):
+class SimilarRequest(_Body):
     """Which items are similar to one."""
 
     model_config = _example({"item": HAMMER, "top_k": 3})
@@ -82,7 +108,7 @@ class SimilarRequest(BaseModel):
     attributes: WithAttributes = True
 
 
-class ExplainRequest(BaseModel):
+class ExplainRequest(_Body):
     """Why an item is recommended for a history."""
 
     model_config = _example({"history": ["B01ABC", HAMMER], "item": "B07XYZ"})
@@ -92,14 +118,14 @@ class ExplainRequest(BaseModel):
     words: StrictBool = Field(True, description="Whether to estimate the effect of each word.")
 
 
-class ItemBody(BaseModel):
+class ItemBody(_Body):
     """An item's text."""
 
     model_config = _example({"attributes": HAMMER})
     attributes: Attributes
 
 
-class ItemRow(BaseModel):
+class ItemRow(_Body):
     """An item."""
 
     model_config = _example({"item_id": "B01ABC", "attributes": HAMMER})
@@ -107,11 +133,11 @@ class ItemRow(BaseModel):
     attributes: Attributes
 
 
-class ItemsBody(BaseModel):
+class ItemsBody(_Body):
     """Items to add or to change."""
 
     model_config = _example({"items": [{"item_id": "B01ABC", "attributes": HAMMER}]})
-    items: Annotated[list[ItemRow], Field(min_length=1)]
+    items: Annotated[list[ItemRow], Field(min_length=1, fail_fast=True)]
 
 
 class FoundItem(BaseModel):
