@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.serving import ServingLimits, create_app
+from recformer_hf.serving.app import build_app
 from recformer_hf.serving.problems import MEDIA_TYPE
 from tests.support.neural_baselines import with_items
 from tests.support.serving import ADMIN, IDS, TOKEN, copy_shop, saved_shop
@@ -204,6 +205,12 @@ class TestChanging:
             problem(response, 401)
             assert response.headers["www-authenticate"] == "Bearer"
         assert admin.get("/ready").json()["num_items"] == 60
+
+
+def test_no_token_is_never_the_right_one(tmp_path):
+    with TestClient(build_app(create_app(copy_shop(tmp_path)).state.service, admin_token="")) as client:
+        for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer "}):
+            assert problem(client.delete(f"/items/{IDS[0]}", headers=headers), 401)
 
 
 def test_a_baseline_recommends_ids_and_says_what_it_cannot(tmp_path):

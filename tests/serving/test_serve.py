@@ -36,6 +36,13 @@ def test_another_token_is_refused(tmp_path, content):
         read_token(tmp_path / "missing.txt")
 
 
+@pytest.mark.parametrize("token", ["", "short", "with a space in it 123"])
+def test_an_application_refuses_the_same_tokens(tmp_path, token):
+    """An empty one would let every request change items."""
+    with pytest.raises(ValueError, match=r"admin_token has .* at least 16"):
+        create_app(copy_shop(tmp_path), admin_token=token)
+
+
 def test_what_cannot_be_changed_needs_no_token(tmp_path):
     with_items("sasrec").save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="SASRec, which knows the items of its training alone"):

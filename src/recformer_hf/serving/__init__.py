@@ -26,14 +26,14 @@ def create_app(
     Args:
         model: a folder, or a repository on the Hub. A folder that is replaced or saved to again is taken over.
         limits: of requests.
-        admin_token: what changes of items have to show; None: items cannot be changed.
+        admin_token: what changes of items have to show, at least 16 characters; None: items cannot be changed.
         changes: file of the changes of items; by default `MODEL.item_changes` beside the model's folder. If it exists,
             its changes are in force, with a token or without.
         options: of `from_pretrained`, such as `revision` and `dtype`.
 
     Raises:
         ImportError: without the extra `[serve]`.
-        ValueError: for a model that cannot be served.
+        ValueError: for a model that cannot be served, or a token that is easily guessed or cannot be sent.
     """
     with needs_extra("serve"):
         from .serve import app_of

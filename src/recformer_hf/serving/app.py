@@ -142,7 +142,7 @@ def changing_routes(service: Service, admin_token: str) -> APIRouter:
 
     def check(found: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
         given = b"" if found is None else found.credentials.encode("utf-8", "backslashreplace")
-        if not hmac.compare_digest(given, expected):
+        if found is None or not hmac.compare_digest(given, expected):
             detail = (
                 "Changing items needs the header Authorization: Bearer TOKEN, with the token of --admin_token_file."
             )

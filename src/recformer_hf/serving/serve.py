@@ -23,6 +23,8 @@ logger = logging.get_logger(__name__)
 FEWEST_CHARACTERS = 16
 """Characters of a token."""
 
+_ADVICE = "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))' > token.txt"
+
 CONNECTIONS = 1024
 """Connections at once; further ones get status 503."""
 
@@ -35,6 +37,8 @@ def app_of(
     options: Mapping[str, Any],
 ) -> FastAPI:
     """See [`recformer_hf.serving.create_app`]."""
+    if admin_token is not None:
+        check_token(admin_token, "admin_token")
     return build_app(service_of(model, limits, admin_token, changes, options), admin_token)
 
 
@@ -72,17 +76,29 @@ def read_token(path: str | os.PathLike[str]) -> str:
     Raises:
         ValueError: for a file that cannot be read, or a token that is easily guessed or cannot be sent.
     """
-    advice = "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))' > token.txt"
     try:
         token = Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The token for admins in {path} cannot be read: {error}. {advice}") from error
+        raise ValueError(f"The token for admins in {path} cannot be read: {error}. {_ADVICE}") from error
+    check_token(token, path)
+    return token
+
+
+def check_token(token: str, place: str | os.PathLike[str]) -> None:
+    """Checks that a token can be sent, and is not easily guessed. An empty one would be that of every request.
+
+    Args:
+        token: what changes of items have to show.
+        place: where it was found.
+
+    Raises:
+        ValueError: for another one.
+    """
     if len(token) < FEWEST_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError(
-            f"The token for admins in {path} has {len(token)} characters; it needs at least {FEWEST_CHARACTERS} of "
-            f"ASCII, without spaces. {advice}"
+            f"The token for admins in {place} has {len(token)} characters; it needs at least {FEWEST_CHARACTERS} of "
+            f"ASCII, without spaces. {_ADVICE}"
         )
-    return token
 
 
 def serve(
