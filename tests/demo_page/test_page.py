@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("gradio", reason="needs the extra [demo]")
 
-from recformer_hf.demo_page import build_page, load_page
+from recformer_hf.demo_page import build_page, launch_page, load_page
 from recformer_hf.demo_page.page import FULL_QUEUE, _as_markdown
 from tests.support.demo_page import HOSTILE, served_page, some_shop
 from tests.support.serving import saved_shop
@@ -45,6 +47,19 @@ def test_a_checkpoint_is_loaded_with_its_tokenizer():
     assert page.title == "Kitchen"
     with pytest.raises(ValueError, match="no items"):
         load_page(saved_shop() / "encoder")
+
+
+def test_no_file_can_be_left_at_the_page():
+    page = build_page(some_shop().model, some_shop().tokenizer)
+    _, url, _ = launch_page(page, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    try:
+        form = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.html"\r\n\r\nabc\r\n--b--\r\n'
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(urllib.request.Request(f"{url}gradio_api/upload", form, headers), timeout=30)
+        assert caught.value.code == 413
+    finally:
+        page.close(verbose=False)
 
 
 # In a browser
