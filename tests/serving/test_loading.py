@@ -83,6 +83,15 @@ def test_pickled_weights_are_refused(tmp_path):
         load_recommender(folder)
 
 
+def test_a_configuration_cannot_name_pickled_weights(tmp_path):
+    folder = copy_shop(tmp_path)
+    torch.save(RecformerForSeqRec.from_pretrained(folder).state_dict(), folder / "adapter_model.bin")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": "adapter_model.bin"}))
+    with pytest.raises(ValueError, match=r"adapter_model\.bin.*safetensors"):
+        load_recommender(folder)
+
+
 def test_what_cannot_be_served_is_said(tmp_path):
     with pytest.raises(ValueError, match="no items"):
         load_recommender(saved_shop() / "encoder")

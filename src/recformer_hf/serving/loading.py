@@ -90,13 +90,16 @@ def load_recommender(name: str | os.PathLike[str], **options: Any) -> Recommende
         options: of `from_pretrained`, such as `revision`. `dtype` is the name of one, by default the checkpoint's.
 
     Raises:
-        ValueError: for a checkpoint of another model, or one without catalogue.
+        ValueError: for a checkpoint of another model, one without catalogue, or one that names pickled weights.
         OSError: if there is no checkpoint, or the model's tokenizer is not there.
     """
     name = os.fspath(name)
     signature = folder_signature(name)
     config, _ = PretrainedConfig.get_config_dict(name, **_of_hub(options))
     kind = config.get("model_type")
+    weights = config.get("transformers_weights") or SAFE_WEIGHTS_NAME
+    if not str(weights).endswith((".safetensors", ".safetensors.index.json")):
+        raise ValueError(f"{name} names {weights!r} as its weights; they must be in safetensors files. Save it again.")
     # Not in another dtype at once: while transformers loads, it would be the default of all threads that run torch.
     dtype = options.pop("dtype", None) or config.get("dtype") or "float32"
     options = {**options, "use_safetensors": True, "dtype": torch.float32}
