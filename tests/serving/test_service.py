@@ -99,6 +99,9 @@ def test_an_error_of_the_model_is_told_without_its_text(caplog):
             await made.recommend(ASK)
         assert caught.value.status == 500
         assert "zero" not in str(caught.value.document())
+        with pytest.raises(Problem) as again:
+            await made.recommend(ASK)
+        assert again.value is not caught.value  # it would keep the traceback, and the request, of each time
 
     with_service(service(), test)
 

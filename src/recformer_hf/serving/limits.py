@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from transformers.utils import logging
 
 from .metrics import Metrics
-from .problems import INTERNAL, Problem
+from .problems import Problem, internal_error
 
 logger = logging.get_logger(__name__)
 
@@ -102,7 +102,7 @@ class Answers:
         except Exception:
             logger.exception(f"{scope['method']} {scope['path']!r} has failed.")
             if not status:
-                await INTERNAL.response()(scope, receive, send_counted)
+                await internal_error().response()(scope, receive, send_counted)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE") else "other"

@@ -91,7 +91,9 @@ def of_http(status: int, headers: Mapping[str, str] | None) -> Problem:
     return Problem(status, kind, detail, headers=headers)
 
 
-INTERNAL = Problem(500, "internal-error", "The service failed; its log says why. Trying again may help.")
+def internal_error() -> Problem:
+    """The problem of an error that nobody expected; a new one each time, because a raised one keeps its traceback."""
+    return Problem(500, "internal-error", "The service failed; its log says why. Trying again may help.")
 
 
 async def answer_problem(_: Request, error: Exception) -> Response:
@@ -100,4 +102,4 @@ async def answer_problem(_: Request, error: Exception) -> Response:
     return error.response()
 
 
-__all__ = ["INTERNAL", "MEDIA_TYPE", "Problem", "answer_problem", "field_path", "of_http", "of_validation"]
+__all__ = ["MEDIA_TYPE", "Problem", "answer_problem", "field_path", "internal_error", "of_http", "of_validation"]

@@ -18,7 +18,7 @@ from .item_changes import ChangeableItems, Changes, Outcome
 from .items_journal import ItemsJournal
 from .loading import Recommender, Signature, folder_signature
 from .metrics import Metrics
-from .problems import INTERNAL, Problem
+from .problems import Problem, internal_error
 from .schemas import ExplainRequest, RecommendRequest, SimilarRequest
 from .settings import ServingLimits
 
@@ -256,7 +256,7 @@ class Service:
             raise Problem(507, "disk-error", detail) from error
         except Exception as error:
             logger.exception("The model has failed.")
-            raise INTERNAL from error
+            raise internal_error() from error
 
     def _check_history(self, field: str, history: Sequence[Any]) -> None:
         self._check_length(field, history, self.limits.max_history_items, "max_history_items")
