@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,18 @@ class TestDomains:
         collator = loaded.pretraining_collator([small_dataset(**OTHER), small_dataset()], 0)
         data = TrainingSequences([small_dataset(**OTHER).train, small_dataset().train])
         assert collator(data[[(0, 0, 1), (0, 1, 2)]])["domains"].tolist() == [1, 0]
+
+    def test_a_domain_keeps_its_items_and_decoder_in_a_file_in_whichever_order_they_came(self, tmp_path):
+        for number, datasets in enumerate(permutations([small_dataset(), small_dataset(**OTHER)])):
+            model = small_baseline("recguru")
+            model.take_datasets(datasets, pretraining=True)
+            model.save_pretrained(tmp_path / str(number))
+            loaded = RecGURU.from_pretrained(tmp_path / str(number))
+            assert list(loaded.config.domains) == list(model.config.domains)
+            for each in (model, loaded):
+                each.take_catalog(datasets[0].catalog)
+            assert torch.equal(loaded.item_embeddings.weight, model.item_embeddings.weight)
+            assert same_state(loaded.decoders.state_dict(), model.decoders.state_dict())
 
     def test_a_known_domain_keeps_its_items_and_decoder_and_a_new_one_the_encoder(self, tmp_path):
         pretraining_of_two(tmp_path / "run", num_train_epochs=1).train()

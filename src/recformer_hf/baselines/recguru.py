@@ -182,7 +182,8 @@ class RecGURU(BaselineModel):
     # Domains
 
     def take_datasets(self, datasets: "Sequence[SequentialDataset]", pretraining: bool) -> None:
-        domains = {dataset.catalog.fingerprint: len(dataset.catalog) for dataset in datasets}
+        # A domain's place says which rows and decoder are its own, and a saved configuration sorts its keys.
+        domains = dict(sorted((dataset.catalog.fingerprint, len(dataset.catalog)) for dataset in datasets))
         if not pretraining:
             super().take_datasets(datasets, pretraining)
         elif len(domains) == 1:
