@@ -182,6 +182,13 @@ class TestItemVectors:
         assert len(computed) == 3
         assert model.item_vectors().requires_grad  # outside of scoring
 
+    @TEXT
+    def test_are_computed_anew_after_autocast(self, name):
+        model = with_items(name)
+        with torch.autocast("cpu", torch.bfloat16):
+            model.scores(HISTORIES)
+        assert torch.equal(model.scores(HISTORIES), with_items(name).scores(HISTORIES))
+
     def test_large_catalogues_are_computed_in_parts(self, monkeypatch):
         model = with_items("unisrec", use_ids=True)
         first = model.scores(HISTORIES)

@@ -208,7 +208,9 @@ class TextModel(BaselineModel):
         if self.training or torch.is_grad_enabled():
             return self.item_vectors_of()
         weights = [*self.parameters(), self.text_vectors]
-        state = (*((id(weight), weight._version) for weight in weights), self.device, torch.is_autocast_enabled())
+        kind = self.device.type
+        cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        state = (*((id(weight), weight._version) for weight in weights), self.device, cast)
         if self._kept is None or self._kept[0] != state:
             rows = torch.arange(len(self.text_vectors), device=self.device)
             vectors = [self.item_vectors_of(part) for part in rows.split(ITEMS_AT_ONCE)]
