@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from recformer_hf.baselines.shared.text_vectors import prepared, text_vectors, w
 from recformer_hf.memory.text_index import TextIndex
 from recformer_hf.memory.text_neighbours import whitened
 from tests.support.conversion import source_config, write_tokenizer
+from tests.support.neural_baselines import with_items
 from tests.support.training import small_dataset, small_model, small_tokenizer
 
 CATALOG = ItemCatalog.from_items(
@@ -65,6 +67,15 @@ class TestModels:
         for row, text in enumerate(("red shoes acme", "red hat", "blue shoes for a child")):
             states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
             torch.testing.assert_close(found[row], states[0] if pooling == "cls" else states.mean(0))
+
+    @pytest.mark.parametrize("wrong", ["folder that does not exist", "", "baseline"])
+    def test_what_is_no_text_encoder_is_named(self, wrong, tmp_path):
+        name = str(tmp_path / wrong) if wrong else wrong
+        if wrong == "baseline":
+            with_items("sasrec").save_pretrained(name)
+        message = f"The text encoder {name!r} cannot be loaded. Give the folder or Hub id of a text encoder"
+        with pytest.raises(OSError, match=re.escape(message)):
+            text_vectors(CATALOG, name)
 
     def test_a_recformer_encodes_items_as_it_does(self, tmp_path):
         model = small_model()

@@ -70,14 +70,12 @@ def text_vectors(
         float32 `[num_items, width]`, on the CPU.
 
     Raises:
-        OSError: if there is no such model.
+        OSError: if there is no such model, or it is no text encoder with its tokenizer.
         ValueError: if a vector is not finite.
     """
     if encoder == WORDS:
         return _vectors_of_words(catalog, width)
-    config = AutoConfig.from_pretrained(encoder)
-    kind = _RecformerEncoder if isinstance(config, RecformerConfig) else _AnyEncoder
-    model = kind(encoder, config, pooling, device)
+    model = _loaded(encoder, pooling, device)
     name = f"{model.fingerprint}-{catalog.fingerprint}.npy"
     path = Path(constants.HF_HOME, "recformer_hf", "text_vectors") if cache_dir is None else Path(cache_dir)
     path = path / name
@@ -140,6 +138,18 @@ def _vectors_of_words(catalog: ItemCatalog, width: int) -> Tensor:
 
 def _texts(catalog: ItemCatalog) -> Iterator[str]:
     return (" ".join(item.values()) for item in catalog)
+
+
+def _loaded(encoder: str, pooling: Pooling, device: torch.device | str | None) -> _RecformerEncoder | _AnyEncoder:
+    try:
+        config = AutoConfig.from_pretrained(encoder)
+        kind = _RecformerEncoder if isinstance(config, RecformerConfig) else _AnyEncoder
+        return kind(encoder, config, pooling, device)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"The text encoder {encoder!r} cannot be loaded. Give the folder or Hub id of a text encoder that has its "
+            f"tokenizer, or {WORDS!r}, which needs no model. The reason: {error}"
+        ) from error
 
 
 class _RecformerEncoder:
