@@ -47,6 +47,9 @@ def test_fields_that_fit_no_transformer_are_refused(name):
         ({"num_layers": 0}, "num_layers"),
     ]
     wrong += [({"intermediate_size": 0}, "intermediate_size must be positive")] * hasattr(config, "intermediate_size")
+    wrong += [({"activation": "sine"}, "activation 'sine' is unknown; transformers has .*relu")] * hasattr(
+        config, "activation"
+    )
     for settings, message in wrong:
         with pytest.raises(StrictDataclassClassValidationError, match=message):
             config(hidden_size=64, **settings)

@@ -54,8 +54,13 @@ class TestScores:
         model = with_items(name)
         with pytest.raises(ValueError, match="History 1 is empty"):
             model.scores([np.array([1]), np.array([], np.int64)])
+        with pytest.raises(ValueError, match="History 0 is empty; expected at least one item in each"):
+            model.scores([np.array([], np.int64)])
         with pytest.raises(ValueError, match="rows from 0 to 60, but the model's catalogue has 60 items"):
             model.scores([np.array([0, 60])])
+
+    def test_no_histories_have_no_scores(self, name):
+        assert with_items(name).scores([]).shape == (0, 60)
 
 
 @EVERY
@@ -121,6 +126,15 @@ class TestItems:
         assert loaded.fit(small_dataset()) is loaded
         with pytest.raises(ValueError, match="The catalogue has 50 items, but the model has 60"):
             loaded.catalog = small_dataset(num_items=50).catalog
+
+    def test_settings_without_an_effect_are_refused(self, name):
+        model = NEURAL[name]
+        with pytest.raises(TypeError, match="has no setting 'hiden_size'; did you mean hidden_size"):
+            model(hiden_size=32)
+        with pytest.raises(TypeError, match=r"has no setting 'xyzzy'; help\(.*Config\) lists its fields"):
+            model(xyzzy=32)
+        with pytest.raises(TypeError, match=r"got a configuration and, besides, hidden_size, dropout\. Set these in"):
+            model(model.config_class(), hidden_size=32, dropout=0.0)
 
     def test_a_new_model_has_no_items(self, name):
         with pytest.raises(ValueError, match="has no items yet"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 SHARED_NEGATIVES = 256
 """Negatives of a batch, where a loss needs some and the configuration names no number."""
@@ -87,7 +88,7 @@ class BaselineConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}.")
 
     def check_transformer(self) -> None:
-        """Raises `ValueError` for `num_layers`, `num_heads` or `intermediate_size` that fit no transformer."""
+        """Raises `ValueError` for numbers of layers and heads, a width or an activation that fit no transformer."""
         config: Any = self
         inner = getattr(self, "intermediate_size", None)
         self.check_positive("num_layers", "num_heads", *(["intermediate_size"] if inner is not None else []))
@@ -95,6 +96,9 @@ class BaselineConfig(PreTrainedConfig):
             raise ValueError(
                 f"hidden_size ({config.hidden_size}) must be a multiple of num_heads ({config.num_heads})."
             )
+        activation = getattr(self, "activation", None)
+        if activation is not None and activation not in ACT2FN:
+            raise ValueError(f"activation {activation!r} is unknown; transformers has {', '.join(sorted(ACT2FN))}.")
 
     def check_shares(self, *names: str, below_one: bool = False) -> None:
         """Raises `ValueError` for fields outside [0, 1], or [0, 1)."""

@@ -6,7 +6,8 @@ import copy
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -73,6 +74,10 @@ class BaselineModel(PreTrainedModel):
     Args:
         config: by default one of `settings`.
         settings: fields of the configuration, if there is no `config`.
+
+    Raises:
+        TypeError: for settings beside a `config`, or one that the configuration does not have.
+        StrictDataclassError: for a value that a field does not take.
     """
 
     config: BaselineConfig
@@ -93,6 +98,7 @@ class BaselineModel(PreTrainedModel):
     """Whether `fit` pretrains a new model on the dataset before it is trained."""
 
     def __init__(self, config: BaselineConfig | None = None, **settings: Any) -> None:
+        check_settings(type(self), config, settings)
         config = self.config_class(**settings) if config is None else copy.deepcopy(config)
         config.validate_architecture()  # again, because `from_pretrained(..., name=value)` sets values after the check
         super().__init__(config)
@@ -328,7 +334,7 @@ class BaselineModel(PreTrainedModel):
             ValueError: for a model without items, an empty history, or rows outside the catalogue.
         """
         num_items = self.config.num_items
-        highest = max((int(np.max(history)) for history in histories if len(history)), default=-1)
+        highest = max((int(np.max(history)) for history in histories if len(history)), default=0)
         lowest = min((int(np.min(history)) for history in histories if len(history)), default=0)
         if num_items and not 0 <= lowest <= highest < num_items:
             raise ValueError(
@@ -336,7 +342,7 @@ class BaselineModel(PreTrainedModel):
                 f"{num_items:,} items."
             )
         step = max(1, min(512, _MOST_SCORES // max(num_items, 1)))
-        blocks = []
+        blocks = [torch.zeros(0, num_items, device=self.device)]
         with evaluating(self):
             for first in range(0, len(histories), step):
                 packed = PackedHistories.of(histories[first : first + step], self.config.max_length, self.device)
@@ -467,6 +473,19 @@ class BaselineModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # type: ignore[no-untyped-call]
+
+
+def check_settings(model: type[BaselineModel], config: BaselineConfig | None, settings: Mapping[str, Any]) -> None:
+    """Raises `TypeError` for settings without an effect, which transformers' configurations would keep in silence."""
+    name, known = model.config_class.__name__, [field.name for field in fields(model.config_class)]
+    if config is not None and settings:
+        raise TypeError(
+            f"{model.__name__} got a configuration and, besides, {', '.join(settings)}. Set these in the {name}."
+        )
+    for unknown in (each for each in settings if each not in known):
+        close = get_close_matches(unknown, known, 3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"help({name}) lists its fields."
+        raise TypeError(f"{model.__name__} has no setting {unknown!r}; {hint}")
 
 
 __all__ = ["BaselineModel", "BaselineOutput"]
