@@ -25,5 +25,13 @@ def test_a_pretrained_model():
     assert list(TEXTS.tags) == ["recformer-baseline", "sasrec"]
 
 
+def test_a_pretrained_model_with_items():
+    config = small_baseline("sasrec", only_pretrained=True).config
+    run = SimpleNamespace(**{**vars(RUN), "recommends": True, "config": config})
+    assert "pretrained on **" in TEXTS.introduction(run)
+    assert TEXTS.introduction(run).endswith("Finetune it before it recommends.")
+    assert "model.fit(dataset)" in TEXTS.loading(run)
+
+
 def test_a_model_without_a_paper():
     assert BaselineTexts("Own", "").introduction(RUN).startswith("A Own pretrained on")

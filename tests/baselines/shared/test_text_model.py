@@ -16,7 +16,7 @@ from recformer_hf.data.torch_datasets import TrainingSequences
 from recformer_hf.evaluation import rank_split
 from tests.support.neural_baselines import packed, small_baseline, small_baseline_arguments, with_items
 from tests.support.pretraining import domain
-from tests.support.training import small_dataset, weights_of
+from tests.support.training import same_state, small_dataset, state_of, weights_of
 
 TEXT = pytest.mark.parametrize("name", ["unisrec", "zesrec"])
 HISTORIES = [np.array([3, 0, 3]), np.array([1])]
@@ -95,7 +95,10 @@ class TestZeroShot:
         model = NEURAL[name].from_pretrained(tmp_path)
         assert model.config.num_items == 0
         assert model.catalog is None
-        assert len(rank_split(model.zero_shot(small_dataset()), small_dataset().validation)) == 48
+        found = model.zero_shot(small_dataset())
+        assert len(rank_split(found, small_dataset().validation)) == 48
+        before = state_of(found)
+        assert same_state(state_of(found.fit(small_dataset())), before)
 
 
 @TEXT

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from recformer_hf.baselines import BaselineTrainingArguments, SASRec, default_arguments, train_baseline
+from recformer_hf.baselines import NEURAL, BaselineTrainingArguments, SASRec, default_arguments, train_baseline
 from tests.baselines.shared.test_trainer import Pretrained
-from tests.support.neural_baselines import COMMON, small_baseline
+from tests.support.neural_baselines import COMMON, small_baseline, small_baseline_trainer
 from tests.support.training import same_state, small_dataset, state_of
 from tests.support.training_processes import run_code
 
@@ -84,6 +84,23 @@ class TestPretraining:
         train_baseline(pretrained, small_dataset(), self.args(tmp_path / "next", learning_rate=0.0))
         assert torch.equal(pretrained.position_embeddings.weight, before)
         assert not (tmp_path / "next/pretraining").exists()
+
+
+@pytest.mark.parametrize("name", ["s3rec", "recguru"])
+def test_fit_trains_what_is_only_pretrained(name, tmp_path):
+    small_baseline_trainer(
+        name, tmp_path, trainer_pretraining=True, eval_strategy="no", metric_for_best_model=None, save_strategy="epoch"
+    ).train()
+    model = NEURAL[name].from_pretrained(tmp_path)
+    assert model.config.only_pretrained
+    before = state_of(model)
+    assert model.fit(small_dataset(), **SHORT) is model
+    assert not same_state(state_of(model), before)
+    assert not model.config.only_pretrained
+    before = state_of(model)
+    assert same_state(state_of(model.fit(small_dataset(), **SHORT)), before)
+    other = NEURAL[name].from_pretrained(tmp_path).fit(small_dataset(num_items=50), **SHORT)
+    assert other.catalog == small_dataset(num_items=50).catalog
 
 
 def test_two_processes_fit_in_one_folder(tmp_path):

@@ -26,6 +26,8 @@ class BaselineTexts:
         what = f"A {self.name} ({self.paper})" if self.paper else f"A {self.name}"
         if not run.recommends:
             return f"{what} pretrained on {names}. It has no items of its own: finetune it on a dataset."
+        if run.config.only_pretrained:
+            return f"{what} pretrained on {names}, whose items it has. Finetune it before it recommends."
         return (
             f"{what} trained on {names}, as a baseline of "
             "[recformer-hf](https://pypi.org/project/recformer-hf/). It reads a user's history as rows of a catalogue "
@@ -39,7 +41,7 @@ class BaselineTexts:
             "",
             f"model = {self.name}.from_pretrained({name})  # a repository on the Hub, or this folder",
         ]
-        if run.recommends:
+        if run.recommends and not run.config.only_pretrained:
             catalog, example = run.datasets[0].catalog, run.example
             ids = [catalog.id_of(row) for row in (example.history if example else [0])]
             lines += [

@@ -35,6 +35,8 @@ class BaselineConfig(PreTrainedConfig):
         logq_correction (`bool`, defaults to `False`): correct a sampled softmax by how often each negative is expected.
         calibration (`float`, defaults to 0.75): t of `"gbce"`, in [0, 1].
         regularization (`float`, defaults to 1.0): lambda of `"bpr_max"`.
+        only_pretrained (`bool`, defaults to `False`): whether the weights are those of pretraining, and `fit` still has
+            to train them; set by the training.
 
     Raises:
         StrictDataclassClassValidationError: if values contradict each other (the message names both).
@@ -56,6 +58,7 @@ class BaselineConfig(PreTrainedConfig):
     logq_correction: bool = False
     calibration: float | int = 0.75
     regularization: float | int = 1.0
+    only_pretrained: bool = False
 
     @property
     def negatives_drawn(self) -> int:

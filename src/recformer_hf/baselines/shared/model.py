@@ -396,7 +396,7 @@ class BaselineModel(PreTrainedModel):
         )  # fmt: skip
 
     def fit(self, dataset: SequentialDataset, output_dir: str | Path | None = None, **arguments: Any) -> Self:
-        """Trains the model; one that has items is only checked to have the dataset's.
+        """Trains a model that is new or only pretrained; a trained one is only checked to have the dataset's items.
 
         The best epoch by NDCG@10 on `dataset.validation` is kept; a dataset without validation needs
         `eval_strategy="no"` and a fitting `num_train_epochs`.
@@ -410,9 +410,9 @@ class BaselineModel(PreTrainedModel):
             the model itself.
 
         Raises:
-            ValueError: if the model has other items than the dataset.
+            ValueError: if a trained model has other items than the dataset.
         """
-        if self.is_new or self.config.num_items == 0:
+        if self.is_new or self.config.only_pretrained or self.config.num_items == 0:
             # Imported by name when it is needed: the trainer needs this class.
             steps = importlib.import_module(".training", __package__)
             steps.fit_baseline(self, dataset, output_dir, arguments)

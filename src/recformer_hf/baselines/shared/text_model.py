@@ -182,7 +182,7 @@ class TextModel(BaselineModel):
             return self
         vectors = self.vectors_of_texts(catalog)
         config = copy.deepcopy(self.config)
-        config.num_items = len(catalog)
+        config.num_items, config.only_pretrained = len(catalog), False  # `fit` has nothing to train in it
         with torch.random.fork_rng(devices=[]):  # the training that goes on draws as if there were no new model
             model: TextModel = type(self)(config).to(self.device)  # type: ignore[arg-type]
         per_item = ("text_vectors", *(f"{name}.weight" for name in self.item_tables))

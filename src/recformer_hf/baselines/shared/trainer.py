@@ -34,7 +34,7 @@ from .card import BaselineTexts
 from .model import BaselineModel
 
 _ARGUMENTS = {name: reason for name, reason in REFUSED_IN_PRETRAINING.items() if name == "train_dataset"}
-_NOT_COMPARED = ("num_items", "transformers_version", "architectures", "dtype", "_name_or_path")
+_NOT_COMPARED = ("num_items", "only_pretrained", "transformers_version", "architectures", "dtype", "_name_or_path")
 
 
 class BaselineTrainer(RankingTrainer, SingleRunTrainer):
@@ -106,6 +106,7 @@ class BaselineTrainer(RankingTrainer, SingleRunTrainer):
         baseline = cast(BaselineModel, model)
         set_seed(self.seed)  # the same new weights, whatever was drawn before
         baseline.take_datasets(self.train_datasets, self.pretraining)
+        baseline.config.only_pretrained = self.pretraining
         if baseline.is_new:
             baseline.draw_weights()
         self._num_targets = baseline.num_targets
