@@ -130,6 +130,17 @@ class TestShops:
         assert batch["shop_targets"][0] == 0
         assert model(**batch).loss.isfinite()
 
+    def test_pretraining_that_goes_on_keeps_the_offsets_of_the_same_shops_alone(self, tmp_path):
+        model = small_baseline("zesrec")
+        self.batch(model)
+        model.source_embeddings.weight.data.normal_()
+        model.save_pretrained(tmp_path)
+        loaded = type(model).from_pretrained(tmp_path)
+        loaded.take_datasets(SHOPS, pretraining=True)
+        assert torch.equal(loaded.source_embeddings.weight, model.source_embeddings.weight)
+        loaded.take_datasets(SHOPS[::-1], pretraining=True)  # as many items, but each is another one
+        assert not loaded.source_embeddings.weight.any()
+
     def test_training_has_no_offsets_of_sources(self):
         model = small_baseline("zesrec")
         self.batch(model)

@@ -44,6 +44,7 @@ class UniSRecConfig(TextConfig):
     r"""Configuration of [`UniSRec`], beside the fields of [`~baselines.shared.text_model.TextConfig`].
 
     Args:
+        hidden_size (`int`, defaults to 128), dropout (`float`, defaults to 0.5): as there, with other defaults.
         loss (`str`, defaults to `"ce"`): full cross-entropy, or `"sampled_softmax"`.
         num_experts (`int`, defaults to 8): whitening experts.
         expert_dropout (`float`, defaults to 0.2): of the text vectors, in [0, 1).

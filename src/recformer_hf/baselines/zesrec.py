@@ -37,6 +37,7 @@ class ZESRecConfig(TextConfig):
     r"""Configuration of [`ZESRec`], beside the fields of [`~baselines.shared.text_model.TextConfig`].
 
     Args:
+        hidden_size (`int`, defaults to 128), dropout (`float`, defaults to 0.5): as there, with other defaults.
         loss (`str`, defaults to `"ce"`): full cross-entropy, or `"sampled_softmax"`.
         network (`"gru"` or `"transformer"`, defaults to `"gru"`): f_seq.
         num_layers (`int`, defaults to 1): of f_seq.
@@ -45,6 +46,8 @@ class ZESRecConfig(TextConfig):
         item_offsets (`bool`, defaults to `True`): whether there are offsets at all; without, only texts count.
         num_source_items (`int`, defaults to 0): items of the shops that it was pretrained on, which have offsets of
             their own; set by pretraining.
+        source_catalogs (`list[str]`, *optional*): fingerprints of these shops' catalogues, in the order of the offsets;
+            set by pretraining.
     """
 
     model_type = "zesrec"
@@ -58,6 +61,7 @@ class ZESRecConfig(TextConfig):
     prior_precision: float | int = 1.0
     item_offsets: bool = True
     num_source_items: int = 0
+    source_catalogs: list[str] | None = None
 
     def validate_architecture(self) -> None:
         self.check_transformer()
@@ -148,8 +152,10 @@ class ZESRec(TextModel):
     def take_datasets(self, datasets: "Sequence[SequentialDataset]", pretraining: bool) -> None:
         super().take_datasets(datasets, pretraining)
         sources = self.shop_starts[-1] if pretraining else 0
-        if sources != self.config.num_source_items or not pretraining:
-            self.config.num_source_items, self.source_embeddings = sources, None
+        catalogs = [dataset.catalog.fingerprint for dataset in datasets] if pretraining else None
+        if catalogs != self.config.source_catalogs or not pretraining:  # otherwise pretraining goes on with its offsets
+            self.config.num_source_items, self.config.source_catalogs = sources, catalogs
+            self.source_embeddings = None
             if sources and self.config.item_offsets:
                 self.source_embeddings = nn.Embedding(sources, self.config.hidden_size, device=self.device)
                 self._init_weights(self.source_embeddings)
