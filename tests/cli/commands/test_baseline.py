@@ -109,19 +109,23 @@ def test_a_dataset_without_a_test_split_is_ranked_on_validation(script, tmp_path
 def test_what_cannot_be_done_is_said_in_a_line(script, shop, tmp_path) -> None:
     command = ["--baseline", "sasrec", "--dataset", shop, "--output_dir", str(tmp_path / "run"), *SHORT]
     for settings, message in {
-        "width=3": "NAME=VALUE with a field of SASRecConfig, got width=3",
-        "hidden_size": "got hidden_size",
+        "hiden_size=3": "--settings: SASRec has no setting 'hiden_size'; did you mean hidden_size",
+        "hidden_size": "NAME=VALUE with a field of SASRecConfig, got hidden_size",
         "hidden_size=0": "hidden_size must be positive and finite, got 0",
     }.items():
         assert message in failure(script, [*command, "--settings", settings])
     assert "SASRec knows items by their ids alone" in failure(script, [*command, "--pretraining_datasets", shop, shop])
 
 
-def test_what_needs_a_baseline_is_refused_without_one(script, capsys) -> None:
+def test_what_has_no_effect_or_needs_a_baseline_is_refused_without_one(script, capsys) -> None:
     for command, message in (
         (["--settings", "loss=bce"], "--settings needs --baseline"),
         (["--baseline", "sasrex"], "--baseline sasrex is unknown; there are"),
+        (["--baseline", "unisrec", "--exclude_users"], "--exclude_users needs --pretraining_datasets"),
+        (["--exclude_users"], "--exclude_users needs --pretraining_datasets"),
+        (["--baseline", "zesrec", "--pretraining_epochs", "3"], "zesrec does not pretrain without"),
     ):
         with pytest.raises(SystemExit):
             script.parse(command)
         assert message in capsys.readouterr().err
+    assert script.parse(["--baseline", "s3rec", "--pretraining_epochs", "3"])[0][0].pretraining_epochs == 3

@@ -488,4 +488,4 @@ def check_settings(model: type[BaselineModel], config: BaselineConfig | None, se
         raise TypeError(f"{model.__name__} has no setting {unknown!r}; {hint}")
 
 
-__all__ = ["BaselineModel", "BaselineOutput"]
+__all__ = ["BaselineModel", "BaselineOutput", "check_settings"]

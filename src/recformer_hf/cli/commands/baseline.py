@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from ...baselines import (
     BaselineTrainingArguments,
     train_baseline,
 )
+from ...baselines.shared.model import check_settings
 from ...data.dataset import SequentialDataset
 from ...data.demo import DemoOracle
 from ...data.opening import open_dataset
@@ -96,6 +97,11 @@ def parse(
         parser.error(f"--baseline {given.baseline} is unknown; there are {', '.join(NEURAL)}")
     if given.baseline is None and (instead := [name for name in NEED_BASELINE if getattr(given, name)]):
         parser.error(f"--{instead[0]} needs --baseline: without it, all are trained with their own settings")
+    if given.exclude_users and not given.pretraining_datasets:
+        parser.error("--exclude_users needs --pretraining_datasets, from which it leaves users out")
+    pretrains = given.pretraining_datasets or given.baseline is None or NEURAL[given.baseline].pretrains_first
+    if given.pretraining_epochs is not None and not pretrains:
+        parser.error(f"--pretraining_epochs needs --pretraining_datasets: {given.baseline} does not pretrain without")
     runs = []
     for name in list(NEURAL) if given.baseline is None else [given.baseline]:
         own = CommandParser([DataArguments, BaselineTrainingArguments], prog, __doc__, COMMON)
@@ -110,11 +116,10 @@ def parse(
 
 def settings_of(name: str, pairs: Sequence[str]) -> dict[str, Any]:
     """`["hidden_size=128", "loss=gbce"]` as fields of a baseline's configuration: values are JSON, otherwise text."""
-    known = {each.name for each in fields(NEURAL[name].config_class)}
     found: dict[str, Any] = {}
     for pair in pairs:
         field_name, equals, value = pair.partition("=")
-        if not equals or field_name not in known:
+        if not equals:
             raise ValueError(
                 f"--settings takes NAME=VALUE with a field of {NEURAL[name].config_class.__name__}, got {pair}."
             )
@@ -122,6 +127,10 @@ def settings_of(name: str, pairs: Sequence[str]) -> dict[str, Any]:
             found[field_name] = json.loads(value)
         except ValueError:
             found[field_name] = value
+    try:
+        check_settings(NEURAL[name], None, found)
+    except TypeError as error:
+        raise ValueError(f"--settings: {error}") from error
     return found
 
 
