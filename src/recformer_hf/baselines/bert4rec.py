@@ -67,7 +67,14 @@ class BERT4RecConfig(BaselineConfig):
 
 
 class BERT4Rec(BaselineModel):
-    """Bidirectional encoder representations for sequential recommendation. The row `num_items` stands for the mask."""
+    """Bidirectional encoder representations for sequential recommendation. The row `num_items` stands for the mask.
+
+    From Sun et al. (CIKM 2019). States and item vectors are `[n, hidden_size]`, and scores their products plus a bias
+    of each item.
+
+    Args:
+        config, settings: a [`BERT4RecConfig`], or its fields; see [`BaselineModel`] for all else.
+    """
 
     config: BERT4RecConfig
     config_class = BERT4RecConfig

@@ -66,7 +66,14 @@ class FDSAConfig(BaselineConfig):
 
 
 class FDSA(BaselineModel):
-    """Feature-level deeper self-attention network."""
+    """Feature-level deeper self-attention network.
+
+    From Zhang et al. (IJCAI 2019). The joined states and item vectors are `[n, hidden_size]`, and scores their
+    products. Taking a catalogue raises `ValueError` for `attribute_fields` that no item has.
+
+    Args:
+        config, settings: a [`FDSAConfig`], or its fields; see [`BaselineModel`] for all else.
+    """
 
     config: FDSAConfig
     config_class = FDSAConfig

@@ -48,7 +48,14 @@ class GRU4RecConfig(BaselineConfig):
 
 
 class GRU4Rec(BaselineModel):
-    """Recurrent sequential recommendation."""
+    """Recurrent sequential recommendation.
+
+    From Hidasi et al. (ICLR 2016) and Hidasi and Karatzoglou (CIKM 2018). States and item vectors are
+    `[n, hidden_size]`, and scores their products plus a bias of each item.
+
+    Args:
+        config, settings: a [`GRU4RecConfig`], or its fields; see [`BaselineModel`] for all else.
+    """
 
     config: GRU4RecConfig
     config_class = GRU4RecConfig

@@ -73,9 +73,13 @@ class RecGURUConfig(BaselineConfig):
 class RecGURU(BaselineModel):
     """A sequence autoencoder whose user vectors do not tell their domain, finetuned to recommend.
 
+    From Li et al. (WSDM 2022). States and item vectors are `[n, hidden_size]`, and scores their products.
     `pretraining_datasets=[a, b]` of [`train_baseline`] pretrains on several domains; `fit(dataset)` alone pretrains on
     that dataset. A domain has item vectors and a decoder of its own, and all share the encoder. Finetuning on one of
     the domains goes on from what belongs to it; a new domain gets new item vectors and a new decoder.
+
+    Args:
+        config, settings: a [`RecGURUConfig`], or its fields; see [`BaselineModel`] for all else.
     """
 
     config: RecGURUConfig

@@ -86,7 +86,15 @@ class S3RecConfig(BaselineConfig):
 
 
 class S3Rec(BaselineModel):
-    """Self-supervised pretraining on items, attributes and segments, then sequential recommendation."""
+    """Self-supervised pretraining on items, attributes and segments, then sequential recommendation.
+
+    From Zhou et al. (CIKM 2020). States and item vectors are `[n, hidden_size]`, and scores their products. `fit` of a
+    new model pretrains it on the dataset first. Taking a catalogue raises `ValueError` for `attribute_fields` that no
+    item has.
+
+    Args:
+        config, settings: a [`S3RecConfig`], or its fields; see [`BaselineModel`] for all else.
+    """
 
     config: S3RecConfig
     config_class = S3RecConfig

@@ -49,7 +49,13 @@ class SASRecConfig(BaselineConfig):
 
 
 class SASRec(BaselineModel):
-    """Self-attentive sequential recommendation."""
+    """Self-attentive sequential recommendation.
+
+    From Kang and McAuley (ICDM 2018). States and item vectors are `[n, hidden_size]`, and scores their products.
+
+    Args:
+        config, settings: a [`SASRecConfig`], or its fields; see [`BaselineModel`] for all else.
+    """
 
     config: SASRecConfig
     config_class = SASRecConfig

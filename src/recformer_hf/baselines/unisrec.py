@@ -118,7 +118,14 @@ class WhiteningExperts(nn.Module):
 
 
 class UniSRec(TextModel):
-    """Universal sequence representation learning over frozen text vectors."""
+    """Universal sequence representation learning over frozen text vectors.
+
+    From Hou et al. (KDD 2022). States and item vectors are `[n, hidden_size]`, and scores their cosines over
+    `temperature`. Taking a catalogue raises `OSError` for a `text_encoder` that cannot be loaded.
+
+    Args:
+        config, settings: a [`UniSRecConfig`], or its fields; see [`BaselineModel`] for all else.
+    """
 
     config: UniSRecConfig
     config_class = UniSRecConfig

@@ -72,7 +72,14 @@ class ZESRecConfig(TextConfig):
 
 
 class ZESRec(TextModel):
-    """Zero-shot recommendation over frozen text vectors."""
+    """Zero-shot recommendation over frozen text vectors.
+
+    From Ding et al. (arXiv 2105.08318). States and item vectors are `[n, hidden_size]`, and scores their cosines over
+    `temperature`. Taking a catalogue raises `OSError` for a `text_encoder` that cannot be loaded.
+
+    Args:
+        config, settings: a [`ZESRecConfig`], or its fields; see [`BaselineModel`] for all else.
+    """
 
     config: ZESRecConfig
     config_class = ZESRecConfig
