@@ -10,15 +10,14 @@ those of `examples/`, written to `commands.txt`; `cold_items.json` has the figur
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.domains import values
+from benchmarks import domains
 from benchmarks.results_tables import PROTOCOLS, TABLES, markdown
-from benchmarks.study import EXAMPLES, Study, reports_of
+from benchmarks.study import Study, domain_parser, reports_of, study_of
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.preparation import PreparedInteractions
 from recformer_hf.data.splits import cold_item
@@ -28,20 +27,9 @@ SHARE = 0.1
 
 PARTS = ("cold", "in_set")
 
-SIMPLE = {
-    "last_item_text": "last-item text (TF-IDF)",
-    "text_neighbours": "text neighbours (TF-IDF)",
-    "blend": "best blend of simple baselines",
-}
-RECIPES = {
-    "text-only": (
-        "text alone: no residuals, no memory",
-        ["--recipe", "hybrid", "--item_residuals", "false", "--memory", "false"],
-    ),
-    "hybrid": ("hybrid (two-level)", ["--recipe", "hybrid"]),
-    "hybrid-text": ("hybrid, text encoder trained", ["--recipe", "hybrid-text"]),
-}
-"""The name in the table, and the options of `examples/finetune.py`."""
+SIMPLE = ("last_item_text", "text_neighbours", "blend")
+RECIPES = ("text-only", "hybrid", "hybrid-text")
+"""Rows of `benchmarks.domains`."""
 
 
 def interactions(dataset: SequentialDataset) -> PreparedInteractions:
@@ -78,20 +66,17 @@ def rows_of(study: Study, domain: str, recipes: list[str], options: list[str]) -
 
     def add(name: str, part: str, folder: Path, scorer: str) -> None:
         reports = reports_of(folder)
-        found.setdefault(name, {})[part] = [values(reports[f"{scorer}-{protocol}"]) for protocol in PROTOCOLS]
+        found.setdefault(name, {})[part] = [domains.values(reports[f"{scorer}-{protocol}"]) for protocol in PROTOCOLS]
 
     for part, dataset in folders.items():
         folder = study.ranked(f"{domain}-{part}-simple", dataset, "--baselines", *SIMPLE)
-        for scorer, name in SIMPLE.items():
-            add(name, part, folder, scorer)
+        for scorer in SIMPLE:
+            add(domains.SIMPLE[scorer].strip("*"), part, folder, scorer)
+    training = study.without_test(folders["cold"])
     for recipe in recipes:
-        name, chosen = RECIPES[recipe]
-        output = study.folder / f"{domain}-{recipe}"
-        run = study.run(
-            output.name, "metrics.json", str(EXAMPLES / "finetune.py"), "--model", str(study.warm()),
-            "--dataset", str(study.without_test(folders["cold"])), "--output_dir", str(output),
-            "--resume_from_checkpoint", "true", *chosen, *options,
-        )  # fmt: skip
+        shown, chosen = domains.TRAINED[recipe]
+        name = shown.strip("*")
+        run = study.finetuned_run(f"{domain}-{recipe}", study.warm(), training, *chosen, *options)
         for part, dataset in folders.items():
             has_memory = "--memory" not in chosen
             scorers = ["--model", str(run), *(["--without_memory", "true"] if has_memory else [])]
@@ -102,26 +87,20 @@ def rows_of(study: Study, domain: str, recipes: list[str], options: list[str]) -
     return found
 
 
-def figures_of(domains: dict[str, dict[str, dict[str, list[Any]]]]) -> list[dict[str, Any]]:
+def figures_of(found: dict[str, dict[str, dict[str, list[Any]]]]) -> list[dict[str, Any]]:
     """The rows of the table `cold_items`."""
     table: dict[str, dict[str, Any]] = {}
-    for domain, rows in domains.items():
+    for domain, rows in found.items():
         for name, parts in rows.items():
             table.setdefault(name, {"row": name})[domain] = parts
     return list(table.values())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folders", required=True, help="folder with one folder for each domain")
-    parser.add_argument("--text_encoder", required=True, help="folder or Hub id of the encoder to start from")
-    parser.add_argument("--output_dir", required=True)
-    parser.add_argument("--domains", nargs="+", default=["scientific", "toys", "beauty"])
-    parser.add_argument("--recipes", nargs="+", choices=[*RECIPES], default=[*RECIPES])
-    parser.add_argument("--max_token_num", type=int, default=128)
-    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="more options of examples/finetune.py")
+    parser = domain_parser(__doc__, ("scientific", "toys", "beauty"))
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=RECIPES)
     arguments = parser.parse_args()
-    study = Study(arguments.output_dir, arguments.folders, arguments.text_encoder, arguments.max_token_num)
+    study = study_of(arguments)
     rows = {domain: rows_of(study, domain, arguments.recipes, arguments.options) for domain in arguments.domains}
     figures = figures_of(rows)
     study.write("cold_items.json", figures)

@@ -11,12 +11,11 @@ rankings, `results.json`, and `tables.json` with the figures of three tables of 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results_tables import PROTOCOLS, TABLES, markdown
-from benchmarks.study import EXAMPLES, Study, machine, reports_of
+from benchmarks.results_tables import PROTOCOLS, TABLES, differences_row, markdown
+from benchmarks.study import Study, domain_parser, machine, reports_of, study_of
 from recformer_hf.evaluation import Ranking, paired_test
 
 DOMAINS = ("scientific", "toys", "beauty", "games")
@@ -73,11 +72,7 @@ def rows_of(study: Study, domain: str, wanted: list[str], options: list[str]) ->
         if row not in wanted:
             continue
         name = f"{domain}-{row}"
-        run = study.run(
-            name, "metrics.json", str(EXAMPLES / "finetune.py"), "--model", str(study.warm()),
-            "--dataset", str(study.without_test(dataset)), "--output_dir", str(study.folder / name),
-            "--resume_from_checkpoint", "true", *recipe, *options,
-        )  # fmt: skip
+        run = study.finetuned_run(name, study.warm(), study.without_test(dataset), *recipe, *options)
         alone = not row.startswith("text-only")
         scorers = ["--model", str(run), *(["--without_memory", "true"] if alone else [])]
         folder = study.ranked(name, dataset, *scorers)
@@ -105,11 +100,8 @@ def figures_of(rows: dict[str, list[Row]]) -> dict[str, list[dict[str, Any]]]:
         for row in found if blend is not None else []:
             if row.scorer == "model" and "hybrid" in row.name:
                 tests = {each: paired_test(row.rankings[each], blend.rankings[each]) for each in PROTOCOLS}  # type: ignore[union-attr]
-                differences.append({
-                    "difference": f"{row.name.strip('*')} minus the best blend", "domain": domain,
-                    **{each: [round(test[key], 4) for key in ("difference", "low", "high", "p_value")]
-                       for each, test in tests.items()},
-                })  # fmt: skip
+                difference = f"{row.name.strip('*')} minus the best blend"
+                differences.append({"domain": domain} | differences_row(difference, tests))
     return {
         "domains": list(table.values()), "differences_of_domains": differences, "cold_targets": list(cold.values())
     }  # fmt: skip
@@ -127,16 +119,10 @@ def _cold(report: dict[str, Any]) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folders", required=True, help="folder with one folder for each domain")
-    parser.add_argument("--text_encoder", required=True, help="folder or Hub id of the encoder to start from")
-    parser.add_argument("--output_dir", required=True)
-    parser.add_argument("--domains", nargs="+", default=list(DOMAINS))
+    parser = domain_parser(__doc__, DOMAINS)
     parser.add_argument("--rows", nargs="+", choices=["simple", *TRAINED], default=["simple", "text-only", "hybrid"])
-    parser.add_argument("--max_token_num", type=int, default=128)
-    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="more options of examples/finetune.py")
     arguments = parser.parse_args()
-    study = Study(arguments.output_dir, arguments.folders, arguments.text_encoder, arguments.max_token_num)
+    study = study_of(arguments)
     rows = {domain: rows_of(study, domain, arguments.rows, arguments.options) for domain in arguments.domains}
     figures = figures_of(rows)
     study.write("tables.json", figures)

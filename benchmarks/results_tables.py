@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from recformer_hf.evaluation.report import PairedTest, RankingReport
 
@@ -50,9 +50,13 @@ def test_split_row(row: str, reports: dict[str, RankingReport]) -> dict[str, Any
 
 def differences_row(difference: str, tests: dict[str, PairedTest]) -> dict[str, Any]:
     """The figures of one row of `differences`, from a paired test under each protocol."""
-    names: tuple[Literal["difference", "low", "high", "p_value"], ...] = ("difference", "low", "high", "p_value")
-    figures = {protocol: [round(test[name], 4) for name in names] for protocol, test in tests.items()}
+    figures = {protocol: [*interval_of(test), round(test["p_value"], 4)] for protocol, test in tests.items()}
     return {"difference": difference, **figures}
+
+
+def interval_of(test: PairedTest) -> list[float]:
+    """The difference of a paired test and the bounds of its interval, as figures."""
+    return [round(each, 4) for each in (test["difference"], test["low"], test["high"])]
 
 
 def number(value: float | None, digits: int = 4, sign: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +68,10 @@ class Study:
             "--folder", str(Path(self.data_folders, name)), "--output_dir", str(self.folder / f"data-{name}"),
         )  # fmt: skip
 
-    def without_test(self, dataset: Path) -> Path:
-        """A copy to train on and to select models with, so that neither can see the test split."""
-        folder = dataset.with_name(f"{dataset.name}-without-test")
+    def without_test(self, dataset: Path, folder: Path | None = None) -> Path:
+        """A copy to train on and to select models with, so that neither can see the test split; by default beside the
+        dataset."""
+        folder = dataset.with_name(f"{dataset.name}-without-test") if folder is None else folder
         if not folder.exists():
             whole = SequentialDataset.load(dataset)
             SequentialDataset(whole.catalog, whole.train, whole.validation, None, whole.info).save_to_disk(folder)
@@ -81,11 +84,19 @@ class Study:
             str(self.folder / "warm"), "--max-token-num", str(self.max_token_num),
         )  # fmt: skip
 
-    def ranked(self, name: str, dataset: Path, *scorers: str) -> Path:
-        """Rank the test split; a row of a table reads it once."""
+    def finetuned_run(self, name: str, model: Path, dataset: Path, *options: str) -> Path:
+        """Finetune a model; an interrupted run is resumed."""
         return self.run(
-            f"test-{name}", "metrics.json", str(EXAMPLES / "evaluate.py"), "--dataset", str(dataset),
-            "--protocol", "both", "--output_dir", str(self.folder / f"test-{name}"), *scorers,
+            name, "metrics.json", str(EXAMPLES / "finetune.py"), "--model", str(model), "--dataset", str(dataset),
+            "--output_dir", str(self.folder / name), "--resume_from_checkpoint", "true", *options,
+        )  # fmt: skip
+
+    def ranked(self, name: str, dataset: Path, *scorers: str, split: str = "test") -> Path:
+        """Rank a split; a row of a table reads the test split once."""
+        folder = self.folder / f"{split}-{name}"
+        return self.run(
+            folder.name, "metrics.json", str(EXAMPLES / "evaluate.py"), "--dataset", str(dataset), "--split", split,
+            "--protocol", "both", "--output_dir", str(folder), *scorers,
         )  # fmt: skip
 
     def read(self, name: str) -> Any:
@@ -96,6 +107,23 @@ class Study:
     def write(self, name: str, content: Any) -> None:
         """Write a JSON file of the folder."""
         (self.folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def domain_parser(description: str | None, domains: Sequence[str]) -> argparse.ArgumentParser:
+    """The arguments of a study of Recformers on real domains, `domains` by default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folders", required=True, help="folder with one folder for each domain")
+    parser.add_argument("--text_encoder", required=True, help="folder or Hub id of the encoder to start from")
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--domains", nargs="+", default=list(domains))
+    parser.add_argument("--max_token_num", type=int, default=128)
+    parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="more options of examples/finetune.py")
+    return parser
+
+
+def study_of(arguments: argparse.Namespace) -> Study:
+    """The study of the arguments of [`domain_parser`]."""
+    return Study(arguments.output_dir, arguments.folders, arguments.text_encoder, arguments.max_token_num)
 
 
 def machine() -> dict[str, Any]:

@@ -9,7 +9,7 @@
     accelerate launch examples/finetune.py --model warm-recformer --dataset shop --output_dir finetuned
     accelerate launch --config_file examples/configs/two_cpu_processes.yaml examples/finetune.py ...
 
-    # a two-level head over item vectors instead of the paper's stages: minutes on one core (docs/training.md)
+    # a two-level head over item vectors instead of the paper's stages: half an hour on one core (docs/training.md)
     python examples/finetune.py --model warm-recformer --dataset shop --output_dir finetuned --recipe hybrid-text
 
     # to resume an interrupted run: the same command with

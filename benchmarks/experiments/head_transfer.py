@@ -20,14 +20,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.domains import TEXT_ONLY
 from benchmarks.experiments.rounds import joined
-from benchmarks.results_tables import PROTOCOLS
-from benchmarks.study import EXAMPLES, Study, reports_of
+from benchmarks.results_tables import PROTOCOLS, interval_of
+from benchmarks.study import Study, reports_of
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.evaluation import Ranking, paired_test
 from recformer_hf.training.pretraining.zero_shot import without_users
 
-TRANSFERABLE = ("--recipe", "hybrid", "--item_residuals", "false", "--memory", "false")
+TRANSFERABLE = ("--recipe", "hybrid", *TEXT_ONLY)
 
 
 def pretrained(study: Study, model: Path, target: Path, sources: list[str], options: list[str]) -> Path:
@@ -37,27 +38,11 @@ def pretrained(study: Study, model: Path, target: Path, sources: list[str], opti
         excluded = [SequentialDataset.load(target)]
         shops = {Path(name).name: without_users(SequentialDataset.load(name), excluded) for name in sources}
         joined(shops, 1)[0].save_to_disk(folder)
-    return finetuned(study, "pretrained", model, folder, *TRANSFERABLE, *options)
-
-
-def finetuned(study: Study, name: str, model: Path, dataset: Path, *options: str) -> Path:
-    return study.run(
-        name, "metrics.json", str(EXAMPLES / "finetune.py"), "--model", str(model), "--dataset", str(dataset),
-        "--output_dir", str(study.folder / name), "--resume_from_checkpoint", "true", *options,
-    )  # fmt: skip
-
-
-def validated(study: Study, name: str, model: Path, dataset: Path, *options: str) -> Path:
-    """The folder with the rankings of the validation split."""
-    folder = study.folder / f"validation-{name}"
-    return study.run(
-        folder.name, "metrics.json", str(EXAMPLES / "evaluate.py"), "--model", str(model), "--dataset", str(dataset),
-        "--split", "validation", "--protocol", "both", "--output_dir", str(folder), *options,
-    )  # fmt: skip
+    return study.finetuned_run("pretrained", model, folder, *TRANSFERABLE, *options)
 
 
 def comparison(before: list[Path], after: list[Path], scorer: str) -> dict[str, Any]:
-    """NDCG@10 of each seed from both starts, under each protocol, and the paired test of the means over seeds."""
+    """NDCG@10 of each seed from both starts, the paired test of each seed, and the mean difference, by protocol."""
     figures: dict[str, Any] = {}
     for protocol in PROTOCOLS:
         name = f"{scorer}-{protocol}"
@@ -69,9 +54,7 @@ def comparison(before: list[Path], after: list[Path], scorer: str) -> dict[str, 
             paired_test(Ranking.load(new / f"{name}.npz"), Ranking.load(old / f"{name}.npz"))
             for new, old in zip(after, before, strict=True)
         ]
-        figures.setdefault("differences", {})[protocol] = [
-            [round(test[key], 4) for key in ("difference", "low", "high")] for test in tests
-        ]
+        figures.setdefault("differences", {})[protocol] = [interval_of(test) for test in tests]
         figures.setdefault("mean difference", {})[protocol] = round(
             float(np.mean([test["difference"] for test in tests])), 4
         )
@@ -89,20 +72,18 @@ def main() -> None:
     arguments = parser.parse_args()
     study = Study(arguments.output_dir, "", "", 0)
     start = pretrained(study, arguments.model, arguments.target, arguments.sources, arguments.options)
-    dataset = study.folder / "data-target"
-    if not dataset.exists():
-        whole = SequentialDataset.load(arguments.target)
-        SequentialDataset(whole.catalog, whole.train, whole.validation, None, whole.info).save_to_disk(dataset)
+    dataset = study.without_test(arguments.target, study.folder / "data-target")
     zero_shot = [
-        validated(study, f"zero-shot-{name}", model, dataset, "--encode_items")
+        study.ranked(f"zero-shot-{name}", dataset, "--model", str(model), "--encode_items", split="validation")
         for name, model in (("new", arguments.model), ("pretrained", start))
     ]
     trained: dict[str, list[Path]] = {"new": [], "pretrained": []}
     for seed in arguments.seeds:
         for name, model in (("new", arguments.model), ("pretrained", start)):
             options = ["--recipe", "hybrid", "--seed", str(seed), *arguments.options]
-            run = finetuned(study, f"{name}-{seed}", model, dataset, *options)
-            trained[name].append(validated(study, run.name, run, dataset, "--without_memory", "true"))
+            run = study.finetuned_run(f"{name}-{seed}", model, dataset, *options)
+            scorer = ["--model", str(run), "--without_memory", "true"]
+            trained[name].append(study.ranked(run.name, dataset, *scorer, split="validation"))
     figures = {
         "zero-shot": comparison(zero_shot[:1], zero_shot[1:], "model"),
         "without memory": comparison(trained["new"], trained["pretrained"], "model_without_memory"),

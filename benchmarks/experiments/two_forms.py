@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.domains import values
+from benchmarks.results_tables import interval_of
 from recformer_hf import RecformerForSeqRec, RecformerTokenizer
 from recformer_hf.baselines import Blend, Probabilities
 from recformer_hf.data.dataset import SequentialDataset
@@ -61,9 +62,7 @@ def figures_of(dataset: SequentialDataset, forms: Mapping[str, Scorer]) -> dict[
         tests = {
             protocol: paired_test(rankings["both"][protocol], rankings[name][protocol]) for protocol in rankings[name]
         }
-        figures[f"both minus {name}"] = {
-            protocol: [round(test[key], 4) for key in ("difference", "low", "high")] for protocol, test in tests.items()
-        }
+        figures[f"both minus {name}"] = {protocol: interval_of(test) for protocol, test in tests.items()}
     return figures
 
 

@@ -72,8 +72,10 @@ def launch_page(page: Blocks, **options: Any) -> Any:
 
     # Gradio's own fonts would be fetched from elsewhere, and its history of runs would keep what visitors did.
     theme = Base(text_size="lg", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
-    defaults: dict[str, Any] = {"theme": theme, "ssr_mode": False, "run_history": False, "footer_links": []}
-    defaults["max_file_size"] = 1  # byte: Gradio takes files on every page, of any size, and this one needs none
+    defaults: dict[str, Any] = {
+        "theme": theme, "ssr_mode": False, "run_history": False, "footer_links": [],
+        "max_file_size": 1,  # byte: Gradio takes files on every page, of any size, and this one needs none
+    }  # fmt: skip
     return page.launch(**{**defaults, **options})
 
 
