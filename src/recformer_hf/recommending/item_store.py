@@ -269,7 +269,9 @@ class ItemStore:
                 f"{path} was removed: it names the items of the model that was saved here before, and this model has "
                 "no catalogue. If it names these items too, save it again: catalog.save_pretrained(folder)."
             )
-        if not item_embeddings.is_meta and len(unset := zero_rows(item_embeddings)):
+        # A sharded matrix is one that trains, so it was encoded. No process has all of its rows.
+        is_whole = not item_embeddings.is_meta and not hasattr(item_embeddings, "device_mesh")
+        if is_whole and len(unset := zero_rows(item_embeddings)):
             logger.warning(
                 f"The vectors of {len(unset):,} of {len(item_embeddings):,} items are saved as zeros: they were never "
                 "encoded, and cannot be recommended. Encode them with model.encode_items, then save the model again."
