@@ -249,7 +249,7 @@ HYBRID = {
 }  # fmt: skip
 HYBRID_POINTS = {
     "the text encoder's best weights are known": ("os.rename", "stage-1/.stage.json"),
-    "the head has its last checkpoint": ("os.rmdir", "stage-2/.checkpoint-4.removed"),
+    "the head has its last checkpoint": ("open", "stage-2/.stage.json"),
     "the memory is half written": ("os.rename", ".result.partial/.memory.safetensors"),
     "weights are there, and the memory is not": ("os.rename", ".result.partial/memory.safetensors"),
 }
