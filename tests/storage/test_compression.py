@@ -73,6 +73,13 @@ def test_damage_is_named_with_its_position(tmp_path, kind):
         content(path)
 
 
+@pytest.mark.parametrize(("kind", "length"), [("gzip", 2), ("bzip2", 8), ("xz", 6), ("zstd", 4), ("zip", 4)])
+def test_a_file_that_was_cut_in_its_first_bytes_is_no_text(tmp_path, kind, length):
+    (tmp_path / "log").write_bytes(COMPRESS[kind](CONTENT)[:length])
+    with pytest.raises(DamagedBytesError, match=rf"log: the {kind} .*(end too early|damaged).*Download the file again"):
+        content(tmp_path / "log")
+
+
 @pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "zstd", "zip"])
 def test_a_small_file_that_inflates_to_much_is_read_in_small_pieces(tmp_path, kind):
     path = tmp_path / "log"

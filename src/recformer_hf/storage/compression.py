@@ -18,9 +18,10 @@ from .file_kinds import OFFICE_DOCUMENT, DamagedBytesError, UnreadableFileError,
 _READ_BYTES = 4 << 20
 # Enough for every file that `xz` writes (its largest preset needs 65 MB), and a bound for one that asks for gigabytes.
 _XZ_MEMORY_BYTES = 1 << 30
-# What a file starts with. (In a bzip2 file, its block size and a mark follow "BZh", which alone might be text.)
+# What a file starts with. (In a bzip2 file, its block size and a mark follow "BZh", which alone might be text. Four
+# bytes of the mark are enough, so a file that was cut within it is not read as text.)
 _GZIP_MAGIC = re.compile(rb"\x1f\x8b")
-_BZ2_MAGIC = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+_BZ2_MAGIC = re.compile(rb"BZh[1-9](1AY&|\x17rE8)")
 _XZ_MAGIC = re.compile(rb"\xfd7zXZ\0")
 _ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd")
 _ZIP_MAGIC = re.compile(rb"PK(\x03\x04|\x05\x06)")
