@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,20 @@ def test_a_loaded_model_recommends(shop):
     assert shop.catalog == CATALOG
     lengths = [len(shop.tokenizer.encode_items([item]).input_ids) for item in CATALOG]
     assert shop.tokens_per_item == pytest.approx(sum(lengths) / len(lengths))
+
+
+def test_a_model_that_was_replaced_is_gone_without_the_collector():
+    """`serve` lets the collector pass over what is loaded at the start, so nothing of it may be in a circle."""
+    found = load_recommender(saved_shop() / "shop")
+    found.model.recommend([[{"title": "hammer"}, IDS[0]]], found.tokenizer, 3)
+    parts = [weakref.ref(part) for part in (found.model, found.model.get_input_embeddings().weight, found.catalog)]
+    gc.collect()
+    gc.disable()
+    try:
+        del found
+        assert [part() for part in parts] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 def mapped_files() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -123,6 +124,8 @@ def serve(
     """
     token = None if admin_token_file is None else read_token(admin_token_file)
     app = app_of(model, limits, token, changes, options)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: the collector need not look through it for each large body
     logging.disable_progress_bar()  # a model that is taken over later has nobody to watch it
     config = uvicorn.Config(
         app, host=host, port=port, access_log=False, server_header=False, log_level="info",
