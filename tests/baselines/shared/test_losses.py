@@ -97,6 +97,7 @@ class TestBinary:
         assert gbce_beta(64, 1001, calibration=1.0) == pytest.approx(0.064)  # the sampling rate
         assert gbce_beta(64, 1001, calibration=0.5) == pytest.approx((1 + 0.064) / 2)
         assert gbce_beta(2000, 1001, calibration=0.5) == 1.0  # nothing is left out
+        assert gbce_beta(1, 1, calibration=0.5) == 1.0  # there is nothing else
 
 
 class TestSampledSoftmax:

@@ -58,6 +58,9 @@ class TestScores:
             model.scores([np.array([], np.int64)])
         with pytest.raises(ValueError, match="rows from 0 to 60, but the model's catalogue has 60 items"):
             model.scores([np.array([0, 60])])
+        for history in (["a"], "a", 3, [0.5], [[0]]):
+            with pytest.raises(TypeError, match=r"History 1 is .*; expected rows of the cat.*recommend takes ids"):
+                model.scores([np.array([0]), history])
 
     def test_no_histories_have_no_scores(self, name):
         assert with_items(name).scores([]).shape == (0, 60)

@@ -75,11 +75,11 @@ def gbce_beta(num_negatives: int, num_items: int, calibration: float) -> float:
 
     Args:
         num_negatives: k.
-        num_items: N, at least 2.
+        num_items: N; with one item, which has no negatives, alpha is 1.
         calibration: t in [0, 1]. 0 gives 1, which is the plain binary cross-entropy; 1 gives alpha, which makes scores
             as calibrated as without sampling.
     """
-    alpha = min(num_negatives / (num_items - 1), 1.0)
+    alpha = min(num_negatives / max(num_items - 1, 1), 1.0)
     return alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
 
 

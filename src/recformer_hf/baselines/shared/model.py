@@ -20,6 +20,7 @@ from transformers.utils.generic import ModelOutput
 
 from ...encoder.checkpoint import check_names, check_numbers, readable_checkpoint, remove_older_weights
 from ...items.catalog import CATALOG_FILE, ItemCatalog
+from ...items.text import shown
 from ...recommending.item_store import CheckpointSource, check_catalog, read_catalog
 from ...recommending.recommend import Recommendations
 from ...recommending.vectors import evaluating
@@ -331,11 +332,17 @@ class BaselineModel(PreTrainedModel):
             float32 `[batch, num_items]`, on the model's device.
 
         Raises:
+            TypeError: for histories that are not rows; `recommend` takes ids.
             ValueError: for a model without items, an empty history, or rows outside the catalogue.
         """
         num_items = self.config.num_items
-        highest = max((int(np.max(history)) for history in histories if len(history)), default=0)
-        lowest = min((int(np.min(history)) for history in histories if len(history)), default=0)
+        arrays = [np.asarray(history) for history in histories]
+        for number, history in enumerate(arrays):
+            if history.ndim != 1 or (history.size and history.dtype.kind not in "iu"):
+                problem = f"History {number} is {shown(histories[number])}; expected rows of the catalogue"
+                raise TypeError(f"{problem}, which are whole numbers. model.recommend takes ids.")
+        highest = max((int(np.max(history)) for history in arrays if len(history)), default=0)
+        lowest = min((int(np.min(history)) for history in arrays if len(history)), default=0)
         if num_items and not 0 <= lowest <= highest < num_items:
             raise ValueError(
                 f"The histories have rows from {lowest:,} to {highest:,}, but the model's catalogue has "
@@ -344,8 +351,8 @@ class BaselineModel(PreTrainedModel):
         step = max(1, min(512, _MOST_SCORES // max(num_items, 1)))
         blocks = [torch.zeros(0, num_items, device=self.device)]
         with evaluating(self):
-            for first in range(0, len(histories), step):
-                packed = PackedHistories.of(histories[first : first + step], self.config.max_length, self.device)
+            for first in range(0, len(arrays), step):
+                packed = PackedHistories.of(arrays[first : first + step], self.config.max_length, self.device)
                 blocks.append(self(packed.rows, packed.lengths, packed.longest).scores)
         return torch.cat(blocks)
 
