@@ -124,6 +124,50 @@ def test_a_full_queue_refuses_and_says_for_how_long():
     run_async(test)
 
 
+def test_who_would_wait_too_long_is_refused():
+    async def test():
+        gate = threading.Event()
+        recorder, queue = Recorder(gate), batcher(max_tokens=1, max_seconds=0.5)
+        queue.start()
+        gate.set()
+        await queue.submit(recorder.double, 0, tokens=1)
+        gate.clear()
+        slow = asyncio.ensure_future(queue.submit(recorder.double, 1, tokens=1))
+        await asyncio.sleep(1.5)
+        gate.set()
+        assert await slow == 2  # a token takes 0.3 s now: a fifth of 1.5
+        gate.clear()
+        jobs = []
+        for number in (2, 3):
+            jobs.append(asyncio.ensure_future(queue.submit(recorder.double, number, tokens=1)))
+            await settled()
+        with pytest.raises(QueueFullError) as caught:
+            await queue.submit(recorder.double, 4, tokens=1)
+        assert caught.value.seconds == 1
+        gate.set()
+        assert await asyncio.gather(*jobs) == [4, 6]  # the first had nobody before it
+        await queue.close()
+
+    run_async(test)
+
+
+def test_what_has_no_tokens_does_not_change_what_is_expected():
+    async def test():
+        gate = threading.Event()
+        recorder, queue = Recorder(gate), batcher(max_seconds=0.5)
+        queue.start()
+        load = asyncio.ensure_future(queue.submit(recorder.double, 0))
+        await asyncio.sleep(1.0)
+        gate.set()
+        assert await load == 0
+        assert await asyncio.gather(*(queue.submit(recorder.double, n, tokens=1) for n in range(8))) == [
+            2 * n for n in range(8)
+        ]
+        await queue.close()
+
+    run_async(test)
+
+
 def test_whoever_gives_up_takes_no_place_and_no_time():
     async def test():
         gate = threading.Event()

@@ -15,7 +15,7 @@ Run = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class QueueFullError(Exception):
-    """Too many jobs wait.
+    """Too many jobs wait, or they would wait too long.
 
     Args:
         seconds: after which there will be room again, roughly.
@@ -49,6 +49,8 @@ class Batcher:
         window: how long a call waits for more jobs, in seconds.
         max_tokens: tokens of a call's jobs; a larger job has a call of its own.
         max_waiting: jobs that may wait.
+        max_seconds: how long what runs and waits may take, as the last calls let expect; a job that would wait longer
+            is refused, because nobody would be there to read its answer.
         on_batch: is told the number of jobs, the tokens and the seconds of each call.
     """
 
@@ -57,16 +59,19 @@ class Batcher:
         window: float,
         max_tokens: int,
         max_waiting: int,
+        max_seconds: float = math.inf,
         on_batch: Callable[[int, int, float], None] = lambda jobs, tokens, seconds: None,
     ) -> None:
-        self.window, self.max_tokens, self.max_waiting, self.on_batch = window, max_tokens, max_waiting, on_batch
+        self.window, self.max_tokens, self.max_waiting = window, max_tokens, max_waiting
+        self.max_seconds, self.on_batch = max_seconds, on_batch
         self._waiting: deque[_Job] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recformer-model")
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._last_jobs = 1
-        self._seconds_per_job = 0.0
+        self._running_tokens = 0
+        self._seconds_per_token = 0.0
 
     def __len__(self) -> int:
         """How many jobs wait."""
@@ -93,13 +98,13 @@ class Batcher:
             tokens: what counts towards `max_tokens`.
 
         Raises:
-            QueueFullError: if too many jobs wait.
+            QueueFullError: if too many jobs wait, or they would wait too long.
             ClosedError: after [`close`].
             Exception: what `run` has raised, or returned for this payload.
         """
         if self._closed:
             raise ClosedError
-        if len(self._waiting) >= self.max_waiting:
+        if len(self._waiting) >= self.max_waiting or (self._waiting and self._expected(tokens) > self.max_seconds):
             raise QueueFullError(self.seconds_to_wait())
         job = _Job(run, payload, tokens)
         self._waiting.append(job)
@@ -111,14 +116,18 @@ class Batcher:
                 self._waiting.remove(job)
 
     def seconds_to_wait(self) -> int:
-        """How long it takes to run the jobs that wait, in whole seconds, at least 1."""
-        return max(1, math.ceil(len(self._waiting) * self._seconds_per_job))
+        """How long it takes to run the jobs that run and wait, in whole seconds, at least 1."""
+        return max(1, math.ceil(self._expected()))
+
+    def _expected(self, tokens: int = 0) -> float:
+        """Seconds until a new job of so many tokens has its answer, if what runs has only begun."""
+        return (self._running_tokens + sum(job.tokens for job in self._waiting) + tokens) * self._seconds_per_token
 
     async def _work(self) -> None:
         while await self._any_waiting():
             jobs = await self._next_jobs()
             loop = asyncio.get_running_loop()
-            started = loop.time()
+            started, self._running_tokens = loop.time(), sum(job.tokens for job in jobs)
             answers = await loop.run_in_executor(self._thread, _run, jobs[0].run, [job.payload for job in jobs])
             seconds = loop.time() - started
             for job, answer in zip(jobs, answers, strict=True):
@@ -129,8 +138,14 @@ class Batcher:
                 else:
                     job.answer.set_result(answer)
             self._last_jobs = len(jobs)
-            self._seconds_per_job += 0.2 * (seconds / len(jobs) - self._seconds_per_job)
-            self.on_batch(len(jobs), sum(job.tokens for job in jobs), seconds)
+            self._count(self._running_tokens, seconds)
+            self.on_batch(len(jobs), self._running_tokens, seconds)
+            self._running_tokens = 0
+
+    def _count(self, tokens: int, seconds: float) -> None:
+        if tokens:  # what has none, such as taking over a model, says nothing about requests
+            found, known = seconds / tokens, self._seconds_per_token
+            self._seconds_per_token = known + 0.2 * (found - known) if known else found
 
     async def _any_waiting(self) -> bool:
         """Waits for a job; False if there will be none."""

@@ -29,6 +29,10 @@ _ADVICE = "Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))
 CONNECTIONS = 1024
 """Connections at once; further ones get status 503."""
 
+KEEP_ALIVE = 75
+"""Seconds that a connection without requests stays open. Balancers keep theirs for 60 s; if a service closes one
+sooner, a balancer sends a request into one that is just being closed."""
+
 
 def app_of(
     model: str | os.PathLike[str],
@@ -129,7 +133,8 @@ def serve(
     logging.disable_progress_bar()  # a model that is taken over later has nobody to watch it
     config = uvicorn.Config(
         app, host=host, port=port, access_log=False, server_header=False, log_level="info",
-        limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=int(limits.timeout_seconds) + 1,
+        limit_concurrency=CONNECTIONS, timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(limits.timeout_seconds) + 1,
     )  # fmt: skip
     uvicorn.Server(config).run()
 

@@ -24,6 +24,9 @@ from .settings import ServingLimits
 
 logger = logging.get_logger(__name__)
 
+WAITING_SHARE = 0.75
+"""Of the time-out: a request that would have to wait longer is refused at once, so that it can go elsewhere."""
+
 
 class Service:
     """Answers requests with a recommender.
@@ -57,8 +60,9 @@ class Service:
         """Begins to answer, in the running event loop."""
         limits = self.limits
         self._batcher = Batcher(
-            limits.window_ms / 1000, limits.max_batch_tokens, limits.max_waiting, self.metrics.count_batch
-        )
+            limits.window_ms / 1000, limits.max_batch_tokens, limits.max_waiting,
+            WAITING_SHARE * limits.timeout_seconds, self.metrics.count_batch,
+        )  # fmt: skip
         self.metrics.watch_queue(self._batcher.__len__)
         self._batcher.start()
         self._tasks = [asyncio.get_running_loop().create_task(self._watch())]
@@ -235,7 +239,7 @@ class Service:
         try:
             return await asyncio.wait_for(self._batcher.submit(run, payload, tokens), self.limits.timeout_seconds)
         except QueueFullError as error:
-            detail = f"{self.limits.max_waiting} requests wait already. Try again in {error.seconds} s."
+            detail = f"{len(self._batcher)} requests wait already. Try again in {error.seconds} s."
             raise Problem(429, "queue-full", detail, headers={"Retry-After": str(error.seconds)}) from None
         except ClosedError:
             detail = "The service is shutting down. Send the request again; another process will answer it."
