@@ -6,7 +6,8 @@
 `--folders` has one folder for each domain, in the layout of the public replication. Nothing is tuned for a domain:
 every run has the defaults of its recipe. Training sees a copy of the dataset without a test split, and the test split
 is read once for each row. Every command is one of `examples/`, and is written to `commands.txt`. Beside it are the
-rankings, `results.json`, and `tables.json` with the figures of three tables of docs/results/tables.json.
+rankings, `results.json`, and `tables.json` with the figures of three tables, which
+`python -m benchmarks.results_tables --add` adds to docs/results.md.
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
     python -m benchmarks.neural_baselines --folders data --text_encoder all-MiniLM-L6-v2 --output_dir outputs/baselines
     python -m benchmarks.neural_baselines ... --domains scientific --rows sasrec --no_test     # validation alone
+    python -m benchmarks.neural_baselines ... --domains toys --settings_of docs/results/neural_baselines.json
 
 `--folders` has one folder for each domain, in the layout of the public replication. The settings of a row are chosen on
-the first domain, by validation NDCG@10 with the history kept, and hold for the others. Training sees a copy of the
-dataset without a test split, and the test split is read once for each row, after all settings are chosen. Every command
-is one of `examples/`, and is written to `commands.txt`. Beside it are the rankings, `validation.json` with every
-setting that was tried, and `tables.json` with the figures of the table. The same call again resumes.
+the first domain, by validation NDCG@10 with the history kept, and hold for the others; `--settings_of` takes those of
+an earlier run. Training sees a copy of the dataset without a test split, and the test split is read once for each row,
+after all settings are chosen. Every command is one of `examples/`, and is written to `commands.txt`. Beside it are the
+rankings, `validation.json` with every setting that was tried, and `tables.json` with the figures of the table, which
+`python -m benchmarks.results_tables --add` adds to the document. The same call again resumes.
 """
 
 from __future__ import annotations
@@ -82,6 +84,17 @@ class Neural:
         }
 
 
+def settings_of(file: str | None) -> dict[str, list[str]]:
+    """The settings that an earlier run chose, by row, from the figures of its table."""
+    rows = [] if file is None else json.loads(Path(file).read_text("utf-8"))["neural_baselines"]
+    written = {row["row"]: row["settings"].split()[1:] for row in rows if "settings" in row}
+    return {
+        row: next(each for each in settings if [part for part in each if part != TEXT_ENCODER] == written[name])
+        for row, (name, _, settings) in ROWS.items()
+        if name in written
+    }
+
+
 def validation(run: Path) -> float:
     """NDCG@10 of the weights that a run ended with, history kept."""
     return float(json.loads((run / "metrics.json").read_text("utf-8"))["validation"]["metrics"]["ndcg@10"])
@@ -126,17 +139,18 @@ def main() -> None:
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--domains", nargs="+", default=list(DOMAINS), help="the first chooses the settings")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--settings_of", help="tables.json of an earlier run; the settings of its rows are taken")
     parser.add_argument("--no_test", action="store_true", help="train and choose, but do not read the test split")
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="more options of train_baseline.py")
     arguments = parser.parse_args()
     study = Study(arguments.output_dir, arguments.folders, arguments.text_encoder, max_token_num=128)
     neural = Neural(study, arguments.options)
-    first, *others = arguments.domains
-    chosen = {}
+    chosen = settings_of(arguments.settings_of)
     for row in arguments.rows:
-        chosen[row] = neural.chosen(first, row)
+        if row not in chosen:
+            chosen[row] = neural.chosen(arguments.domains[0], row)
         print(f"{row}: {' '.join(chosen[row]) or 'defaults'}", flush=True)
-    for domain in others:
+    for domain in arguments.domains:
         for row in arguments.rows:
             neural.run_of(domain, row, chosen[row])
     if arguments.no_test:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.results_tables             # after a change of the figures: write the tables anew
     python -m benchmarks.results_tables --check     # fail if a table differs from its figures
+    python -m benchmarks.results_tables --add outputs/domains/tables.json    # new figures, then the tables
 
 A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`, at any indentation, and nothing else in the
 document is touched. The figures are those that `examples/evaluate.py` and the programs of `benchmarks/experiments/`
@@ -118,7 +119,7 @@ def domains(rows: Figures) -> list[list[str]]:
 
 def neural_baselines(rows: Figures) -> list[list[str]]:
     """NDCG@10 of every baseline on every domain, with the half of its 95 % interval, and what training it took."""
-    names = [name for name in rows[-1] if name not in ("row", "settings")]
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in ("row", "settings")))
     table = [["NDCG@10, kept / excluded", *names, "CPU seconds", "parameters", "settings"]]
     for row in rows:
         cells = [
@@ -141,7 +142,7 @@ def recformer(rows: Figures) -> list[list[str]]:
 
 def cold_targets(rows: Figures) -> list[list[str]]:
     """NDCG@10 of the users whose target training has not seen."""
-    names = [name for name in rows[0] if name != "row"]
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "row"))
     table = [["NDCG@10 of cold targets, kept / excluded", *names]]
     for row in rows:
         table.append([row["row"], *(" / ".join(map(number, row[name])) if name in row else "" for name in names)])
@@ -226,6 +227,40 @@ def tables_of(path: Path) -> dict[str, Figures]:
     return content
 
 
+def added(known: Figures, found: Figures) -> Figures:
+    """The rows of a table with those of another run: of a row that is in both, what the run has replaces what is known.
+
+    A row is known by its name, and in a table of differences by its domain too.
+    """
+    rows = [dict(row) for row in known]
+    for row in found:
+        name = row.get("row", row.get("difference"))
+        named = [place for place, old in enumerate(rows) if name in (old.get("row"), old.get("difference"))]
+        same = next((place for place in named if rows[place].get("domain") == row.get("domain")), None)
+        if same is not None:
+            rows[same] |= row
+        else:
+            rows.insert(named[-1] + 1 if named else len(rows), dict(row))
+    return rows
+
+
+def add(file: Path, docs: Path) -> None:
+    """Adds the figures of a file to those in docs/results/.
+
+    Raises:
+        ValueError: for a table that no document has.
+    """
+    new: dict[str, Figures] = json.loads(file.read_text("utf-8"))
+    for name, found in new.items():
+        paths = [docs / each for each in DOCUMENTS.values()]
+        path = next((path for path in paths if isinstance(json.loads(path.read_text("utf-8")).get(name), list)), None)
+        if path is None:
+            raise ValueError(f"{file} has the table {name}, which no document has.")
+        content = json.loads(path.read_text("utf-8"))
+        content[name] = added(content[name], found)
+        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
 def written(document: Path, figures: Path, check: bool) -> str:
     """Writes the tables of one document, or only compares them; returns what was done.
 
@@ -249,8 +284,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the documents and of their figures")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with status 1 if a table differs")
+    parser.add_argument("--add", type=Path, help="tables.json of a run, whose figures are added first")
     arguments = parser.parse_args()
     try:
+        if arguments.add is not None:
+            add(arguments.add, arguments.docs)
         for document, figures in DOCUMENTS.items():
             print(written(arguments.docs / document, arguments.docs / figures, arguments.check))
     except ValueError as error:

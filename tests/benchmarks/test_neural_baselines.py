@@ -79,6 +79,19 @@ def test_the_text_encoder_is_in_the_command_but_not_in_the_name(neural) -> None:
     assert command[-5:] == ("--use_cpu", "true", "--settings", "text_encoder=the-encoder", "whitening=0.5")
 
 
+def test_settings_are_those_of_an_earlier_run(tmp_path) -> None:
+    rows = [
+        {"row": "popularity", "toys": {}},
+        {"row": "SASRec", "settings": "sasrec hidden_size=128 dropout=0.5"},
+        {"row": "UniSRec, text", "settings": "unisrec"},
+    ]
+    (tmp_path / "tables.json").write_text(json.dumps({"neural_baselines": rows}))
+    assert neural_baselines.settings_of(str(tmp_path / "tables.json")) == {
+        "sasrec": ["hidden_size=128", "dropout=0.5"], "unisrec": [neural_baselines.TEXT_ENCODER],
+    }  # fmt: skip
+    assert neural_baselines.settings_of(None) == {}
+
+
 @pytest.mark.parametrize("row", neural_baselines.ROWS)
 def test_every_setting_of_the_grid_is_one_of_its_baseline(row: str) -> None:
     _, baseline, grid = neural_baselines.ROWS[row]

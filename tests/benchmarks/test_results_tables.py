@@ -107,6 +107,31 @@ def test_tables_are_written_once_and_then_left_alone(monkeypatch, tmp_path, caps
         assert (tmp_path / f"{name}.md").read_text("utf-8") == results_tables.with_tables(DOCUMENT, FIGURES)
 
 
+def test_figures_of_another_run_are_added(monkeypatch, tmp_path):
+    monkeypatch.setattr(results_tables, "DOCUMENTS", {"a.md": "a.json"})
+    (tmp_path / "a.md").write_text(DOCUMENT, "utf-8")
+    (tmp_path / "a.json").write_text(json.dumps(FIGURES), "utf-8")
+    new = [{"row": "new", "beauty": [0.3, 0.3]}, {"row": "one", "toys": [0.06, 0.07], "beauty": [0.1, 0.2]}]
+    (tmp_path / "new.json").write_text(json.dumps({"cold_targets": new}))
+    run(monkeypatch, "--docs", str(tmp_path), "--add", str(tmp_path / "new.json"))
+    one, other, last = json.loads((tmp_path / "a.json").read_text())["cold_targets"]
+    assert one == {"row": "one", "toys": [0.06, 0.07], "games": [0.2, 0.1], "beauty": [0.1, 0.2]}
+    assert (other, last) == (FIGURES["cold_targets"][1], new[0])
+    table = results_tables.cold_targets([one, other, last])
+    assert table[0] == ["NDCG@10 of cold targets, kept / excluded", "toys", "games", "beauty"]
+    assert f"| {' | '.join(table[1])} |" in (tmp_path / "a.md").read_text("utf-8")
+    (tmp_path / "new.json").write_text(json.dumps({"other": new}))
+    with pytest.raises(SystemExit, match="has the table other, which no document has"):
+        run(monkeypatch, "--docs", str(tmp_path), "--add", str(tmp_path / "new.json"))
+
+
+def test_a_row_of_differences_is_known_by_its_domain_too():
+    known = [{"difference": "a", "domain": "toys", "kept": 1}, {"difference": "b", "domain": "toys", "kept": 2}]
+    found = [{"difference": "a", "domain": "games", "kept": 3}, {"difference": "b", "domain": "toys", "kept": 4}]
+    rows = results_tables.added(known, found)
+    assert rows == [known[0], found[0], found[1]]
+
+
 @pytest.mark.parametrize(
     ("document", "figures"),
     [
