@@ -77,7 +77,7 @@ def rows_of(study: Study, domain: str, wanted: list[str], options: list[str]) ->
         alone = not row.startswith("text-only")
         scorers = ["--model", str(run), *(["--without_memory", "true"] if alone else [])]
         folder = study.ranked(name, dataset, *scorers)
-        seconds = study.seconds[name]
+        seconds = study.cpu_seconds.get(name, study.seconds[name])
         if alone:
             rows.append(Row(f"{shown.strip('*')} without memory", folder, "model_without_memory", seconds))
         rows.append(Row(shown, folder, "model", seconds))
