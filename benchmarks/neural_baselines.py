@@ -24,7 +24,7 @@ from safetensors import safe_open
 
 from benchmarks.domains import SIMPLE, values
 from benchmarks.results_tables import PROTOCOLS, TABLES, markdown
-from benchmarks.study import EXAMPLES, Study, machine, reports_of
+from benchmarks.study import EXAMPLES, Study, machine, reports_of, validation_ndcg
 
 DOMAINS = ("scientific", "toys", "beauty")
 WIDER = "hidden_size=128"
@@ -67,7 +67,7 @@ class Neural:
 
     def chosen(self, domain: str, row: str) -> list[str]:
         """The setting with the best validation NDCG@10 on a domain; every figure is kept in `validation.json`."""
-        found = {" ".join(setting): validation(self.run_of(domain, row, setting)) for setting in ROWS[row][2]}
+        found = {" ".join(setting): validation_ndcg(self.run_of(domain, row, setting)) for setting in ROWS[row][2]}
         self.study.write("validation.json", {**self.study.read("validation.json"), f"{domain}-{row}": found})
         return max(ROWS[row][2], key=lambda setting: found[" ".join(setting)])
 
@@ -93,11 +93,6 @@ def settings_of(file: str | None) -> dict[str, list[str]]:
         for row, (name, _, settings) in ROWS.items()
         if name in written
     }
-
-
-def validation(run: Path) -> float:
-    """NDCG@10 of the weights that a run ended with, history kept."""
-    return float(json.loads((run / "metrics.json").read_text("utf-8"))["validation"]["metrics"]["ndcg@10"])
 
 
 def cells(reports: dict[str, Any]) -> dict[str, list[float]]:

@@ -20,12 +20,11 @@ the chosen run. Users of the target are removed from pretraining. Every command 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results_tables import PROTOCOLS, TABLES, differences_row, markdown, test_split_row
-from benchmarks.study import EXAMPLES, Study, machine, reports_of
+from benchmarks.study import EXAMPLES, Study, machine, reports_of, validation_ndcg
 from recformer_hf.evaluation import Ranking, paired_test
 
 BASELINES = ("popularity", "markov", "last_item_text", "last_item_vectors")
@@ -49,7 +48,8 @@ class PretrainingStudy(Study):
             "pretrained", "run.json", str(EXAMPLES / "pretrain.py"), "--model", str(self.warm()),
             "--datasets", *map(str, sources), "--exclude_users_of", str(target),
             "--zero_shot_datasets", f"target={target}", "--zero_shot_max_users", "2000",
-            "--output_dir", str(self.folder / "pretrained"), *length, *self.shared(0),
+            "--output_dir", str(self.folder / "pretrained"), "--resume_from_checkpoint", "true",
+            *length, *self.shared(0),
             "--per_device_train_batch_size", str(arguments.pretrain_batch_size),
             "--learning_rate", str(arguments.pretrain_learning_rate),
             "--mlm_probability", str(arguments.mlm_probability), "--mixing", arguments.mixing,
@@ -60,9 +60,8 @@ class PretrainingStudy(Study):
     def finetuned(self, row: str, start: Path, dataset: Path, rate: float, seed: int) -> Path:
         arguments = self.arguments
         name = f"{row}-{rate}-seed{seed}"
-        return self.run(
-            name, "metrics.json", str(EXAMPLES / "finetune.py"), "--model", str(start), "--dataset", str(dataset),
-            "--output_dir", str(self.folder / name), *self.shared(seed), "--learning_rate", str(rate),
+        return self.finetuned_run(
+            name, start, dataset, *self.shared(seed), "--learning_rate", str(rate),
             "--per_device_train_batch_size", str(arguments.batch_size),
             "--num_train_epochs", str(arguments.epochs), "--stage2_num_train_epochs", str(arguments.stage2_epochs),
             "--stage1_patience", str(arguments.patience), "--stage2_patience", str(arguments.patience),
@@ -71,12 +70,8 @@ class PretrainingStudy(Study):
     def shared(self, seed: int) -> list[str]:
         return [
             "--seed", str(seed), "--bf16", str(not self.arguments.float32), "--warmup_steps", "0.05",
-            "--logging_steps", "50", "--resume_from_checkpoint", "true",
+            "--logging_steps", "50",
         ]  # fmt: skip
-
-
-def validation_metric(run: Path) -> float:
-    return float(json.loads((run / "metrics.json").read_text("utf-8"))["validation"]["metrics"]["ndcg@10"])
 
 
 def rows_of(study: PretrainingStudy) -> dict[str, tuple[Path, str]]:
@@ -104,7 +99,7 @@ def rows_of(study: PretrainingStudy) -> dict[str, tuple[Path, str]]:
             continue
         first = arguments.seeds[0]
         grid = {rate: study.finetuned(row, start, training, rate, first) for rate in arguments.learning_rates}
-        best = max(grid, key=lambda rate: validation_metric(grid[rate]))
+        best = max(grid, key=lambda rate: validation_ndcg(grid[rate]))
         for seed in arguments.seeds:
             run = study.finetuned(row, start, training, best, seed)
             rows[f"{row}, seed {seed}"] = (study.ranked(f"{row}-seed{seed}", target, "--model", str(run)), "model")

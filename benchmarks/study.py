@@ -136,3 +136,9 @@ def reports_of(folder: Path) -> dict[str, Any]:
     """The report of each scorer and protocol that `examples/evaluate.py` wrote."""
     reports: dict[str, Any] = json.loads((folder / "metrics.json").read_text("utf-8"))["rankings"]
     return reports
+
+
+def validation_ndcg(run: Path) -> float:
+    """NDCG@10 on validation of the weights that a run ended with, history kept."""
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    return float(metrics["validation"]["metrics"]["ndcg@10"])
