@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -142,6 +144,24 @@ def test_a_memory_is_mixed_in(parts: str) -> None:
     mixed = scorer.scores(HISTORIES)
     assert torch.equal(mixed, memory.mixed(alone, HISTORIES))
     assert not torch.equal(mixed.argsort(1), alone.argsort(1))
+
+
+def test_a_second_ranking_takes_the_kept_vectors(monkeypatch) -> None:
+    model = trained(DATASET.catalog, TOKENIZER, "paper")
+    expected = RecformerScorer(model, TOKENIZER, DATASET.catalog).scores(HISTORIES)
+    model.memory = some_memory(60)
+    scorer = RecformerScorer(model, TOKENIZER, DATASET.catalog, keep_vectors=True)
+    mixed = scorer.scores(HISTORIES)
+    alone = copy.copy(scorer)
+    alone.model = copy.copy(model)
+    alone.model.memory = None
+    other = scorer.scores(HISTORIES[:4])  # another call has other vectors
+    assert torch.equal(other.argsort(1), mixed[:4].argsort(1))
+    monkeypatch.setattr(type(model.recformer), "forward", None)
+    assert torch.equal(alone.scores(HISTORIES), expected)
+    assert torch.equal(scorer.scores(HISTORIES), mixed)
+    with pytest.raises(TypeError):  # without the option, it encodes
+        RecformerScorer(model, TOKENIZER, DATASET.catalog).scores(HISTORIES)
 
 
 def test_a_two_level_head_needs_no_tokens(monkeypatch) -> None:

@@ -42,6 +42,9 @@ class RecformerScorer:
         tokenizer: the model's tokenizer; a model with a two-level head needs none (`None`).
         catalog: the items that the embeddings belong to; an `ItemCatalog` is tokenized here if the model reads tokens.
         max_tokens (`int`): the most tokens of one forward pass.
+        keep_vectors (`bool`): keep the vectors of the histories of every call, and take them when the same call comes
+            again, also to a copy of the scorer: for ranking a split twice with the same encoder, with and without its
+            memory. They are not thrown away when the model's weights change.
 
     Raises:
         TypeError: for another kind of model, tokenizer or catalogue.
@@ -55,6 +58,7 @@ class RecformerScorer:
         tokenizer: RecformerTokenizer | None,
         catalog: TokenizedCatalog | ItemCatalog,
         max_tokens: int = 8192,
+        keep_vectors: bool = False,
     ) -> None:
         if not hasattr(model, "item_embeddings"):
             raise TypeError(f"Expected a RecformerForSeqRec, got a {type(model).__name__}.")
@@ -83,6 +87,7 @@ class RecformerScorer:
         if isinstance(catalog, TokenizedCatalog) and tokenizer is not None:
             self.collator = EvaluationCollator(catalog, tokenizer)
         self.max_tokens = max_tokens
+        self.kept: dict[bytes, Tensor] | None = {} if keep_vectors else None
 
     def fit(self, dataset: SequentialDataset) -> RecformerScorer:
         """Check that the dataset's catalogue is the scorer's. Nothing is learned here; a trainer does that.
@@ -123,9 +128,18 @@ class RecformerScorer:
             if head.history_transformer is not None:
                 vectors = read_rows(head, histories, items, self.max_tokens)
             else:
-                vectors = self._encode(histories)
+                vectors = self._kept_or_encoded(histories)
         scores = scores_of_all(head, Queries(vectors, found), items, equal)
         return scores if model.memory is None else model.memory.mixed(scores, histories)
+
+    def _kept_or_encoded(self, histories: Sequence[np.ndarray]) -> Tensor:
+        if self.kept is None:
+            return self._encode(histories)
+        lengths = np.array([len(history) for history in histories])
+        call = np.concatenate([lengths, *histories]).astype(np.int64).tobytes()
+        if call not in self.kept:
+            self.kept[call] = self._encode(histories)
+        return self.kept[call]
 
     def _encode(self, histories: Sequence[np.ndarray]) -> Tensor:
         """Vectors of histories by the text encoder, float32 `[batch, hidden_size]`."""

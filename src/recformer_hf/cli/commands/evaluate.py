@@ -118,7 +118,8 @@ def load_model(name: str, args: EvaluationArguments, dataset: SequentialDataset,
         model.set_item_embeddings(model.encode_items(dataset.catalog, tokenizer, args.max_tokens, progress))
         model.catalog = dataset.catalog
     check_catalog(model, dataset, args)
-    return RecformerScorer(model, tokenizer, dataset.catalog, args.max_tokens).fit(dataset)
+    scorer = RecformerScorer(model, tokenizer, dataset.catalog, args.max_tokens, keep_vectors=args.without_memory)
+    return scorer.fit(dataset)
 
 
 def check_catalog(model: Any, dataset: SequentialDataset, args: EvaluationArguments) -> None:
