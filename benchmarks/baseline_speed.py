@@ -3,6 +3,7 @@
     python -m benchmarks.baseline_speed --dataset shop
     python -m benchmarks.baseline_speed --dataset shop --model gru4rec --epochs 5
     python -m benchmarks.baseline_speed --items 1000000          # steps over so many items, each loss in a process
+    python -m benchmarks.baseline_speed --items 1000000 --model unisrec --width 128 --losses ce sampled_softmax
 
 Three sides take turns, each for an epoch: the trainer; a bare loop over the same model and the same batches; and, for
 SASRec, a bare loop over torch's own layers and padded batches, as such loops are usually written. Sequences, batch
@@ -29,6 +30,7 @@ from transformers import TrainerCallback
 from benchmarks.memory import peak_bytes, reset_peak, resident_bytes
 from recformer_hf.baselines import NEURAL, BaselineModel, BaselineTrainer, BaselineTrainingArguments
 from recformer_hf.baselines.sasrec import SASRec
+from recformer_hf.baselines.shared.text_model import TextModel
 from recformer_hf.data.dataset import SequentialDataset
 from recformer_hf.data.opening import open_dataset
 from recformer_hf.data.sequences import Sequences
@@ -157,7 +159,9 @@ def step(loss: str, options: argparse.Namespace) -> dict[str, Any]:
     catalog = ItemCatalog.from_items({f"i{row}": {"title": "x"} for row in range(options.items)})
     items = draw.integers(0, options.items, users * 11)
     train = Sequences([str(user) for user in range(users)], items, np.arange(users + 1) * 11)
-    model = SASRec(hidden_size=options.width, loss=loss)
+    model = NEURAL[options.model](hidden_size=options.width, loss=loss)
+    if isinstance(model, TextModel):
+        model.with_text_vectors(catalog, draw.standard_normal((options.items, 384), np.float32))
     with TemporaryDirectory() as folder:
         trainer = trainer_of(model, SequentialDataset(catalog, train, None, None, {}), options.batch, folder)
         batches = list(trainer.get_train_dataloader())
@@ -170,13 +174,14 @@ def step(loss: str, options: argparse.Namespace) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - began)
+    tables = (getattr(model.item_embeddings, "weight", None), getattr(model, "text_vectors", None))
     return {
         "loss": loss,
         "items": options.items,
         "targets": len(batches[0]["labels"]),
         "step_s": round(float(np.median(seconds[1:])), 3),
         "added_MB": round((peak_bytes() - before) / 2**20),
-        "table_MB": round(model.item_embeddings.weight.nbytes / 2**20),
+        "table_MB": round(sum(part.nbytes for part in tables if part is not None) / 2**20),
     }
 
 
@@ -204,7 +209,10 @@ def main() -> None:
         report["epochs"] = epochs(options)
         print_table(report["epochs"])
     if options.items is not None:
-        line = ["--width", str(options.width), "--batch", str(options.batch), "--items", str(options.items), "--alone"]
+        line = [
+            "--model", options.model, "--width", str(options.width), "--batch", str(options.batch),
+            "--items", str(options.items), "--alone",
+        ]  # fmt: skip
         report["steps"] = [
             row_of_own_process("benchmarks.baseline_speed", *line, "--losses", loss) for loss in options.losses
         ]

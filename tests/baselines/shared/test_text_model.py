@@ -220,6 +220,27 @@ class TestItemVectors:
         torch.testing.assert_close(model(**batch).loss, expected, atol=1e-5, rtol=1e-5)
 
 
+@TEXT
+def test_training_computes_the_vectors_of_a_large_catalogue_in_parts(name, monkeypatch):
+    model = with_items(name, dropout=0.5)
+    batch = {"history_rows": packed(*HISTORIES).rows, "lengths": packed(*HISTORIES).lengths}
+    labels = torch.tensor([5, 7, 9, 11])
+
+    def trained(training: bool) -> list[torch.Tensor]:
+        model.train(training).zero_grad()
+        torch.manual_seed(0)
+        loss = model(**batch, labels=labels).loss
+        loss.backward()
+        return [loss.detach(), *(weight.grad for weight in model.parameters() if weight.grad is not None)]
+
+    whole = trained(False)
+    monkeypatch.setattr(text_model, "ITEMS_AT_ONCE", 7)
+    torch.testing.assert_close(trained(False), whole)
+    again = trained(True)  # the backward pass draws the same dropout and noise as the forward pass
+    monkeypatch.setattr(text_model, "checkpoint", lambda function, part, use_reentrant: function(part))
+    torch.testing.assert_close(trained(True), again)
+
+
 def test_cosines_or_products():
     model = with_items("unisrec", temperature=0.5)
     states, items = torch.randn(3, 16), torch.randn(4, 16)

@@ -11,6 +11,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
 from typing_extensions import Self
 
 from ...data.arrays import offsets_from_lengths
@@ -27,7 +28,7 @@ GIVEN = "given"
 """The `text_encoder` of a model whose vectors a caller gives."""
 
 ITEMS_AT_ONCE = 2**16
-"""Items whose vectors are computed together where there is no gradient."""
+"""Items whose vectors are computed together. UniSRec's experts take 4 KiB for each, and as much for the gradient."""
 
 
 @strict
@@ -204,15 +205,22 @@ class TextModel(BaselineModel):
         raise NotImplementedError
 
     def item_vectors(self) -> Tensor:
-        """Those of all items; without gradient in evaluation mode, they are kept until a weight or the mode changes."""
+        """Those of all items. Without gradient in evaluation mode, they are kept until a weight or the mode changes.
+
+        In training, those of a large catalogue are computed in parts, and again in the backward pass, so that the
+        memory of what leads to them does not grow with the number of items.
+        """
+        rows = torch.arange(len(self.text_vectors), device=self.device)
         if self.training or torch.is_grad_enabled():
-            return self.item_vectors_of()
+            if len(rows) <= ITEMS_AT_ONCE:
+                return self.item_vectors_of()
+            parts = rows.split(ITEMS_AT_ONCE)
+            return torch.cat([checkpoint(self.item_vectors_of, part, use_reentrant=False) for part in parts])
         weights = [*self.parameters(), self.text_vectors]
         kind = self.device.type
         cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         state = (*((id(weight), weight._version) for weight in weights), self.device, cast)
         if self._kept is None or self._kept[0] != state:
-            rows = torch.arange(len(self.text_vectors), device=self.device)
             vectors = [self.item_vectors_of(part) for part in rows.split(ITEMS_AT_ONCE)]
             self._kept = state, torch.cat(vectors)
         return self._kept[1]
