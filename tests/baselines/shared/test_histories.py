@@ -30,6 +30,21 @@ def test_padding_and_packing_are_inverse():
     assert torch.equal(HISTORIES.packed(padded), values)
 
 
+def test_parts_have_histories_of_similar_lengths():
+    lengths = [9, 2, 40, 8, 16]
+    histories = packed(*([10 * number + place for place in range(length)] for number, length in enumerate(lengths)))
+    assert histories.parts is not None
+    parts, places = histories.parts
+    assert [part.lengths.tolist() for part in parts] == [[2, 8], [9, 16], [40]]
+    assert [part.longest for part in parts] == [8, 16, 40]
+    assert torch.equal(torch.cat([part.rows for part in parts]), histories.rows[places])
+
+
+@pytest.mark.parametrize("lengths", [[3, 1, 8], [9, 16, 12]])
+def test_similar_histories_are_one_part(lengths):
+    assert packed(*map(range, lengths)).parts is None
+
+
 def test_of_longer_histories_the_newest_items_are_read():
     found = PackedHistories.of([np.array([1, 2, 3, 4]), np.array([5])], most=2)
     assert (found.rows.tolist(), found.lengths.tolist(), found.longest) == ([3, 4, 5], [2, 1], 2)

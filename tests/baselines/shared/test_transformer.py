@@ -11,6 +11,8 @@ from tests.support.neural_baselines import packed
 
 WIDTH, HEADS = 12, 3
 HISTORIES = packed([1, 2, 3, 4], [5], [6, 7])
+DIFFERENT = packed([1, 2, 3, 4], range(30), [5], range(12), [6, 7], range(9))
+"""They are padded in three parts."""
 
 
 def torchs(ours: ItemTransformer, activation: str, norm: str) -> nn.TransformerEncoder:
@@ -35,16 +37,17 @@ def torchs(ours: ItemTransformer, activation: str, norm: str) -> nn.TransformerE
 @pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize("training", [True, False])
-def test_equals_torchs_encoder(activation, norm, causal, training):
+@pytest.mark.parametrize("histories", [HISTORIES, DIFFERENT], ids=["one part", "three parts"])
+def test_equals_torchs_encoder(activation, norm, causal, training, histories):
     torch.manual_seed(0)
     ours = ItemTransformer(WIDTH, 2, HEADS, 20, 0.0, activation=activation, norm=norm).train(training)
     for weight in ours.parameters():
         weight.data = torch.randn_like(weight) * 0.5
     theirs = torchs(ours, activation, norm).train(training)
-    hidden = torch.randn(7, WIDTH)
-    mask = nn.Transformer.generate_square_subsequent_mask(4) if causal else None
-    expected = theirs(HISTORIES.padded(hidden), mask, (~HISTORIES.mask).float() * -1e9 if causal else ~HISTORIES.mask)
-    torch.testing.assert_close(ours(hidden, HISTORIES, causal), HISTORIES.packed(expected), atol=1e-6, rtol=1e-5)
+    hidden = torch.randn(len(histories.rows), WIDTH)
+    mask = nn.Transformer.generate_square_subsequent_mask(histories.longest) if causal else None
+    expected = theirs(histories.padded(hidden), mask, (~histories.mask).float() * -1e9 if causal else ~histories.mask)
+    torch.testing.assert_close(ours(hidden, histories, causal), histories.packed(expected), atol=1e-6, rtol=1e-5)
 
 
 def test_gated_block_by_its_formula():

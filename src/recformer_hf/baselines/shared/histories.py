@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_SHORT = 8
+"""Histories of up to so many items count as equally long."""
+
 
 class PackedHistories:
     """Histories of a batch, one behind the other. A *place* is an item of one of them; `total` counts all places.
@@ -71,6 +74,25 @@ class PackedHistories:
         """True where a padded batch has an item, bool `[batch, longest]`."""
         mask: Tensor = torch.arange(self.longest, device=self.rows.device) < self.lengths[:, None]
         return mask
+
+    @cached_property
+    def parts(self) -> tuple[list[PackedHistories], Tensor] | None:
+        """The histories in parts of similar lengths, so that padding a part adds little: those of up to 8 items, of up
+        to 16, 32, and so on; and the places of the parts, one part behind the other: int64 `[total]`.
+
+        `None` for a single part, and on an accelerator, which would wait for the lengths and gain little.
+        """
+        if self.rows.device.type != "cpu" or self.longest <= _SHORT:
+            return None
+        kinds = (self.lengths.clamp_min(_SHORT).sub(1) // _SHORT).float().log2().floor()  # -inf for the short ones
+        found = kinds.unique()
+        if len(found) == 1:
+            return None
+        parts = []
+        for kind in found:
+            lengths = self.lengths[kinds == kind]
+            parts.append(PackedHistories(self.rows[(kinds == kind)[self.owners]], lengths, int(lengths.max())))
+        return parts, kinds[self.owners].argsort(stable=True)
 
     def padded(self, values: Tensor) -> Tensor:
         """`[total, ...]` as `[batch, longest, ...]`: every history begins at 0 and ends in zeros."""

@@ -88,15 +88,27 @@ class SelfAttention(nn.Module):
 
     def forward(self, hidden: Tensor, histories: PackedHistories, causal: bool) -> Tensor:
         """`[total, width]` to `[total, width]`."""
-        padded = histories.padded(self.query_key_value(hidden))
+        projected = self.query_key_value(hidden)
+        if histories.parts is None:
+            mixed = self._mixed(projected, histories, causal)
+        else:
+            parts, places = histories.parts
+            pieces = projected.index_select(0, places).split([len(part.rows) for part in parts])
+            of_parts = [self._mixed(piece, part, causal) for piece, part in zip(pieces, parts, strict=True)]
+            mixed = torch.cat(of_parts).index_select(0, places.argsort())
+        attended: Tensor = self.out(mixed)
+        return attended
+
+    def _mixed(self, projected: Tensor, histories: PackedHistories, causal: bool) -> Tensor:
+        """softmax(Q K^T / sqrt(width / heads)) V, from `[total, 3 * width]` to `[total, width]`."""
+        padded = histories.padded(projected)
         query, key, value = padded.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         # No causal place sees the padding, which comes last; a bidirectional one would.
         mask = None if causal else histories.mask[:, None, None, :]
         mixed = F.scaled_dot_product_attention(
             query, key, value, mask, self.dropout if self.training else 0.0, is_causal=causal
         )
-        attended: Tensor = self.out(histories.packed(mixed.transpose(1, 2)).flatten(1))
-        return attended
+        return histories.packed(mixed.transpose(1, 2)).flatten(1)
 
 
 class Block(nn.Module):
