@@ -60,7 +60,7 @@ class TestFullCrossEntropy:
         expected = torch.nn.functional.cross_entropy(states @ items.T + bias, labels)
         torch.testing.assert_close(full_cross_entropy(states, items, labels, bias), expected)
 
-    def test_chunks_change_neither_loss_nor_gradients(self, monkeypatch, caplog):
+    def test_chunks_change_neither_loss_nor_gradients(self, monkeypatch):
         def found() -> list[torch.Tensor]:
             torch.manual_seed(0)
             states, items, bias = (torch.randn(*shape, requires_grad=True) for shape in ((7, 8), (50, 8), (50,)))
@@ -69,14 +69,54 @@ class TestFullCrossEntropy:
             return [loss.detach(), states.grad, items.grad, bias.grad]
 
         whole = found()
-        calls = []
-        summed = losses._summed_cross_entropy
-        monkeypatch.setattr(losses, "_summed_cross_entropy", lambda *args: calls.append(len(args[0])) or summed(*args))
-        monkeypatch.setattr(losses, "MOST_SCORES", 120)  # two targets at once
+        monkeypatch.setattr(losses, "FEWEST_TARGETS", 1)
+        monkeypatch.setitem(losses.MOST_SCORES, "cpu", 120)  # two targets at once
         for first, second in zip(whole, found(), strict=True):
             torch.testing.assert_close(first, second)
-        assert "takes the scores of 2 of 7 targets at a time" in caplog.text
-        assert sorted(calls) == [1, 1, 2, 2, 2, 2, 2, 2]  # and again in the backward pass
+
+    @pytest.mark.parametrize("with_bias", [True, False])
+    def test_gradients(self, with_bias, monkeypatch):
+        states, items, bias = (
+            torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((5, 3), (7, 3), (7,))
+        )
+        monkeypatch.setattr(losses, "FEWEST_TARGETS", 2)
+        labels = torch.tensor([6, 0, 0, 3, 1])
+        assert torch.autograd.gradcheck(
+            lambda *args: full_cross_entropy(args[0], args[1], labels, *args[2:]),
+            (states, items, *([bias] if with_bias else [])),
+        )
+
+    def test_frozen_items_get_no_gradient(self):
+        states, items = torch.randn(4, 8, requires_grad=True), torch.randn(50, 8)
+        full_cross_entropy(states, items, torch.arange(4)).backward()
+        other = states.detach().clone().requires_grad_()
+        torch.nn.functional.cross_entropy(other @ items.T, torch.arange(4)).backward()
+        torch.testing.assert_close(states.grad, other.grad)
+
+    def test_bfloat16_is_as_close_as_torchs(self):
+        torch.manual_seed(0)
+        states, items = torch.randn(40, 16, requires_grad=True), torch.randn(90, 16, requires_grad=True)
+        labels = torch.arange(40)
+        full_cross_entropy(states, items, labels).backward()
+        exact = states.grad.clone(), items.grad.clone()
+
+        def errors(loss_of) -> list[float]:
+            states.grad = items.grad = None
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = loss_of()
+            assert loss.dtype == torch.float32
+            loss.backward()
+            assert states.grad.dtype == items.grad.dtype == torch.float32
+            grads = zip((states.grad, items.grad), exact, strict=True)
+            return [float((found - right).norm()) for found, right in grads]
+
+        ours = errors(lambda: full_cross_entropy(states, items, labels))
+        theirs = errors(lambda: torch.nn.functional.cross_entropy((states @ items.T).float(), labels))
+        assert max(ours[0] / theirs[0], ours[1] / theirs[1]) < 1.1
+
+    def test_of_very_many_items_it_warns(self, caplog):
+        full_cross_entropy(torch.zeros(1, 1), torch.zeros(2**18 + 1, 1), torch.tensor([5]))
+        assert "loss='sampled_softmax' compares a target with a few hundred items" in caplog.text
 
 
 class TestBinary:

@@ -7,24 +7,28 @@ negatives are given, `accidental` marks those that are the target itself; they c
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-MOST_SCORES = 2**25
-"""Scores of the whole catalogue that are in memory together: 128 MiB in float32, and as much for their gradient."""
+MOST_SCORES = {"cpu": 2**20}
+"""Scores that are in memory together, by the kind of device: as many as stay in a processor's cache, 4 MiB in float32.
+Any other device takes `2**25`."""
+FEWEST_TARGETS = 32
+"""Targets whose scores are in memory together, however large the catalogue is. One alone would be slow."""
 
 
 def full_cross_entropy(states: Tensor, items: Tensor, labels: Tensor, bias: Tensor | None = None) -> Tensor:
     """Softmax cross-entropy over the whole catalogue: mean of log sum_i exp(s_i) - s+.
 
-    If all scores together would take more than `MOST_SCORES`, targets are taken in chunks, and the backward pass
-    computes the scores of a chunk again. Memory then does not grow with the number of targets. Without targets it is 0.
+    Only some targets have scores at a time (`MOST_SCORES`), and the forward pass computes the gradients from them. So
+    memory does not grow with the number of targets, and nothing is computed twice. Without targets it is 0.
 
     Args:
         states (`Tensor` `[num_targets, width]`): vectors of the histories.
@@ -32,24 +36,57 @@ def full_cross_entropy(states: Tensor, items: Tensor, labels: Tensor, bias: Tens
         labels (`Tensor`, int64 `[num_targets]`): rows of the targets.
         bias (`Tensor` `[num_items]`, *optional*): added to the scores.
     """
-    chunk = max(1, MOST_SCORES // len(items))
-    if len(states) <= chunk:
-        return _summed_cross_entropy(states, items, labels, bias) / max(len(states), 1)
-    logger.warning_once(
-        f"A softmax over {len(items):,} items takes the scores of {chunk:,} of {len(states):,} targets at a time, and "
-        "computes them again in the backward pass: a step is slow. loss='sampled_softmax' compares a target with a few "
-        "hundred items."
-    )
-    sums = [
-        checkpoint(_summed_cross_entropy, *part, bias, use_reentrant=False)
-        for part in zip(states.split(chunk), [items] * -(-len(states) // chunk), labels.split(chunk), strict=True)
-    ]
-    return torch.stack(sums).sum() / len(states)
+    if len(items) > 2**18:
+        logger.warning_once(
+            f"A softmax over {len(items):,} items is computed for every target: a step is slow. "
+            "loss='sampled_softmax' compares a target with a few hundred items."
+        )
+    summed: Tensor = _SummedCrossEntropy.apply(states, items, labels, bias)  # type: ignore[no-untyped-call]
+    return summed / max(len(states), 1)
 
 
-def _summed_cross_entropy(states: Tensor, items: Tensor, labels: Tensor, bias: Tensor | None) -> Tensor:
-    scores = F.linear(states, items, bias)
-    return F.cross_entropy(scores.float(), labels, reduction="sum")
+class _SummedCrossEntropy(torch.autograd.Function):
+    """The sum over targets. The gradient of a target's loss by its scores is softmax(s) - 1 at the target."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, items: Tensor, labels: Tensor, bias: Tensor | None) -> Tensor:
+        kind = states.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+        exact = torch.promote_types(dtype, torch.float32)
+        left, right = states.to(dtype), items.to(dtype)
+        of_states = torch.empty_like(left)
+        of_items = torch.zeros_like(items, dtype=exact) if ctx.needs_input_grad[1] else None
+        of_bias = None if bias is None else torch.zeros_like(bias, dtype=exact)
+        summed = states.new_zeros((), dtype=exact)
+        at_once = max(FEWEST_TARGETS, MOST_SCORES.get(kind, 2**25) // len(items))
+        with torch.autocast(kind, enabled=False):
+            for start in range(0, len(left), at_once):
+                part, own = left[start : start + at_once], labels[start : start + at_once]
+                scores = F.linear(part, right).to(exact)
+                if bias is not None:
+                    scores += bias
+                highest, of_target = scores.amax(1, keepdim=True), scores.gather(1, own[:, None])
+                scores.sub_(highest).exp_()
+                total = scores.sum(1, keepdim=True)
+                summed += (total.log() + highest - of_target).sum()
+                gradient = scores.div_(total)
+                gradient[torch.arange(len(own), device=own.device), own] -= 1
+                if of_bias is not None:
+                    of_bias += gradient.sum(0)
+                gradient = gradient.to(dtype)
+                of_states[start : start + at_once] = gradient @ right
+                if of_items is not None and dtype == exact:
+                    of_items.addmm_(gradient.T, part)
+                elif of_items is not None:
+                    of_items += gradient.T @ part
+        ctx.save_for_backward(of_states.to(states.dtype), of_items, of_bias)
+        return summed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        of_states, of_items, of_bias = (None if each is None else gradient * each for each in ctx.saved_tensors)
+        return of_states, of_items, None, of_bias
 
 
 def binary_cross_entropy(targets: Tensor, negatives: Tensor, accidental: Tensor, beta: float = 1.0) -> Tensor:
