@@ -119,11 +119,12 @@ def _best_items(scores: Tensor, top_k: int) -> Tensor:
     """
     k = min(top_k, scores.shape[1])
     best, items = scores.topk(min(k + 1, scores.shape[1]))
-    if scores.device.type != "cpu":  # which rows have ties is not known without synchronising
-        items = _lowest_rows(scores, best[:, :k], items[:, :k])
-    elif best.shape[1] > k:
-        tied = (best[:, k - 1] == best[:, k]).nonzero()[:, 0]
-        best, items = best[:, :k], items[:, :k]
+    tied = best[:, k - 1] == best[:, -1] if best.shape[1] > k else torch.zeros_like(best[:, 0], dtype=torch.bool)
+    best, items = best[:, :k], items[:, :k]
+    # Which rows have ties is not known of another device without synchronising.
+    if scores.device.type != "cpu" or tied.float().mean() > 0.5:
+        items = _lowest_rows(scores, best, items)
+    elif tied.any():
         items[tied] = _lowest_rows(scores[tied], best[tied], items[tied])
     # In the order of rows first, so that the stable sort by score leaves equal scores in that order.
     items = items.sort(dim=1).values
