@@ -11,7 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: each of `py
 import pytest
 import torch
 import transformers
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_api
 from safetensors.torch import load_file
 
 from recformer_hf.configuration_recformer import RecformerConfig
@@ -66,5 +66,7 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         )
-        monkeypatch.setattr(transformers.utils.hub, "_hf_api", None, raising=False)  # it remembers its first server
+        # Both remember their first server; older versions of transformers push by the second.
+        monkeypatch.setattr(transformers.utils.hub, "_hf_api", None, raising=False)
+        monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
         yield hub
