@@ -88,11 +88,11 @@ class PackedHistories:
         found = kinds.unique()
         if len(found) == 1:
             return None
-        parts = []
-        for kind in found:
-            lengths = self.lengths[kinds == kind]
-            parts.append(PackedHistories(self.rows[(kinds == kind)[self.owners]], lengths, int(lengths.max())))
-        return parts, kinds[self.owners].argsort(stable=True)
+        places = kinds[self.owners].argsort(stable=True)
+        lengths = [self.lengths[kinds == kind] for kind in found]
+        rows = self.rows[places].split([int(of_part.sum()) for of_part in lengths])
+        parts = [PackedHistories(*part, int(part[1].max())) for part in zip(rows, lengths, strict=True)]
+        return parts, places
 
     def padded(self, values: Tensor) -> Tensor:
         """`[total, ...]` as `[batch, longest, ...]`: every history begins at 0 and ends in zeros."""

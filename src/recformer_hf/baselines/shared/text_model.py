@@ -210,20 +210,22 @@ class TextModel(BaselineModel):
         In training, those of a large catalogue are computed in parts, and again in the backward pass, so that the
         memory of what leads to them does not grow with the number of items.
         """
-        rows = torch.arange(len(self.text_vectors), device=self.device)
         if self.training or torch.is_grad_enabled():
-            if len(rows) <= ITEMS_AT_ONCE:
+            if len(self.text_vectors) <= ITEMS_AT_ONCE:
                 return self.item_vectors_of()
-            parts = rows.split(ITEMS_AT_ONCE)
+            parts = self._parts_of_rows()
             return torch.cat([checkpoint(self.item_vectors_of, part, use_reentrant=False) for part in parts])
         weights = [*self.parameters(), self.text_vectors]
         kind = self.device.type
         cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         state = (*((id(weight), weight._version) for weight in weights), self.device, cast)
         if self._kept is None or self._kept[0] != state:
-            vectors = [self.item_vectors_of(part) for part in rows.split(ITEMS_AT_ONCE)]
-            self._kept = state, torch.cat(vectors)
+            self._kept = state, torch.cat([self.item_vectors_of(part) for part in self._parts_of_rows()])
         return self._kept[1]
+
+    def _parts_of_rows(self) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = torch.arange(len(self.text_vectors), device=self.device).split(ITEMS_AT_ONCE)
+        return parts
 
     def train(self, mode: bool = True) -> Self:
         self._kept = None

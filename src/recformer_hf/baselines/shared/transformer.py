@@ -95,7 +95,8 @@ class SelfAttention(nn.Module):
             parts, places = histories.parts
             pieces = projected.index_select(0, places).split([len(part.rows) for part in parts])
             of_parts = [self._mixed(piece, part, causal) for piece, part in zip(pieces, parts, strict=True)]
-            mixed = torch.cat(of_parts).index_select(0, places.argsort())
+            found = torch.cat(of_parts)
+            mixed = torch.empty_like(found).index_copy(0, places, found)
         attended: Tensor = self.out(mixed)
         return attended
 
