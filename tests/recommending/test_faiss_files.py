@@ -116,6 +116,20 @@ def test_neighbours_that_do_not_exist(exact, tmp_path):
             check_index_file(tmp_path / "index", "hnsw", ITEMS, WIDTH)
 
 
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none(exact, tmp_path, kind, value):
+    """faiss 1.9 searches a graph with such a vector without end."""
+    path = tmp_path / "index"
+    written(FaissIndex.build(exact, kind, **SMALL[kind]).index, path)
+    content = bytearray(path.read_bytes())
+    place = -8 if kind != "ivfpq" else 37 + 16 + 37 + 8  # among the vectors, which end the file, or the centroids
+    content[place : place + 4 if place + 4 else None] = np.float32(value).tobytes()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        check_index_file(path, kind, ITEMS, WIDTH)
+
+
 def test_checksum(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc" * 3_000_000)

@@ -86,6 +86,10 @@ class _Layout:
         if not bool(holds):
             raise _Difference(problem)
 
+    def finite(self, numbers: np.ndarray) -> None:
+        """Not-a-number compares with nothing: faiss may search a graph of such distances without end."""
+        self.require(np.isfinite(numbers).all(), "it has NaN or infinite numbers")
+
     def header(self, fourcc: bytes, num_items: int, width: int) -> None:
         self.expect("its type", self.array("S4", 1)[0], fourcc)
         self.expect("the width", self.number("<i4"), width)
@@ -97,7 +101,7 @@ class _Layout:
 
 def _flat(layout: _Layout, num_items: int, width: int) -> None:
     layout.header(FOURCC["flat"], num_items, width)
-    layout.counted("<f4", "components", num_items * width)
+    layout.finite(layout.counted("<f4", "components", num_items * width))
 
 
 def _hnsw(layout: _Layout, num_items: int, width: int) -> None:
@@ -139,7 +143,7 @@ def _ivfpq(layout: _Layout, num_items: int, width: int) -> None:
     subvectors, bits = layout.number("<u8"), layout.number("<u8")
     layout.require(1 <= bits <= 24 and 1 <= subvectors <= width and width % subvectors == 0, "its codes have no size")
     layout.expect("the bytes of a code", code_size, (subvectors * bits + 7) // 8)
-    layout.counted("<f4", "centroids", width * 2**bits)
+    layout.finite(layout.counted("<f4", "centroids", width * 2**bits))
     layout.expect("the type of its lists", layout.array("S4", 1)[0], b"ilar")  # other types may name files
     layout.expect("the number of lists", layout.number("<u8"), lists)
     layout.expect("the bytes of a code in the lists", layout.number("<u8"), code_size)
