@@ -127,7 +127,7 @@ def neural_baselines(rows: Figures) -> list[list[str]]:
             for name in names
         ]
         others = [
-            "; ".join(f"{row[name][key]:,}" for name in names if key in row.get(name, {}))
+            "; ".join(f"{row[name][key]:,}" if name in row else "–" for name in names) if "settings" in row else ""
             for key in ("seconds", "parameters")
         ]
         table.append([row["row"], *cells, *others, f"`{row['settings']}`" if "settings" in row else ""])

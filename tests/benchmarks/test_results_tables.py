@@ -223,9 +223,11 @@ def test_neural_baselines_have_costs_and_settings():
         {"row": "b", "settings": "b width=2", "toys": {**found, "seconds": 1200, "parameters": 3000}},
     ]
     rows[1]["games"] = {**found, "seconds": 7, "parameters": 5}
+    rows.append({"row": "c", "settings": "c", "games": {**found, "seconds": 8, "parameters": 6}})
     half = ".1000 ±.0110 / .2000 ±.0100"
     assert results_tables.neural_baselines(rows) == [
         ["NDCG@10, kept / excluded", "toys", "games", "CPU seconds", "parameters", "settings"],
         ["a", half, half, "", "", ""],
         ["b", half, half, "1,200; 7", "3,000; 5", "`b width=2`"],
+        ["c", "", half, "–; 8", "–; 6", "`c`"],
     ]
