@@ -46,6 +46,13 @@ class TestScores:
         assert torch.equal(model.scores(HISTORIES), model.scores(HISTORIES))
         assert all(module.training for module in model.modules())
 
+    def test_autocast_does_not_round_them(self, name):
+        """Scores of bfloat16 have 256 values between two powers of 2, so that many items would be level."""
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = with_items(name).scores(HISTORIES)
+        assert scores.dtype == torch.float32
+        assert (scores != scores.bfloat16()).float().mean() > 0.9
+
     def test_it_is_a_scorer(self, name):
         ranking = rank_split(with_items(name).fit(small_dataset()), small_dataset().validation)
         assert len(ranking) == len(small_dataset().validation)

@@ -316,7 +316,10 @@ class BaselineModel(PreTrainedModel):
             output = BaselineOutput(loss=self.loss(histories, **targets))
         else:
             vectors = self.history_vectors(histories)
-            scores = nn.functional.linear(vectors, self.item_vectors(), self.item_bias()).float()
+            items, added = self.item_vectors(), self.item_bias()
+            with torch.autocast(vectors.device.type, enabled=False):  # in 16 bits, many items would have equal scores
+                added = None if added is None else added.float()
+                scores = nn.functional.linear(vectors.float(), items.float(), added)
             output = BaselineOutput(scores=scores, history_vectors=vectors)
         return output.to_tuple() if return_dict is False else output
 
