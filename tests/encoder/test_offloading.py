@@ -54,12 +54,14 @@ MAPS = {
     "what fits": {"device_map": "auto", "max_memory": {"cpu": 100_000}},
     "nothing fits": {"device_map": "auto", "max_memory": {"cpu": 100}},
 }
+WHOLLY = ("everything on disk", "what fits", "nothing fits")
+"""The maps that leave nothing of the model in memory."""
 
 
 @pytest.mark.filterwarnings("ignore:The following device_map keys do not match")  # accelerate, about a lone weight
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if "layer" in name or name.startswith("the ") else wholly_on_disk) for name in MAPS],
+    [pytest.param(name, marks=wholly_on_disk if name in WHOLLY else ()) for name in MAPS],
 )
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_the_same_results(shop, folder, tokenizer, tmp_path, name, implementation):

@@ -124,7 +124,7 @@ def test_numbers_that_are_none(exact, tmp_path, kind, value):
     written(FaissIndex.build(exact, kind, **SMALL[kind]).index, path)
     content = bytearray(path.read_bytes())
     place = -8 if kind != "ivfpq" else 37 + 16 + 37 + 8  # among the vectors, which end the file, or the centroids
-    content[place : place + 4 if place + 4 else None] = np.float32(value).tobytes()
+    content[place : place + 4] = np.float32(value).tobytes()
     path.write_bytes(content)
     with pytest.raises(ValueError, match="NaN or infinite"):
         check_index_file(path, kind, ITEMS, WIDTH)
